@@ -1,0 +1,1 @@
+"""synapse-ei: is a neuron's identity, excitatory or inhibitory, written in one of its synapses?"""

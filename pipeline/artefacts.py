@@ -1,0 +1,188 @@
+"""Where every file of a build lives, how it is written, and what is recorded about it.
+
+Files are written beside their target and renamed, so that a reader or an interrupted `make` never meets half a file.
+"""
+
+import contextlib
+import datetime
+import functools
+import hashlib
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+log = logging.getLogger("pipeline")
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+class Build:
+    """The tree `build/<config>/`: one attribute or method per file of the design's contract."""
+
+    def __init__(self, name, root="build"):
+        self.root = Path(root) / name
+        self.source = self.root / "source"
+        self.cohort = self.root / "cohort"
+        self.synapses = self.cohort / "synapses.parquet"
+        self.patches = self.root / "patches"
+        self.analysis = self.root / "analysis"
+        self.figures = self.root / "figures"
+        self.tables = self.root / "tables"
+        self.paper = self.root / "paper"
+        self.site = self.root / "site"
+        self.provenance = self.root / "provenance.json"
+
+    def run(self, model):
+        return self.root / "runs" / model
+
+    def predictions(self, model):
+        return self.root / "predictions" / f"{model}.parquet"
+
+
+@contextlib.contextmanager
+def atomic(path):
+    """Yield a temporary path beside `path`; on success it replaces `path`, on an error it is removed.
+
+    The temporary name keeps the suffix, for writers that choose a format by it. An unwritable folder or a full disk
+    raises OSError that names the target.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+        os.close(handle)
+        os.chmod(name, 0o644)
+    except OSError as error:
+        raise type(error)(error.errno, f"cannot write {path}: {error.strerror}") from None
+    try:
+        yield Path(name)
+        os.replace(name, path)
+    except OSError as error:
+        raise type(error)(error.errno, f"cannot write {path}: {error.strerror}; nothing was changed") from error
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path):
+    """Yield a fresh temporary folder beside `path`; on success it replaces `path`, on an error it is removed."""
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
+        temporary.chmod(0o755)
+    except OSError as error:
+        raise type(error)(error.errno, f"cannot write {path}: {error.strerror}") from None
+    try:
+        yield temporary
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_text(path, text):
+    """Write `text` atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path, value):
+    """Write `value` as sorted, indented JSON, atomically; NaN is refused, since JSON has none."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path):
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def write_parquet(path, frame):
+    """Write a DataFrame without its index, atomically."""
+    with atomic(path) as temporary:
+        frame.to_parquet(temporary, index=False)
+
+
+def sha256(path):
+    """Hex digest of a file, or of a folder's relative names and contents in sorted order."""
+    path = Path(path)
+    digest = hashlib.sha256()
+    if path.is_file():
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+        return digest.hexdigest()
+    for child in sorted(p for p in path.rglob("*") if p.is_file()):
+        digest.update(str(child.relative_to(path)).encode() + b"\0" + bytes.fromhex(sha256(child)))
+    return digest.hexdigest()
+
+
+@functools.cache
+def _surroundings():
+    """Commit, package versions and device of this process, for provenance."""
+    git = ["git", "-C", str(REPOSITORY)]
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
+    changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True).stdout.strip()
+    packages = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "zarr", "cloud-volume", "caveclient")
+    versions = {}
+    for package in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return {
+        "commit": commit + ("+changes" if changed else "") or "unknown",
+        "packages": versions,
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    }
+
+
+@contextlib.contextmanager
+def step(build, name, script, inputs, outputs, config=None, **facts):
+    """Time a step of the build, log one line, and record the provenance of its outputs.
+
+    `name` is unique in the build (`extract`, `train-unet3d`, `figure-roc`, ...); `script` is the file in the
+    repository that a reviewer should open; `inputs` and `outputs` are paths, which are hashed; `config` is the part
+    of the configuration that matters (a pydantic section). Further `facts` (data source, materialization version,
+    device) are kept as given; the yielded dict takes more of them. The record is written only on success, to
+    `build/<config>/provenance/<name>.json`; the page step merges them into `provenance.json`.
+    """
+    started = time.monotonic()
+    more = {}
+    yield more
+    seconds = time.monotonic() - started
+    config_text = config.model_dump_json() if config is not None else ""
+    record = {
+        "script": str(script),
+        "inputs": {_relative(path, build): sha256(path) for path in inputs},
+        "outputs": {_relative(path, build): sha256(path) for path in outputs},
+        "config_hash": hashlib.sha256(config_text.encode()).hexdigest(),
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "seconds": round(seconds, 2),
+        **_surroundings(),
+        **facts,
+        **more,
+    }
+    write_json(build.root / "provenance" / f"{name}.json", record)
+    log.info("%s: done in %.1f s", name, seconds)
+
+
+def _relative(path, build):
+    """A path as the reader of `provenance.json` knows it: in the build folder, in the repository, or by name."""
+    path = Path(path).resolve()
+    for base in (build.root.resolve(), REPOSITORY):
+        if path.is_relative_to(base):
+            return str(path.relative_to(base))
+    return path.name
+
+
+def merge_provenance(build):
+    """Write `provenance.json`, `{step: record}`, from the records of all steps."""
+    records = {path.stem: read_json(path) for path in sorted((build.root / "provenance").glob("*.json"))}
+    write_json(build.provenance, records)

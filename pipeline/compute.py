@@ -1,0 +1,42 @@
+"""Dask workers for the stages that scale out: simulation and extraction."""
+
+import contextlib
+
+import distributed
+from tqdm import tqdm
+
+
+@contextlib.contextmanager
+def workers(settings):
+    """Yield a Dask client: local processes, or the cluster at `settings.scheduler` (a `config.Compute`).
+
+    On a Slurm cluster start a `dask_jobqueue.SLURMCluster` and give its scheduler's address.
+    """
+    if settings.scheduler:
+        with distributed.Client(settings.scheduler) as client:
+            yield client
+        return
+    local = {"n_workers": settings.workers, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
+    with distributed.LocalCluster(**local) as cluster, distributed.Client(cluster) as client:
+        yield client
+
+
+def run(client, function, items, what, window=4):
+    """Yield `function(item)` for each item as results come, a bounded number in flight, under a progress bar.
+
+    The first failure cancels the rest and raises. `window` is the number of items in flight per worker.
+    """
+    items = list(items)
+    limit = max(1, window * len(client.scheduler_info()["workers"]))
+    waiting = iter(items)
+    pool = distributed.as_completed(with_results=True)
+    for _, item in zip(range(limit), waiting, strict=False):
+        pool.add(client.submit(function, item, pure=False, retries=0))
+    with tqdm(total=len(items), desc=what, disable=None) as bar:
+        for future, result in pool:
+            yield result
+            bar.update()
+            future.release()
+            for item in waiting:
+                pool.add(client.submit(function, item, pure=False, retries=0))
+                break
