@@ -1,0 +1,1 @@
+"""The real caveclient: queries, and the loopback sandbox that stands in for the service; imports no other stage."""

@@ -1,0 +1,1 @@
+"""From patches to predictions: data, augmentation, training loop, threshold; imports `models` and no other stage."""

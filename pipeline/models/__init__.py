@@ -1,0 +1,1 @@
+"""Networks only; imports nothing of this project."""

@@ -1,0 +1,1 @@
+"""Manuscript and notebooks to HTML; imports no other stage."""

@@ -1,0 +1,1 @@
+"""Clustered statistics on predictions; imports no other stage."""
