@@ -1,0 +1,141 @@
+# synapse-ei: every artefact, what it is made from, and the one recipe that makes it.
+#
+#   make paper [CONFIG=demo]     build/<config>/site/index.html
+#   make test                    the test suite
+#   make help                    everything else
+
+CONFIG ?= demo
+DATA   ?=
+VENV   ?= .venv
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+
+BUILD  ?= build
+NAME   := $(basename $(notdir $(CONFIG)))
+B      := $(BUILD)/$(NAME)
+YAML   := $(if $(filter %.yaml,$(CONFIG)),$(CONFIG),pipeline/configs/$(CONFIG).yaml)
+BIN    := $(VENV)/bin
+ENV    := $(VENV)/.installed
+RUN     = $(BIN)/python -m pipeline
+EDITION = --config $(CONFIG) --build $(BUILD) $(if $(DATA),--data $(DATA))
+
+# The models of an edition: the `- name:` entries of its YAML file, which only models have.
+MODELS := $(shell sed -n 's/^ *- *name: *\([a-z0-9_]*\).*/\1/p' $(YAML))
+KIND   := $(shell sed -n 's/^ *kind: *\([a-z]*\).*/\1/p' $(YAML))
+
+SHARED := pipeline/space.py pipeline/compute.py pipeline/stages.py
+code    = $(wildcard pipeline/$(1)/*.py) $(SHARED)
+
+ANALYSES := cohort performance examples $(if $(filter simulated,$(KIND)),simulation realism)
+FIGURES  := performance examples neurons $(if $(filter simulated,$(KIND)),simulation realism)
+TABLES   := cohort audit models results $(if $(filter simulated,$(KIND)),realism)
+
+.DELETE_ON_ERROR:
+.SECONDARY:
+.PHONY: paper test bench clean help simulate cohort extract models realism reference FORCE
+
+paper: $(B)/site/index.html                     ## the report, from data to page
+
+# --- Environment ---------------------------------------------------------------------------------------------------
+
+$(ENV): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: set PYTHON=/path/to/python3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# --- Settings: one file a section, rewritten only where its content changed, so that only what depends on it is rebuilt
+
+$(B)/settings/.stamp: FORCE | $(ENV)
+	@$(RUN) settings $(EDITION) && touch $@
+
+$(B)/settings/%.json: $(B)/settings/.stamp ;
+
+setting = $(patsubst %,$(B)/settings/%.json,$(1))
+
+# --- Data: tissue, cohort, patches ------------------------------------------------------------------------------------
+
+simulate: $(B)/source/manifest.json             ## simulated neuropil: volumes and annotation tables
+$(B)/source/manifest.json: $(call code,simulate) $(call setting,source) $(ENV)
+	$(RUN) simulate $(EDITION)
+
+cohort: $(B)/cohort/synapses.parquet            ## synapses, labels, splits, leakage audit
+$(B)/cohort/synapses.parquet: $(call code,cave) $(call code,cohort) $(call setting,source cohort) $(ENV) \
+		$(if $(filter simulated,$(KIND)),$(B)/source/manifest.json)
+	$(RUN) cohort $(EDITION)
+
+extract: $(B)/patches/manifest.json             ## patches and cubes around every synapse
+$(B)/patches/manifest.json: $(B)/cohort/synapses.parquet $(call code,extract) $(call setting,extract) $(ENV)
+	$(RUN) extract $(EDITION)
+
+# --- Models: every one ends as predictions/<model>.parquet, all that later steps read --------------------------------
+
+models: $(MODELS:%=$(B)/predictions/%.parquet)  ## train every model of the edition
+$(B)/predictions/%.parquet: $(B)/patches/manifest.json $(call code,learn) $(call code,models) $(B)/settings/model-%.json $(ENV)
+	$(RUN) train $(EDITION) --model $*
+
+# --- Analyses: notebook scripts, predictions to results ---------------------------------------------------------------
+
+$(B)/analysis/%.json: analysis/%.py $(call code,stats) pipeline/glue.py pipeline/render/notebook.py $(call setting,stats) $(ENV)
+	$(RUN) analyse $(EDITION) $< --inputs $(filter-out $(ENV),$^)
+
+$(B)/analysis/cohort.json: $(B)/cohort/synapses.parquet
+$(B)/analysis/performance.json: $(MODELS:%=$(B)/predictions/%.parquet) pipeline/learn/threshold.py
+$(B)/analysis/examples.json: $(B)/analysis/performance.json $(B)/patches/manifest.json
+$(B)/analysis/simulation.json: $(B)/source/manifest.json
+$(B)/analysis/realism.json: $(B)/patches/manifest.json analysis/reference/kasthuri_ac3.json
+
+# --- Figures and tables: one script each, from results -----------------------------------------------------------------
+
+$(B)/figures/%.png: figures/%.py figures/style.py pipeline/glue.py $(ENV)
+	$(RUN) draw $(EDITION) $< --inputs $(filter-out $(ENV),$^)
+
+$(B)/figures/performance.png: $(B)/analysis/performance.json
+$(B)/figures/neurons.png: $(B)/analysis/performance.json
+$(B)/figures/examples.png: $(B)/analysis/examples.json
+$(B)/figures/simulation.png: $(B)/analysis/simulation.json
+$(B)/figures/realism.png: $(B)/analysis/realism.json
+$(B)/figures/gallery.png: $(B)/patches/manifest.json $(BUILD)/kasthuri/patches/manifest.json
+
+$(B)/tables/%.md: tables/%.py pipeline/glue.py $(ENV)
+	$(RUN) draw $(EDITION) $< --inputs $(filter-out $(ENV),$^)
+
+$(B)/tables/cohort.md: $(B)/analysis/cohort.json
+$(B)/tables/audit.md: $(B)/analysis/cohort.json
+$(B)/tables/models.md: $(MODELS:%=$(B)/predictions/%.parquet)
+$(B)/tables/results.md: $(B)/analysis/performance.json
+$(B)/tables/realism.md: $(B)/analysis/realism.json
+
+# --- The page ----------------------------------------------------------------------------------------------------------
+
+PAPER := $(shell find paper -type f)
+$(B)/site/index.html: $(ANALYSES:%=$(B)/analysis/%.json) $(FIGURES:%=$(B)/figures/%.png) $(TABLES:%=$(B)/tables/%.md) \
+		$(PAPER) $(wildcard pipeline/render/*) $(ENV)
+	$(RUN) page $(EDITION)
+
+# --- Real EM beside the simulation -------------------------------------------------------------------------------------
+
+$(BUILD)/kasthuri/patches/manifest.json:
+	$(MAKE) extract CONFIG=kasthuri DATA=$(DATA)
+
+realism: $(B)/figures/gallery.png               ## simulated beside real patches (DATA=<folder of real EM>)
+
+reference: $(BUILD)/kasthuri/patches/manifest.json ## measure the real texture again (DATA=<folder of real EM>)
+	$(RUN) reference --config kasthuri --build $(BUILD) --data $(DATA) --out analysis/reference/kasthuri_ac3.json
+
+# --- Checks ------------------------------------------------------------------------------------------------------------
+
+test: $(ENV)                                    ## style check and the whole test suite
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+
+bench: $(ENV)                                   ## ratios of speed, each measured within one run
+	$(BIN)/python -m tests.bench
+
+clean:                                          ## remove what this edition built
+	rm -rf $(B)
+
+help:                                           ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | column -t -s @
+	@echo "  CONFIG=demo|full|minnie65|kasthuri|<file>.yaml   DATA=<folder>   VENV=<folder>   PYTHON=<interpreter>"

@@ -1,0 +1,71 @@
+"""`python -m pipeline <stage>`: every step that the Makefile runs, and the commands for one's own data."""
+
+import argparse
+import contextlib
+import logging
+import sys
+from pathlib import Path
+
+
+def main(arguments=None):
+    """Parse the command line and run one stage; returns the exit status.
+
+    Errors that this project raises on purpose, and those of the file system, end with their message alone: it says
+    what to do. Anything else is a defect and keeps its traceback.
+    """
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
+    logging.getLogger("pipeline").setLevel(logging.INFO)
+    from pipeline import stages  # late: `--help` should not wait for the stages' imports
+
+    try:
+        getattr(stages, options.stage)(options)
+    except Exception as error:
+        if isinstance(error, OSError) or type(error).__module__.startswith("pipeline."):
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        raise
+    return 0
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="python -m pipeline", description=__doc__)
+    stages = parser.add_subparsers(dest="stage", required=True, metavar="stage")
+
+    edition = argparse.ArgumentParser(add_help=False)
+    edition.add_argument("--config", default="demo", help="name in pipeline/configs, or a YAML file (default: demo)")
+    edition.add_argument("--data", type=Path, help="folder of volumes, for an edition whose source is a folder")
+    edition.add_argument("--build", type=Path, default=Path("build"), help="root of what is made (default: build)")
+
+    def stage(name, text, needs_edition=True):
+        return stages.add_parser(name, help=text, description=text, parents=[edition] if needs_edition else [])
+
+    stage("settings", "write build/<config>/settings/*.json where a section changed; Make compares with these")
+    stage("simulate", "simulated neuropil: precomputed volumes and annotation tables")
+    stage("cohort", "query the annotation service (or read synapses.csv): labels, filters, splits, audit")
+    stage("extract", "cut patches and cubes around every synapse of the cohort")
+    train = stage("train", "train one model (or fit the untrained control) and predict")
+    train.add_argument("--model", required=True)
+    analyse = stage("analyse", "run a notebook script of analysis/")
+    analyse.add_argument("script", type=Path)
+    draw = stage("draw", "run a script of figures/ or tables/")
+    draw.add_argument("script", type=Path)
+    for parser_ in (analyse, draw):
+        parser_.add_argument("--inputs", type=Path, nargs="*", default=[], help="files it reads, for provenance")
+    stage("page", "stage the manuscript, render it and its companion pages, merge provenance")
+    sandbox = stage("sandbox", "serve the simulated annotation tables to a caveclient on loopback")
+    sandbox.add_argument("--port", type=int, default=0)
+    reference = stage("reference", "texture statistics of the extracted patches, as the reference for realism")
+    reference.add_argument("--out", type=Path, required=True)
+
+    predict = stage("predict", "apply a trained model to a folder of precomputed volumes", needs_edition=False)
+    predict.add_argument("--run", type=Path, required=True, help="run folder of the model, build/<config>/runs/<model>")
+    predict.add_argument("--volumes", type=Path, required=True, help="folder that holds em/")
+    predict.add_argument("--synapses", type=Path, required=True, help="CSV: synapse_id, x_vx, y_vx, z_vx, ...")
+    predict.add_argument("--out", type=Path, required=True, help="Parquet file to write")
+    return parser
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(BrokenPipeError):
+        sys.exit(main())
