@@ -1,0 +1,159 @@
+"""Metrics of a binary classifier under many weightings at once; excitatory (label 1) is the positive class.
+
+A bootstrap that resamples neurons changes nothing but how often each neuron counts. The synapses are therefore sorted
+by score once, and every replicate is a vector of weights, one per neuron. Confusion counts are then a matrix product,
+and the two ranking metrics come from one sweep over the sorted synapses that carries a block of replicates along.
+"""
+
+import numba
+import numpy as np
+
+#: Names of the metrics, in the order in which they are reported.
+METRICS = ("accuracy", "balanced_accuracy", "roc_auc", "average_precision", "f1")
+
+_BLOCK = 64  # replicates carried through one sweep: their running sums stay in the L1 cache, their weights in L2
+
+
+class PredictionsError(ValueError):
+    """Predictions that cannot be scored; the text says which rows are wrong and what is needed."""
+
+
+class Scored:
+    """N scored synapses in G groups (neurons) whose members share a weight, sorted once.
+
+    `label` [N] is 1 (excitatory) or 0; `p_excitatory` [N] lies in [0, 1]; a synapse is called excitatory where
+    `p_excitatory >= tau`; `group` [N] holds integers in [0, G), by default each synapse is its own group.
+    Raises PredictionsError on other values, on unequal lengths, and where a class is absent.
+    """
+
+    def __init__(self, label, p_excitatory, tau=0.5, group=None):
+        label, score = np.asarray(label), np.asarray(p_excitatory, dtype=np.float64)
+        group = np.arange(label.size) if group is None else np.asarray(group)
+        if not label.shape == score.shape == group.shape or label.ndim != 1:
+            raise PredictionsError(f"labels {label.shape}, scores {score.shape} and groups {group.shape} must match")
+        for name, valid in (("label", np.isin(label, (0, 1))), ("p_excitatory", (score >= 0) & (score <= 1))):
+            if not valid.all():
+                wanted = "0 or 1" if name == "label" else "in [0, 1]"
+                raise PredictionsError(
+                    f"{name} must be {wanted}; {(~valid).sum()} rows are not, first {valid.argmin()}"
+                )
+        positive = label == 1
+        if positive.all() or not positive.any():
+            counts = f"{positive.sum()} excitatory and {(~positive).sum()} inhibitory"
+            raise PredictionsError(f"both classes are needed, but there are {counts} synapses")
+
+        order = np.argsort(-score, kind="stable")
+        self._group = group[order].astype(np.int64)
+        self._positive = positive[order]
+        self._last_of_tie = np.append(np.diff(score[order]) != 0, True)
+        self.n_groups = int(group.max()) + 1
+        cell = 4 * group + 2 * positive + (score >= tau)
+        self._cells = np.bincount(cell, minlength=4 * self.n_groups).reshape(self.n_groups, 4).astype(np.float64)
+
+    def confusion(self, weights=None):
+        """Weighted counts `[R, 2, 2]`, true class by called class, each in the order inhibitory, excitatory."""
+        weights = self._check(weights)
+        return (weights @ self._cells).reshape(len(weights), 2, 2)
+
+    def metrics(self, weights=None):
+        """Metrics `{name: [R]}`, in the order of METRICS, under group weights `[R, G]` (default: one row of ones).
+
+        ROC AUC counts ties as one half. Average precision is the sum over thresholds of recall gained times
+        precision, without interpolation (as in scikit-learn). F1 is that of the excitatory class.
+        """
+        weights = self._check(weights)
+        confusion = self.confusion(weights)
+        negatives, positives = confusion.sum(axis=2).T
+        if not ((negatives > 0) & (positives > 0)).all():
+            raise PredictionsError("each row of weights must leave some weight to both classes")
+        (tn, fp), (fn, tp) = confusion.transpose(1, 2, 0)
+        ranked = np.empty((2, len(weights)))
+        for start in range(0, len(weights), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            columns = np.ascontiguousarray(weights[block].T)
+            ranked[:, block] = _sweep(columns, self._group, self._positive, self._last_of_tie)
+        wins, precision = ranked
+        return {
+            "accuracy": (tp + tn) / (positives + negatives),
+            "balanced_accuracy": (tp / positives + tn / negatives) / 2,
+            "roc_auc": wins / (positives * negatives),
+            "average_precision": precision / positives,
+            "f1": 2 * tp / (2 * tp + fp + fn),
+        }
+
+    def _check(self, weights):
+        if weights is None:
+            return np.ones((1, self.n_groups))
+        weights = np.asarray(weights, dtype=np.float64)
+        if weights.ndim != 2 or weights.shape[1] != self.n_groups or not (weights >= 0).all():
+            raise PredictionsError(f"weights must be non-negative, [replicates, {self.n_groups}], not {weights.shape}")
+        return weights
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _sweep(weights, group, positive, last_of_tie):
+    """From the highest score to the lowest: pairs won `[R]` and precision summed over positives `[R]`.
+
+    `weights` is `[G, R]`, so that the inner loops run over adjacent replicates and are vectorised.
+    """
+    n = weights.shape[1]
+    true, false = np.zeros(n), np.zeros(n)  # weight of positives and negatives down to this score
+    more_true, more_false = np.zeros(n), np.zeros(n)  # of those that share it
+    wins, precision = np.zeros(n), np.zeros(n)
+    any_true = any_false = False
+    tiny = 2.3e-308  # where nothing was counted yet: 0 / tiny = 0
+    for i in range(group.size):
+        row = weights[group[i]]
+        if positive[i]:
+            any_true = True
+            for r in range(n):
+                more_true[r] += row[r]
+        else:
+            any_false = True
+            for r in range(n):
+                more_false[r] += row[r]
+        if not last_of_tie[i]:
+            continue
+        if any_false:
+            for r in range(n):
+                wins[r] += more_false[r] * (true[r] + 0.5 * more_true[r])
+                false[r] += more_false[r]
+                more_false[r] = 0.0
+        if any_true:
+            for r in range(n):
+                true[r] += more_true[r]
+                precision[r] += more_true[r] * true[r] / max(true[r] + false[r], tiny)
+                more_true[r] = 0.0
+        any_true = any_false = False
+    return wins, precision
+
+
+def _one(name, scored, weights):
+    """One metric: a float without weights, or `[R]` under weights `[R, N]`."""
+    values = scored.metrics(weights)[name]
+    return float(values[0]) if weights is None else values
+
+
+def accuracy(label, p_excitatory, tau, weights=None):
+    """Share of synapses called correctly; see `Scored` for the arguments and `_one` for the result."""
+    return _one("accuracy", Scored(label, p_excitatory, tau), weights)
+
+
+def balanced_accuracy(label, p_excitatory, tau, weights=None):
+    """Mean of the shares of excitatory and of inhibitory synapses called correctly."""
+    return _one("balanced_accuracy", Scored(label, p_excitatory, tau), weights)
+
+
+def roc_auc(label, p_excitatory, weights=None):
+    """Probability that an excitatory synapse scores above an inhibitory one, ties counting one half."""
+    return _one("roc_auc", Scored(label, p_excitatory), weights)
+
+
+def average_precision(label, p_excitatory, weights=None):
+    """Area under the precision-recall steps of the excitatory class, without interpolation."""
+    return _one("average_precision", Scored(label, p_excitatory), weights)
+
+
+def f1(label, p_excitatory, tau, weights=None):
+    """Harmonic mean of precision and recall of the excitatory class."""
+    return _one("f1", Scored(label, p_excitatory, tau), weights)

@@ -1,0 +1,174 @@
+"""Clustered intervals against explicit resampling, SciPy, and their own promise of coverage."""
+
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+from sklearn import metrics as sk
+
+from pipeline.stats import bootstrap
+from pipeline.stats.metrics import METRICS, PredictionsError
+
+FIRST_ID = 864691135000000000  # root ids lie above 2^53, where floats can no longer tell neighbours apart
+
+
+def predictions(seed, n_neurons=(9, 6), per_neuron=7, spread=0.7, distance=1.0):
+    """Scores with a random effect of each neuron; `n_neurons` excitatory and inhibitory."""
+    rng = np.random.default_rng(seed)
+    label = np.repeat([1, 0], n_neurons)
+    latent = np.repeat(label * distance + spread * rng.standard_normal(label.size), per_neuron)
+    latent = latent + rng.standard_normal(latent.size)
+    frame = pd.DataFrame(
+        {
+            "synapse_id": rng.permutation(latent.size) + 1,
+            "pre_neuron_id": np.repeat(np.arange(label.size) + FIRST_ID, per_neuron),
+            "label": np.repeat(label, per_neuron),
+            "p_excitatory": scipy.stats.norm.cdf(latent - distance / 2),
+        }
+    )
+    return frame.sample(frac=1, random_state=seed)
+
+
+def slow_metrics(frame, tau):
+    label, p = frame["label"], frame["p_excitatory"]
+    return [
+        sk.accuracy_score(label, p >= tau),
+        sk.balanced_accuracy_score(label, p >= tau),
+        sk.roc_auc_score(label, p),
+        sk.average_precision_score(label, p),
+        sk.f1_score(label, p >= tau),
+    ]
+
+
+def slow_replicates(frame, tau, n_replicates, seed):
+    """The same draws, carried out by copying each drawn neuron's synapses."""
+    neurons = {neuron: rows for neuron, rows in frame.groupby("pre_neuron_id")}
+    label = [rows["label"].iloc[0] for rows in neurons.values()]
+    replicates = []
+    for counts in np.concatenate(list(bootstrap.resamples(label, n_replicates, seed))):
+        drawn = [rows for rows, count in zip(neurons.values(), counts, strict=True) for _ in range(count)]
+        replicates.append(slow_metrics(pd.concat(drawn), tau))
+    return np.array(replicates)
+
+
+def test_intervals_equal_an_explicit_resampling_loop():
+    frame = predictions(1)
+    frame["p_excitatory"] = frame["p_excitatory"].round(1)  # ties
+    result = bootstrap.intervals(frame, 0.5, 300, 0.9, seed=3)
+    replicates = slow_replicates(frame, 0.5, 300, seed=3)
+    assert list(result["metric"]) == list(METRICS)
+    np.testing.assert_allclose(result["value"], slow_metrics(frame, 0.5))
+    np.testing.assert_allclose(result["low"], np.quantile(replicates, 0.05, axis=0))
+    np.testing.assert_allclose(result["high"], np.quantile(replicates, 0.95, axis=0))
+
+
+def test_difference_equals_an_explicit_resampling_loop_on_shared_neurons():
+    a, b = predictions(1), predictions(1)
+    b["p_excitatory"] = (b["p_excitatory"] + np.random.default_rng(0).random(len(b))) / 2
+    result = bootstrap.difference(a, b, 0.5, 0.45, 200, 0.9, seed=4)
+    replicates = slow_replicates(a, 0.5, 200, 4) - slow_replicates(b, 0.45, 200, 4)
+    np.testing.assert_allclose(result["value"], np.subtract(slow_metrics(a, 0.5), slow_metrics(b, 0.45)))
+    np.testing.assert_allclose(result["low"], np.quantile(replicates, 0.05, axis=0), atol=1e-12)
+    np.testing.assert_allclose(result["high"], np.quantile(replicates, 0.95, axis=0), atol=1e-12)
+
+
+def test_a_model_does_not_differ_from_itself():
+    frame = predictions(2)
+    result = bootstrap.difference(frame, frame.iloc[::-1], 0.5, 0.5, 200, 0.95, seed=0)
+    assert (result[["value", "low", "high"]] == 0).all(axis=None)
+
+
+def test_with_one_synapse_a_neuron_the_interval_is_that_of_scipy():
+    frame = predictions(3, n_neurons=(60, 40), per_neuron=1)
+    ours = bootstrap.intervals(frame, 0.5, 20_000, 0.9, seed=0).set_index("metric").loc["roc_auc"]
+    excitatory, inhibitory = (frame.loc[frame["label"] == value, "p_excitatory"] for value in (1, 0))
+
+    def auc(x, y, axis):
+        return (x[..., :, None] > y[..., None, :]).mean(axis=(-2, -1)) + (x[..., :, None] == y[..., None, :]).mean(
+            axis=(-2, -1)
+        ) / 2
+
+    theirs = scipy.stats.bootstrap(
+        (excitatory, inhibitory), auc, n_resamples=20_000, confidence_level=0.9, method="percentile", batch=500, rng=1
+    ).confidence_interval
+    assert (ours["low"], ours["high"]) == pytest.approx(theirs, abs=0.003)  # the error of 20,000 replicates
+
+
+def test_clustered_intervals_cover_the_truth_and_naive_ones_do_not():
+    spread, distance, n_trials = 0.8, 1.2, 200
+    truth = scipy.stats.norm.cdf(distance / np.sqrt(2 * (spread**2 + 1)))  # AUC for a new pair of neurons
+    covered = {"clustered": 0, "naive": 0}
+    for trial in range(n_trials):
+        frame = predictions(1000 + trial, (30, 30), 25, spread, distance)
+        for name, unit in (("clustered", frame["pre_neuron_id"]), ("naive", frame["synapse_id"])):
+            result = bootstrap.intervals(frame.assign(pre_neuron_id=unit), 0.5, 300, 0.95, seed=trial)
+            low, high = result.set_index("metric").loc["roc_auc", ["low", "high"]]
+            covered[name] += low <= truth <= high
+    assert covered["clustered"] / n_trials > 0.89
+    assert covered["naive"] / n_trials < 0.70
+
+
+def test_results_depend_on_the_seed_and_on_nothing_else():
+    frame = predictions(4)
+    first = bootstrap.intervals(frame, 0.5, 500, 0.95, seed=1)
+    pd.testing.assert_frame_equal(first, bootstrap.intervals(frame.iloc[::-1], 0.5, 500, 0.95, seed=1))
+    nullable = frame.astype({"label": "Int64"}).assign(split="test")
+    pd.testing.assert_frame_equal(first, bootstrap.intervals(nullable, 0.5, 500, 0.95, seed=1))
+    assert not first.equals(bootstrap.intervals(frame, 0.5, 500, 0.95, seed=2))
+
+
+def test_resamples_draw_each_class_apart_and_uniformly():
+    label = np.array([1, 0, 0, 1, 1])
+    counts = np.concatenate(list(bootstrap.resamples(label, 30_000, seed=0)))
+    assert (counts[:, label == 1].sum(axis=1) == 3).all()
+    assert (counts[:, label == 0].sum(axis=1) == 2).all()
+    np.testing.assert_allclose(counts.mean(axis=0), 1, atol=0.02)
+    np.testing.assert_allclose(counts.var(axis=0), np.where(label == 1, 2 / 3, 1 / 2), atol=0.02)
+    fewer = np.concatenate(list(bootstrap.resamples(label, 1000, seed=0)))
+    np.testing.assert_array_equal(counts[:1000], fewer)  # more replicates only append
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f.drop(columns="label"), r"lack the columns \['label'\]"),
+        (lambda f: pd.concat([f, f.head(1)]), "1 synapse ids occur more than once, such as"),
+        (lambda f: f.assign(p_excitatory=f["p_excitatory"].where(f["synapse_id"] != 5)), r"1 .*outside.*such as \[5\]"),
+        (lambda f: f.assign(p_excitatory=f["p_excitatory"] + 1), r"105 synapses have p_excitatory outside \[0, 1\]"),
+        (lambda f: f.assign(label=f["label"].astype("Int64").where(f["synapse_id"] != 7)), r"neither 0 nor 1.*\[7\]"),
+        (lambda f: f.assign(pre_neuron_id=FIRST_ID), rf"both classes, such as \[{FIRST_ID}\]"),
+        (lambda f: f.assign(pre_neuron_id=f["pre_neuron_id"].where(f["synapse_id"] != 3)), r"no presynaptic.*\[3\]"),
+        (lambda f: f[f["label"] == 1], "0 inhibitory neurons: resampling neurons needs at least 2"),
+        (lambda f: f[f["pre_neuron_id"] >= FIRST_ID + 8], "1 excitatory neurons"),
+    ],
+)
+def test_predictions_that_cannot_be_resampled_are_refused(change, message):
+    with pytest.raises(PredictionsError, match=message):
+        bootstrap.intervals(change(predictions(1)), 0.5, 100, 0.95, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f[f["synapse_id"] != 9], r"1 are in one only: \[9\]"),
+        (lambda f: f.assign(pre_neuron_id=f["pre_neuron_id"] + 1), "105 synapses differ in pre_neuron_id"),
+        (lambda f: f.assign(label=1 - f["label"]), "105 synapses differ in label"),
+    ],
+)
+def test_models_are_compared_on_the_same_synapses_only(change, message):
+    frame = predictions(1)
+    with pytest.raises(PredictionsError, match=message):
+        bootstrap.difference(frame, change(frame), 0.5, 0.5, 100, 0.95, seed=0)
+
+
+def test_the_sorted_sweep_is_far_quicker_than_a_loop_over_replicates():
+    frame = predictions(6, n_neurons=(60, 40), per_neuron=20)
+    bootstrap.intervals(frame, 0.5, 100, 0.95, seed=0)  # compile
+    started = time.process_time()
+    bootstrap.intervals(frame, 0.5, 2000, 0.95, seed=0)
+    ours = (time.process_time() - started) / 2000
+    started = time.process_time()
+    slow_replicates(frame, 0.5, 20, seed=0)
+    assert (time.process_time() - started) / 20 > 30 * ours

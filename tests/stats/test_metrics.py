@@ -1,0 +1,101 @@
+"""Metrics against scikit-learn, weight by weight."""
+
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from pipeline.stats import metrics
+from pipeline.stats.metrics import PredictionsError, Scored
+
+
+def reference(label, p, tau, weight):
+    called = p >= tau
+    return {
+        "accuracy": sk.accuracy_score(label, called, sample_weight=weight),
+        "balanced_accuracy": sk.balanced_accuracy_score(label, called, sample_weight=weight),
+        "roc_auc": sk.roc_auc_score(label, p, sample_weight=weight),
+        "average_precision": sk.average_precision_score(label, p, sample_weight=weight),
+        "f1": sk.f1_score(label, called, sample_weight=weight),
+    }
+
+
+def sample(rng, n, levels):
+    """Labels of both classes and scores that take at most `levels` values (0: continuous)."""
+    label = np.append(rng.integers(0, 2, n - 2), [0, 1])
+    p = rng.beta(2 + label, 2, n)
+    return label, np.round(p * levels) / levels if levels else p
+
+
+@pytest.mark.parametrize("levels", [0, 1, 3, 20])
+@pytest.mark.parametrize("weighting", ["fractional", "counts with zeros"])
+def test_every_metric_equals_scikit_learn_under_weights_and_ties(levels, weighting):
+    rng = np.random.default_rng(levels)
+    for n in (2, 3, 17, 200):
+        label, p = sample(rng, n, levels)
+        weights = rng.random((70, n)) if weighting == "fractional" else rng.poisson(1.0, (70, n)).astype(float)
+        weights[:, -2:] += 0.5  # some weight in each class
+        ours = Scored(label, p, 0.4).metrics(weights)
+        assert tuple(ours) == metrics.METRICS
+        for row in (0, 1, 63, 64, 69):  # across the border of a block of replicates
+            for name, value in reference(label, p, 0.4, weights[row]).items():
+                assert ours[name][row] == pytest.approx(value, abs=1e-12), (name, n, row)
+
+
+def test_single_metrics_are_floats_that_equal_scikit_learn():
+    label, p = sample(np.random.default_rng(5), 300, 10)
+    expected = reference(label, p, 0.5, None)
+    ours = {
+        "accuracy": metrics.accuracy(label, p, 0.5),
+        "balanced_accuracy": metrics.balanced_accuracy(label, p, 0.5),
+        "roc_auc": metrics.roc_auc(label, p),
+        "average_precision": metrics.average_precision(label, p),
+        "f1": metrics.f1(label, p, 0.5),
+    }
+    assert ours == pytest.approx(expected, abs=1e-12)
+    assert all(isinstance(value, float) for value in ours.values())
+
+
+def test_group_weights_equal_the_same_weights_spelled_out_per_synapse():
+    rng = np.random.default_rng(1)
+    label, p = sample(rng, 500, 30)
+    group = rng.integers(0, 12, 500)
+    weights = rng.poisson(2, (9, 12)) + 1
+    grouped = Scored(label, p, 0.5, group).metrics(weights)
+    spelled_out = Scored(label, p, 0.5).metrics(weights[:, group])
+    for name in metrics.METRICS:
+        np.testing.assert_allclose(grouped[name], spelled_out[name], rtol=1e-12)
+
+
+def test_confusion_counts_equal_scikit_learn():
+    rng = np.random.default_rng(2)
+    label, p = sample(rng, 100, 7)
+    weight = rng.random(100)
+    expected = sk.confusion_matrix(label, p >= 0.3, sample_weight=weight)
+    np.testing.assert_allclose(Scored(label, p, 0.3).confusion(weight[None])[0], expected)
+
+
+def test_a_score_on_the_threshold_is_called_excitatory():
+    assert metrics.accuracy([1, 0], [0.5, 0.4], tau=0.5) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("label", "p", "message"),
+    [
+        ([0, 1, 2], [0.1, 0.2, 0.3], "label must be 0 or 1; 1 rows are not, first 2"),
+        ([0, 1, 1], [0.1, np.nan, 1.2], r"p_excitatory must be in \[0, 1\]; 2 rows are not, first 1"),
+        ([1, 1], [0.1, 0.2], "both classes are needed, but there are 2 excitatory and 0 inhibitory synapses"),
+        ([0, 1], [0.1, 0.2, 0.3], r"labels \(2,\), scores \(3,\)"),
+        ([], [], "there are 0 excitatory and 0 inhibitory synapses"),
+    ],
+)
+def test_unusable_scores_are_refused(label, p, message):
+    with pytest.raises(PredictionsError, match=message):
+        Scored(label, p)
+
+
+def test_weights_that_empty_a_class_or_do_not_fit_are_refused():
+    scored = Scored([0, 1, 1], [0.1, 0.2, 0.3])
+    with pytest.raises(PredictionsError, match="leave some weight to both classes"):
+        scored.metrics([[0.0, 1.0, 1.0]])
+    with pytest.raises(PredictionsError, match=r"\[replicates, 3\], not \(1, 2\)"):
+        scored.metrics([[1.0, 1.0]])
