@@ -1,0 +1,46 @@
+"""Executed notebooks as companion pages of the paper, in the same style."""
+
+import json
+import tempfile
+from pathlib import Path
+
+from pipeline import artefacts
+from pipeline.render.page import PAPER
+from pipeline.render.pandoc import RenderError, convert
+
+BACK = '<p class="back"><a href="index.html">← The paper</a></p>\n'
+
+
+def render(notebook, page):
+    """Render the executed notebook `notebook` (.ipynb) to the self-contained HTML file `page`.
+
+    The first heading of its first cell becomes the title. RenderError names a code cell that was not run, or that
+    ended with an error; a page made before is then left as it was.
+    """
+    content = artefacts.read_json(notebook)
+    cells = content["cells"]
+    for number, cell in enumerate(cells, start=1):
+        if cell["cell_type"] != "code" or not "".join(cell["source"]).strip():
+            continue
+        if cell["execution_count"] is None:
+            raise RenderError(f"{notebook}: code cell {number} was not run; execute the notebook first")
+        failed = [output for output in cell["outputs"] if output["output_type"] == "error"]
+        if failed:
+            raise RenderError(f"{notebook}: code cell {number} ended with {failed[0]['ename']}: {failed[0]['evalue']}")
+    title, _, rest = "".join(cells[0]["source"]).partition("\n") if cells else ("", "", "")
+    if not title.startswith("# ") or cells[0]["cell_type"] != "markdown":
+        raise RenderError(f"{notebook}: the first cell must be Markdown that begins with a title, `# ...`")
+    cells[0]["source"] = rest.strip()
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "notebook.ipynb").write_text(json.dumps(content), encoding="utf-8")
+        (Path(folder) / "back.html").write_text(BACK, encoding="utf-8")
+        defaults = {
+            "from": "ipynb",
+            "metadata": {"title": title.removeprefix("# ").strip(), "lang": "en"},
+            "css": [str(PAPER / "style.css")],
+            "include-in-header": [str(PAPER / "head.html")],
+            "include-before-body": ["back.html"],
+            "html-math-method": {"method": "mathml"},
+            "embed-resources": True,
+        }
+        convert("notebook.ipynb", page, folder, defaults)

@@ -1,0 +1,113 @@
+"""The manuscript: stage `paper/` with a build's figures, tables and values, and render it to one HTML file.
+
+`quarto render` is used where `quarto` is on the PATH. Elsewhere, and before it as a check, the embedded renderer
+does the same work with pandoc and `quarto.lua`: where Quarto only warns of something unresolved, it stops.
+"""
+
+import logging
+import shutil
+import subprocess
+from pathlib import Path
+
+import yaml
+
+from pipeline import artefacts
+from pipeline.render.pandoc import RenderError, convert, require_self_contained
+
+log = logging.getLogger("pipeline")
+
+PAPER = artefacts.REPOSITORY / "paper"
+FILTER = Path(__file__).with_name("quarto.lua")
+
+#: Keys under `format: html:` that only Quarto knows; all others are pandoc's own.
+QUARTO_ONLY = ("theme", "minimal", "appendix-style")
+
+
+def values(build):
+    """Merge `analysis/<script>.json` into `analysis/values.json` under keys `<script>.<name>`, and return it.
+
+    The file is rewritten whole, so that a value whose script no longer writes it does not survive. Each value is
+    `{"value": raw, "text": formatted}`; RenderError names the file and key of one that is not.
+    """
+    merged = {}
+    for path in sorted(build.analysis.glob("*.json")):
+        if path.name == "values.json":
+            continue
+        for name, entry in artefacts.read_json(path).items():
+            if not isinstance(entry, dict) or entry.keys() != {"value", "text"} or not isinstance(entry["text"], str):
+                raise RenderError(f'{path}: key {name!r} must be {{"value": ..., "text": "..."}}, not {entry!r}')
+            merged[f"{path.stem}.{name}"] = entry
+    artefacts.write_json(build.analysis / "values.json", merged)
+    return merged
+
+
+def stage(build, config, paper=PAPER):
+    """Write `build/<config>/paper/`, all that a renderer needs: the manuscript, the build's figures and tables, and
+    `_variables.yml` with the values of the analysis, the settings (`config.*`) and the words that tell which data
+    these are (`edition.*`, from `paper/editions/<kind of source>/`).
+    """
+    edition = paper / "editions" / config.source.kind
+    words = yaml.safe_load((edition / "words.yml").read_text(encoding="utf-8"))
+    variables = {"edition": {"name": config.name} | words, "config": _settings(config.model_dump(mode="json"))}
+    for key, entry in values(build).items():
+        script, name = key.split(".", 1)
+        variables.setdefault(script, {})[name] = entry["text"]
+    with artefacts.atomic_folder(build.paper) as folder:
+        for path in paper.iterdir():
+            if path.is_file():
+                shutil.copy(path, folder)
+        shutil.copytree(edition, folder / "edition")
+        for made in (build.figures, build.tables):
+            if made.is_dir():
+                shutil.copytree(made, folder / made.name)
+        text = yaml.safe_dump(variables, default_style='"', allow_unicode=True, width=10**6)
+        (folder / "_variables.yml").write_text(text, encoding="utf-8")
+
+
+def _settings(section):
+    """The scalar settings as text, sections nested: `config.extract.voxel_nm` is `8 × 8 × 40`.
+
+    Counts, and only counts, are named `n_...`; they get thousands separators.
+    """
+    texts = {}
+    for key, value in section.items():
+        if isinstance(value, dict):
+            texts[key] = _settings(value)
+        elif isinstance(value, list):
+            if not any(isinstance(item, dict) for item in value):
+                texts[key] = " × ".join(f"{item:g}" for item in value)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            texts[key] = f"{value:,}" if key.startswith("n_") else f"{value:g}" if isinstance(value, float) else str(value)
+        elif isinstance(value, str):
+            texts[key] = value
+    return texts
+
+
+def render(build):
+    """Render the staged manuscript to `build/<config>/site/index.html`, self-contained.
+
+    Unresolved variables, includes, figures, cross-references and citations, and duplicate ids, raise RenderError
+    with file and line; the page of an earlier run is then left as it was.
+    """
+    page = build.site / "index.html"
+    settings = yaml.safe_load((build.paper / "_quarto.yml").read_text(encoding="utf-8"))
+    defaults = {
+        "from": "markdown",
+        "filters": [str(FILTER), {"type": "citeproc"}],
+        "metadata": {key: value for key, value in settings.items() if key not in ("project", "format")},
+    }
+    defaults |= {key: value for key, value in settings["format"]["html"].items() if key not in QUARTO_ONLY}
+    convert("index.qmd", page, build.paper, defaults)
+    if shutil.which("quarto"):
+        _render_with_quarto(build.paper, page)
+    log.info("page: %s", page)
+
+
+def _render_with_quarto(folder, page):
+    """Replace `page` by what `quarto render` makes of the manuscript in `folder`."""
+    run = subprocess.run(["quarto", "render", "index.qmd", "--to", "html"], cwd=folder, capture_output=True, text=True)
+    if run.returncode:
+        raise RenderError(f"quarto render failed in {folder}:\n{run.stderr.strip()}")
+    require_self_contained(folder / "index.html", page)
+    with artefacts.atomic(page) as temporary:
+        shutil.move(folder / "index.html", temporary)

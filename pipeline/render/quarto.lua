@@ -1,0 +1,363 @@
+-- Quarto's markup for plain pandoc: the part of it that the manuscript uses, with Quarto's own wording and numbers.
+--
+--   {{< include file.md >}}   alone in its paragraph; paths are relative to the main file
+--   {{< var a.b >}}           a value of _variables.yml, read as Markdown
+--   ::: {#fig-x} / {#tbl-x}   a float: its last paragraph is the caption
+--   $$ ... $$ {#eq-x}         a numbered equation
+--   # Heading {#sec-x}        a numbered section
+--   @fig-x  [-@fig-x]  [@fig-x; @tbl-y]  [Fig @fig-x]
+--   ::: {.callout-note}       with a heading or a `title` attribute as its title
+--   ![](file){fig-alt="..."}
+--
+-- Where Quarto only warns, this filter stops: every problem is collected and reported with its file and line.
+-- References: quarto.org/docs/authoring (cross-references, cross-references-divs, includes, variables, callouts).
+
+local WORDS = { fig = "Figure", tbl = "Table", eq = "Equation", sec = "Section" }
+local CALLOUTS = { note = "Note", tip = "Tip", warning = "Warning", caution = "Caution", important = "Important" }
+local NBSP = "\u{a0}"
+
+local sources = pandoc.List(PANDOC_STATE.input_files) -- the main file, then each included one
+local problems = pandoc.List()
+local numbers = {} -- label -> number, as text
+local counts = { fig = 0, tbl = 0, eq = 0 }
+
+local function read(path)
+  local file = io.open(path, "rb")
+  if not file then return nil end
+  local text = file:read("a")
+  file:close()
+  return text
+end
+
+-- "file:line" of the first place that holds `text` as a whole word.
+local function place(text)
+  for _, path in ipairs(sources) do
+    local number = 0
+    for line in ((read(path) or "") .. "\n"):gmatch("(.-)\n") do
+      number = number + 1
+      local _, last = line:find(text, 1, true)
+      while last do
+        if not line:sub(last + 1, last + 1):match("[%w_-]") then return path .. ":" .. number end
+        _, last = line:find(text, last + 1, true)
+      end
+    end
+  end
+  return sources[1]
+end
+
+local function report(text, message)
+  local line = place(text) .. ": " .. message
+  if not problems:includes(line) then problems:insert(line) end
+end
+
+-- Includes ------------------------------------------------------------------------------------------------------
+
+local function included_path(paragraph)
+  return pandoc.utils.stringify(paragraph):match("^{{<%s*include%s+(%S+)%s*>}}$")
+end
+
+local function expand_includes(blocks, chain)
+  return blocks:walk {
+    Para = function(paragraph)
+      local path = included_path(paragraph)
+      if not path then return nil end
+      if chain:includes(path) then
+        report("include " .. path, "file " .. path .. " includes itself")
+        return {}
+      end
+      local text = read(path)
+      if not text then
+        report("include " .. path, "included file " .. path .. " does not exist")
+        return {}
+      end
+      sources:insert(path)
+      return expand_includes(pandoc.read(text, "markdown").blocks, chain .. { path })
+    end,
+  }
+end
+
+-- Variables -----------------------------------------------------------------------------------------------------
+
+local function read_variables()
+  local text = read("_variables.yml")
+  return text and pandoc.read("---\n" .. text .. "\n---\n", "markdown").meta or {}
+end
+
+local function variable(variables, name)
+  local value = variables
+  for key in name:gmatch("[^.]+") do
+    if pandoc.utils.type(value) ~= "table" and pandoc.utils.type(value) ~= "Meta" then return nil end
+    value = value[key]
+    if value == nil then return nil end
+  end
+  local kind = pandoc.utils.type(value)
+  if kind == "Inlines" then return value end
+  if kind == "Blocks" then return pandoc.utils.blocks_to_inlines(value) end
+  if kind == "string" then return pandoc.Inlines(value) end
+  return nil -- a group of variables, not one
+end
+
+-- The same inlines with every `{{<` and `>}}` in a Str of its own.
+local function split_braces(inlines)
+  local split = pandoc.List()
+  for _, inline in ipairs(inlines) do
+    local rest = inline.t == "Str" and inline.text or ""
+    local first, last = rest:find("{{<", 1, true)
+    if not first then first, last = rest:find(">}}", 1, true) end
+    if not first then
+      split:insert(inline)
+    else
+      while rest ~= "" do
+        local opening, closing = rest:find("{{<", 1, true), rest:find(">}}", 1, true)
+        first = math.min(opening or #rest + 1, closing or #rest + 1)
+        if first > 1 then split:insert(pandoc.Str(rest:sub(1, first - 1))) end
+        if first <= #rest then split:insert(pandoc.Str(rest:sub(first, first + 2))) end
+        rest = rest:sub(first + 3)
+      end
+    end
+  end
+  return split
+end
+
+local function expand_variables(variables)
+  return function(inlines)
+    local expanded = pandoc.List()
+    local shortcode = nil -- its inlines so far, while inside one
+    for _, inline in ipairs(split_braces(inlines)) do
+      if inline.t == "Str" and inline.text == "{{<" then
+        shortcode = pandoc.List()
+      elseif shortcode and inline.t == "Str" and inline.text == ">}}" then
+        local words = pandoc.List()
+        for word in pandoc.utils.stringify(pandoc.Inlines(shortcode)):gmatch("%S+") do words:insert(word) end
+        local text = table.concat(words, " ")
+        if words[1] == "var" and #words == 2 then
+          local value = variable(variables, words[2])
+          if value then
+            expanded:extend(value)
+          else
+            report("var " .. words[2], "unknown variable " .. words[2] .. " (not in _variables.yml)")
+          end
+        elseif words[1] == "include" then
+          report(text, "{{< " .. text .. " >}} must be alone in its paragraph")
+        else
+          report(text, "unknown shortcode {{< " .. text .. " >}}")
+        end
+        shortcode = nil
+      elseif shortcode then
+        shortcode:insert(inline)
+      else
+        expanded:insert(inline)
+      end
+    end
+    if shortcode then report("{{<", "a shortcode is not closed by >}}") end
+    return expanded
+  end
+end
+
+-- Callouts ------------------------------------------------------------------------------------------------------
+
+local function render_callout(div)
+  local kind = nil
+  for _, class in ipairs(div.classes) do kind = class:match("^callout%-(.+)$") or kind end
+  if not kind then return nil end
+  if not CALLOUTS[kind] then
+    report("callout-" .. kind, "unknown callout .callout-" .. kind)
+    return {}
+  end
+  local content = div.content:clone()
+  local title = pandoc.read(div.attributes.title or CALLOUTS[kind], "markdown").blocks[1].content
+  if content[1] and content[1].t == "Header" then title = content:remove(1).content end
+  local attr = pandoc.Attr(div.identifier, { "callout", "callout-" .. kind }, { role = "note" })
+  local body = pandoc.Div(content, pandoc.Attr("", { "callout-body" }))
+  return pandoc.Div({ pandoc.Div(pandoc.Plain(title), pandoc.Attr("", { "callout-title" })), body }, attr)
+end
+
+-- Numbers -------------------------------------------------------------------------------------------------------
+
+local function label_kind(label)
+  local kind = label:match("^(%l+)%-.")
+  return WORDS[kind] and kind or nil
+end
+
+local function next_number(kind)
+  counts[kind] = counts[kind] + 1
+  return tostring(counts[kind])
+end
+
+local function check_identifiers(blocks)
+  local seen = {}
+  local function check(element)
+    local label = element.identifier
+    if label ~= "" and seen[label] then report("#" .. label, "duplicate id #" .. label) end
+    seen[label] = true
+  end
+  blocks:walk { Div = check, Header = check, Span = check, Image = check, Link = check,
+    Table = check, Figure = check, CodeBlock = check }
+end
+
+-- Sections are numbered as pandoc's --number-sections does: the highest level in use is 1.
+local function number_sections(blocks)
+  local top = 6
+  blocks:walk { Header = function(header) top = math.min(top, header.level) end }
+  local current = pandoc.List()
+  blocks:walk { Header = function(header)
+    if header.classes:includes("unnumbered") then return end
+    local depth = header.level - top + 1
+    while #current < depth do current:insert(0) end
+    while #current > depth do current:remove() end
+    current[depth] = current[depth] + 1
+    numbers[header.identifier] = table.concat(current, ".")
+  end }
+end
+
+local function number_equations(paragraph)
+  local content = pandoc.List()
+  for _, inline in ipairs(paragraph.content) do
+    local label = inline.t == "Str" and inline.text:match("^{#(eq%-[^ }]+)}$")
+    local last = content[#content]
+    if last and last.t == "Space" then last = content[#content - 1] end
+    if label and last and last.t == "Math" and last.mathtype == "DisplayMath" then
+      while content[#content] ~= last do content:remove() end
+      content:remove()
+      local number = next_number("eq")
+      numbers[label] = number
+      last.text = last.text .. " \\qquad(" .. number .. ")"
+      content:insert(pandoc.Span(last, pandoc.Attr(label, { "equation" })))
+    else
+      content:insert(inline)
+    end
+  end
+  paragraph.content = content
+  return paragraph
+end
+
+-- Floats --------------------------------------------------------------------------------------------------------
+
+local function holds(blocks, tag)
+  local found = false
+  blocks:walk { [tag] = function() found = true end }
+  return found
+end
+
+local function html(text)
+  return pandoc.RawBlock("html", text)
+end
+
+local function render_float(div)
+  local kind = label_kind(div.identifier)
+  if kind ~= "fig" and kind ~= "tbl" then return nil end
+  local content = div.content:clone()
+  local caption = content:remove()
+  local held = kind == "fig" and "Image" or "Table"
+  if not caption or caption.t ~= "Para" or holds(pandoc.Blocks { caption }, "Image") then
+    report("#" .. div.identifier, div.identifier .. " has no caption: the last paragraph of the div must be one")
+    return {}
+  end
+  if not holds(content, held) then
+    report("#" .. div.identifier, div.identifier .. " holds no " .. held:lower())
+  end
+  local number = next_number(kind)
+  numbers[div.identifier] = number
+  local name = WORDS[kind] .. NBSP .. number
+  local caption_block = pandoc.Plain(pandoc.Inlines { pandoc.Str(name .. ":"), pandoc.Space() } .. caption.content)
+  local figcaption = pandoc.Blocks { html("<figcaption>"), caption_block, html("</figcaption>") }
+  local blocks = pandoc.Blocks { html('<figure id="' .. div.identifier .. '" class="float-' .. kind .. '">') }
+  if kind == "tbl" then -- the caption above, and a box that scrolls sideways on a narrow screen
+    blocks:extend(figcaption)
+    blocks:insert(html('<div class="scroll" role="region" tabindex="0" aria-label="' .. name .. '">'))
+    blocks:extend(content)
+    blocks:insert(html("</div>"))
+  else
+    blocks:extend(content)
+    blocks:extend(figcaption)
+  end
+  blocks:insert(html("</figure>"))
+  return blocks
+end
+
+local function reject_implicit_float(element)
+  if label_kind(element.identifier) then
+    report("#" .. element.identifier, "write " .. element.identifier .. " as a div: ::: {#" .. element.identifier .. "}")
+  end
+end
+
+local function render_image(image)
+  reject_implicit_float(image)
+  if image.src:match("^%a+://") or image.src:match("^//") then
+    report(image.src, "image " .. image.src .. " is remote; the page must load nothing from outside")
+  elseif not image.src:match("^data:") and not read(image.src) then
+    report(image.src, "image file " .. image.src .. " does not exist")
+  end
+  local alt = image.attributes["fig-alt"]
+  if not alt or alt == "" then report(image.src, "image " .. image.src .. " needs a fig-alt text") end
+  image.attributes["fig-alt"] = nil
+  image.caption = pandoc.Inlines(pandoc.Str(alt or ""))
+  return image
+end
+
+-- References ----------------------------------------------------------------------------------------------------
+
+local function render_reference(cite)
+  local resolved = pandoc.List()
+  for index, citation in ipairs(cite.citations) do
+    local label = citation.id:sub(1, 1):lower() .. citation.id:sub(2)
+    local kind = label_kind(label)
+    if kind and numbers[label] then
+      local text = pandoc.List()
+      if #citation.prefix > 0 then
+        text:extend(citation.prefix)
+        text:insert(pandoc.Str(NBSP))
+      elseif citation.mode ~= "SuppressAuthor" then
+        text:insert(pandoc.Str(WORDS[kind] .. NBSP))
+      end
+      text:insert(pandoc.Str(numbers[label]))
+      if index > 1 then resolved:extend { pandoc.Str(","), pandoc.Space() } end
+      resolved:insert(pandoc.Link(text, "#" .. label, "", pandoc.Attr("", { "quarto-xref" })))
+    elseif kind then
+      report("@" .. citation.id, "unknown cross-reference @" .. citation.id)
+    end
+  end
+  if #resolved > 0 then return resolved end
+end
+
+local function check_citations(doc)
+  local known = {}
+  for _, reference in ipairs(pandoc.utils.references(doc)) do known[reference.id] = true end
+  doc:walk { Cite = function(cite)
+    for _, citation in ipairs(cite.citations) do
+      if not known[citation.id] and not label_kind(citation.id) then
+        report("@" .. citation.id, "unknown citation key @" .. citation.id .. " (not in the bibliography)")
+      end
+    end
+  end }
+end
+
+-- The pandoc template prints the title as h1, so the manuscript's sections begin at h2.
+local function lower_heading(header)
+  header.level = math.min(header.level + 1, 6)
+  return header
+end
+
+local function reject_leftover(element)
+  local text = element.text or element.target or element.src
+  if text:find("{{<", 1, true) or text:find("%7B%7B%3C", 1, true) then
+    report("{{<", "a shortcode inside code, mathematics or an address is not supported: " .. text)
+  end
+end
+
+function Pandoc(doc)
+  doc.blocks = expand_includes(doc.blocks, pandoc.List())
+  doc = doc:walk { Inlines = expand_variables(read_variables()) }
+  doc.blocks = doc.blocks:walk { Div = render_callout }
+  number_sections(doc.blocks)
+  doc.blocks = doc.blocks:walk { Para = number_equations, Figure = reject_implicit_float,
+    Table = reject_implicit_float }
+  check_identifiers(doc.blocks)
+  doc.blocks = doc.blocks:walk { Div = render_float, Image = render_image }
+  doc = doc:walk { Cite = render_reference }
+  check_citations(doc)
+  doc:walk { Code = reject_leftover, Math = reject_leftover, Link = reject_leftover, CodeBlock = reject_leftover }
+  if #problems > 0 then error(table.concat(problems, "\n"), 0) end
+  doc.blocks = doc.blocks:walk { Header = lower_heading }
+  return doc
+end
