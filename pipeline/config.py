@@ -37,9 +37,11 @@ class Tables(Section):
 class Query(Section):
     """How the annotation service is asked; see `pipeline.cave.queries`."""
 
-    timeout_s: float = pydantic.Field(60.0, gt=0)
+    timeout_s: float = pydantic.Field(60.0, gt=0)  # silence after which a request counts as lost
     attempts: int = pydantic.Field(5, ge=1)
+    backoff_s: float = pydantic.Field(1.0, ge=0)  # pause before the second attempt; doubles from there
     ids_per_query: int = pydantic.Field(500, ge=1)
+    row_cap: int = pydantic.Field(200_000, ge=1)  # of the server, in case its warning is lost on the way
 
 
 class Simulated(Section):
@@ -51,8 +53,9 @@ class Simulated(Section):
     tables: Tables = Tables()
     query: Query = Query()
     size_um: tuple[float, float, float] = (12.0, 12.0, 6.4)  # XYZ
-    n_excitatory: int = pydantic.Field(80, ge=1)  # presynaptic neurons with an axon in the volume
-    n_inhibitory: int = pydantic.Field(40, ge=1)
+    n_excitatory: int = pydantic.Field(90, ge=1)  # presynaptic neurons with an axon in the volume
+    n_inhibitory: int = pydantic.Field(45, ge=1)
+    synapses_per_neuron: int = pydantic.Field(11, ge=1)  # on average
 
 
 class Cave(Section):
