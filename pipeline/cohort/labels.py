@@ -1,0 +1,117 @@
+"""Excitatory or inhibitory: one label per neuron from three tables of cell types.
+
+The three tables refer to nuclei (`target_id`) and come joined with the root id of the segment around the nucleus
+(`pt_root_id`). Precedence:
+
+1. AIBS: the manual column table where it has a class, else the metamodel (automatic, from soma and nucleus).
+2. Baylor (automatic, from dendritic spines) checks it: a neuron on which AIBS and Baylor disagree is excluded, since
+   the metamodel is known to call some layer 5 inhibitory cells excitatory.
+3. A neuron that only one of the two knows takes that label.
+
+Excluded as well: nuclei without a segment (root id 0), segments with several nuclei (merged cells, so that no label
+is the axon's), and nuclei to which one table gives several classes. Whatever is excluded for its label is listed.
+"""
+
+import pandas as pd
+
+#: Classes as the tables write them, in lower case; None is a cell that the annotator left open.
+CLASSES = {
+    "excitatory": "excitatory",
+    "excitatory_neuron": "excitatory",
+    "aibs_coarse_excitatory": "excitatory",
+    "inhibitory": "inhibitory",
+    "inhibitory_neuron": "inhibitory",
+    "aibs_coarse_inhibitory": "inhibitory",
+    "nonneuron": "nonneuron",
+    "aibs_coarse_nonneuronal": "nonneuron",
+    "aibs_coarse_unclear": None,
+    "aibs_coarse_error": None,
+    "unsure": None,
+    "": None,
+}
+
+#: The column that holds the class, by source.
+SOURCES = {"column": "classification_system", "metamodel": "classification_system", "baylor": "cell_type"}
+
+CONFLICT_COLUMNS = ["nucleus_id", "root_id", *SOURCES, "decision", "reason"]
+
+
+class LabelError(ValueError):
+    """Tables of cell types that cannot be merged; the text names the table and the values."""
+
+
+def merge(column, metamodel, baylor):
+    """One label per neuron: `(neurons, conflicts, flow)`.
+
+    Arguments are the three tables, each with `target_id`, `pt_root_id` and its class column (see SOURCES).
+    `neurons` has the columns `pre_neuron_id` (root id) and `label` (1 = excitatory, 0 = inhibitory), sorted by id.
+    `conflicts` (CONFLICT_COLUMNS) lists, with reasons, the nuclei that were excluded and those where the manual
+    table overruled the metamodel (`decision` is `kept`). `flow` counts the neurons left after each step.
+    Raises LabelError on missing columns, unknown classes, and a nucleus with several root ids.
+    """
+    tables = {"column": column, "metamodel": metamodel, "baylor": baylor}
+    cells = pd.concat([_classes(source, table) for source, table in tables.items()], ignore_index=True)
+    nuclei = cells[["nucleus_id", "root_id"]].drop_duplicates().sort_values("nucleus_id", ignore_index=True)
+    moved = nuclei.loc[nuclei["nucleus_id"].duplicated(), "nucleus_id"]
+    if len(moved):
+        raise LabelError(
+            f"nucleus {moved.iloc[0]} has several root ids; the tables must come from one materialization version"
+        )
+    wide = nuclei.merge(_one_class_each(cells), on="nucleus_id", how="left")
+
+    orphaned = wide["root_id"] == 0
+    merged = ~orphaned & wide["root_id"].duplicated(keep=False)
+    classes = wide[list(SOURCES)]
+    aibs = wide["column"].fillna(wide["metamodel"])
+    contradictory = (classes == "several").any(axis=1)
+    disagree = aibs.notna() & wide["baylor"].notna() & (aibs != wide["baylor"])
+    overruled = wide["column"].notna() & wide["metamodel"].notna() & (wide["column"] != wide["metamodel"])
+
+    label = aibs.fillna(wide["baylor"])
+    left = pd.Series(True, index=wide.index)
+    flow = [{"step": "cells in a table of cell types", "neurons": len(wide), "synapses": None}]
+    for step, keep in (
+        ("nucleus lies in a segment", ~orphaned),
+        ("one nucleus in the segment", ~merged),
+        ("a class from AIBS or Baylor", label.notna()),
+        ("AIBS and Baylor do not disagree", ~(contradictory | disagree)),
+        ("excitatory or inhibitory", label != "nonneuron"),
+    ):
+        left &= keep
+        flow.append({"step": step, "neurons": int(left.sum()), "synapses": None})
+
+    reasons = (
+        (orphaned, "excluded", "no segment at the nucleus (root id 0)"),
+        (merged, "excluded", "several nuclei in one segment"),
+        (contradictory, "excluded", "one table gives several classes"),
+        (disagree, "excluded", "AIBS and Baylor disagree"),
+        (overruled, "kept", "the manual column overrules the metamodel"),
+    )
+    listed = [wide[rows].assign(decision=decision, reason=reason) for rows, decision, reason in reasons]
+    conflicts = pd.concat(listed).drop_duplicates("nucleus_id").sort_values("nucleus_id", ignore_index=True)
+    neurons = pd.DataFrame({"pre_neuron_id": wide["root_id"], "label": (label == "excitatory").astype("int64")})[left]
+    return neurons.sort_values("pre_neuron_id", ignore_index=True), conflicts[CONFLICT_COLUMNS], flow
+
+
+def _classes(source, table):
+    """Rows `source, nucleus_id, root_id, class` of one table; class is missing where the annotator left it open."""
+    wanted = ["target_id", "pt_root_id", SOURCES[source]]
+    if missing := [name for name in wanted if name not in table]:
+        raise LabelError(f"the {source} table of cell types lacks the columns {missing}; it has {list(table.columns)}")
+    written = table[SOURCES[source]].fillna("").astype(str).str.strip().str.lower()
+    if unknown := sorted(set(written) - set(CLASSES)):
+        raise LabelError(
+            f"the {source} table has unknown classes {unknown} in {SOURCES[source]}; "
+            "state what they mean in pipeline/cohort/labels.py"
+        )
+    ids = table[["target_id", "pt_root_id"]].set_axis(["nucleus_id", "root_id"], axis=1).astype("int64")
+    return ids.assign(source=source, **{"class": written.map(CLASSES)})
+
+
+def _one_class_each(cells):
+    """One row per nucleus with a class, one column per source; `several` where a source contradicts itself."""
+    known = cells.dropna(subset="class").drop_duplicates(["nucleus_id", "source", "class"])
+    several = known.duplicated(["nucleus_id", "source"], keep=False)
+    known = known.assign(**{"class": known["class"].mask(several, "several")}).drop_duplicates(["nucleus_id", "source"])
+    wide = known.pivot(index="nucleus_id", columns="source", values="class")
+    return wide.reindex(columns=list(SOURCES)).astype(object).reset_index()

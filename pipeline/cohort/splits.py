@@ -1,0 +1,75 @@
+"""Train, validation and test by presynaptic neuron, and folds that test every neuron once.
+
+All synapses of a neuron go to the same part, since they share its staining, its vesicles and its label. Every part
+gets its share of the neurons of each class (exactly, up to rounding) and about that share of their synapses: among
+many random draws, the one whose parts deviate least from it.
+"""
+
+import numpy as np
+import pandas as pd
+
+#: Neurons of each class that a split needs: an interval that resamples neurons takes at least two in the test part.
+MINIMUM = {"train": 2, "val": 1, "test": 2}
+
+_DRAWS = 500
+
+
+class SplitError(ValueError):
+    """No class-balanced split by neuron exists; the text says which class has how many neurons, and what is needed."""
+
+
+def by_neuron(synapses, val_fraction, test_fraction, seed):
+    """Split of each synapse, Series of train/val/test on the index of `synapses` (`pre_neuron_id`, `label`)."""
+    fractions = {"train": 1 - val_fraction - test_fraction, "val": val_fraction, "test": test_fraction}
+
+    def quotas(n, name):
+        sizes = {part: max(MINIMUM[part], round(n * fractions[part])) for part in ("val", "test")}
+        sizes = {"train": n - sum(sizes.values()), **sizes}
+        if sizes["train"] < MINIMUM["train"]:
+            raise SplitError(
+                f"no split by neuron: {n} {name} neurons; each class needs at least {sum(MINIMUM.values())} "
+                f"({', '.join(f'{part} {least}' for part, least in MINIMUM.items())}), and more where the validation "
+                f"and test fractions ({val_fraction}, {test_fraction}) leave too few to train on. Relax the filters "
+                "of the cohort, use a larger volume, or `split: all_test`"
+            )
+        return list(sizes.values())
+
+    part = _deal(synapses, quotas, seed)
+    return part.map(dict(enumerate(MINIMUM)))
+
+
+def folds(synapses, n_folds, seed):
+    """Fold 0 ... n_folds - 1 of each synapse, so that every neuron is tested once, with its class's share per fold."""
+
+    def quotas(n, name):
+        if n < n_folds:
+            raise SplitError(
+                f"no {n_folds} folds by neuron: {n} {name} neurons; every fold needs at least one of each class. "
+                f"Set `n_folds` to at most {n}, or relax the filters of the cohort"
+            )
+        sizes = [n // n_folds + (fold < n % n_folds) for fold in range(n_folds)]
+        return sizes if name == "excitatory" else sizes[::-1]  # the odd neurons of both classes in different folds
+
+    return _deal(synapses, quotas, seed)
+
+
+def _deal(synapses, quotas, seed):
+    """Deal the neurons of each class into parts of `quotas(n, class name)` neurons; the part of each synapse."""
+    neurons = synapses.groupby("pre_neuron_id")["label"].agg(["min", "max", "size"])
+    if (mixed := neurons["min"] != neurons["max"]).any():
+        raise SplitError(f"{mixed.sum()} neurons have both labels, such as {neurons.index[mixed][:5].tolist()}")
+    streams = np.random.SeedSequence(seed).spawn(2)
+    parts = []
+    for (label, name), stream in zip(((1, "excitatory"), (0, "inhibitory")), streams, strict=True):
+        size = neurons.loc[neurons["min"] == label, "size"]
+        part = _balanced_draw(size.to_numpy(), np.array(quotas(len(size), name)), np.random.default_rng(stream))
+        parts.append(pd.Series(part, index=size.index))
+    return synapses["pre_neuron_id"].map(pd.concat(parts)).astype("int64")
+
+
+def _balanced_draw(size, quota, rng):
+    """Part of each of n neurons with `size` synapses [n], `quota` [P] neurons a part, synapses shared out alike."""
+    draws = rng.permuted(np.tile(np.repeat(np.arange(quota.size), quota), (_DRAWS, 1)), axis=1)
+    got = np.stack([(draws == part) @ size for part in range(quota.size)], axis=1)
+    due = quota / quota.sum() * size.sum()
+    return draws[np.abs(got / due - 1).max(axis=1).argmin()]
