@@ -87,6 +87,12 @@ class Cohort(Section):
     test_fraction: float = pydantic.Field(0.25, gt=0, lt=1)
     n_folds: int = pydantic.Field(5, ge=2)
 
+    @pydantic.model_validator(mode="after")
+    def _something_to_train_on(self):
+        if self.val_fraction + self.test_fraction >= 1:
+            raise ValueError("val_fraction and test_fraction together must stay below 1")
+        return self
+
 
 class Extract(Section):
     """Geometry of patches and cubes, in the model's voxels; see `pipeline.extract`."""
@@ -94,7 +100,8 @@ class Extract(Section):
     voxel_nm: tuple[float, float, float] = (8.0, 8.0, 40.0)  # XYZ
     patch_px: int = pydantic.Field(256, ge=16)  # side of the square 2D patch
     cube_zyx: tuple[int, int, int] = (32, 128, 128)
-    edge: Literal["reflect", "drop"] = "reflect"
+    edge: Literal["reflect", "drop"] = "reflect"  # boxes beyond the volume: padded and flagged, or listed and left out
+    faults: Literal["raise", "list"] = "raise"  # unreadable or blank: an error at the end, or listed and left out
 
 
 class Model(Section):
