@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import tempfile
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -23,15 +24,12 @@ def convert(source, target, folder, defaults):
 
     The page replaces `target` only when it is complete and self-contained; otherwise RenderError says why.
     """
-    with artefacts.atomic(target) as page:
+    with artefacts.atomic(target) as page, tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         options = COMMON | defaults | {"input-files": [str(source)], "output-file": str(page.resolve())}
-        run = subprocess.run(
-            [pypandoc.get_pandoc_path(), "--defaults", "-"],
-            input=yaml.safe_dump(options),
-            capture_output=True,
-            text=True,
-            cwd=folder,
-        )
+        yaml.safe_dump(options, file)
+        file.flush()
+        command = [pypandoc.get_pandoc_path(), "--defaults", file.name]
+        run = subprocess.run(command, capture_output=True, text=True, cwd=folder)
         if run.returncode:
             raise RenderError(f"{Path(folder) / source} cannot be rendered:\n{_message(run.stderr)}")
         require_self_contained(page, target)

@@ -341,7 +341,7 @@ end
 local function reject_leftover(element)
   local text = element.text or element.target or element.src
   if text:find("{{<", 1, true) or text:find("%7B%7B%3C", 1, true) then
-    report("{{<", "a shortcode inside code, mathematics or an address is not supported: " .. text)
+    report(text, "a shortcode inside code, mathematics or an address is not supported: " .. text)
   end
 end
 
