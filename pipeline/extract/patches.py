@@ -1,0 +1,257 @@
+"""Synapse positions and a volume to the `patches/` folder: plan, cut in parallel, check, publish.
+
+Rows are in the order of a Morton curve over the volume's stored chunks. A block of consecutive rows, one Zarr shard of
+each array, is one task; it therefore reads neighbouring synapses, and a stored chunk is decoded about once a block.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import logging
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import zarr
+
+from pipeline import compute
+from pipeline.artefacts import read_json, sha256, write_json, write_parquet
+from pipeline.config import Extract
+from pipeline.extract import store
+from pipeline.extract.cutout import cut_synapse, padded_fraction, plan_box
+from pipeline.extract.volume import ExtractionError, Volume, open_cached
+
+log = logging.getLogger("pipeline")
+
+CENTER = ["center_x_nm", "center_y_nm", "center_z_nm"]
+LISTED = 20  # synapses named in an error text; all of them are counted
+
+
+def extract(synapses, em_path, settings, out, client):
+    """Write the patch and the cube of every synapse to the folder `out`, replacing it whole.
+
+    `synapses` has `synapse_id` and `center_{x,y,z}_nm`; `em_path` is a cloud-volume path (`precomputed://file://...`,
+    `precomputed://https://...`); `settings` is a `config.Extract`; `client` a Dask client. The folder gets
+    `images.zarr` (`patch` [N, Y, X] and `cube` [N, Z, Y, X], uint8), `index.parquet` (`synapse_id` in row order),
+    `quality.parquet` (one row each), `manifest.json`, and the lists of what was left out, if the settings say so:
+    `dropped.csv` (boxes beyond the volume) and `faults.csv` (unreadable or blank).
+
+    Interrupted, it goes on from the finished blocks when called again with the same input, and ends with the same
+    bytes. Raises ExtractionError for centres outside the volume, and at the end of the run for all synapses whose
+    pixels are missing, undecodable or blank, unless `settings.faults` is "list".
+    """
+    out = Path(out)
+    volume = Volume(em_path, settings.voxel_nm)
+    _check_table(synapses)
+    _check_inside(synapses, em_path, volume)
+    kept, dropped = _apply_edge_policy(synapses, settings, volume)
+    kept = kept.iloc[_morton_order(kept, volume)].reset_index(drop=True)
+    job = _prepare(out, kept, em_path, settings, volume)
+    rows = store.shard_rows(settings)
+    blocks = [(start // rows, kept.iloc[start : start + rows]) for start in range(0, len(kept), rows)]
+    waiting = [block for block in blocks if not _finished(job.mark(block[0]))]
+    log.info("extract: %d synapses at mip %d; %d of %d blocks to do", len(kept), volume.mip, len(waiting), len(blocks))
+    for _ in compute.run(client, functools.partial(_extract_block, job), waiting, "extract"):
+        pass
+    records = pd.concat([pd.read_parquet(job.mark(number)) for number, _ in blocks], ignore_index=True)
+    faulty = records["fault"] != ""
+    if faulty.any() and (settings.faults == "raise" or faulty.all()):
+        raise ExtractionError(_fault_text(records[faulty], kept, em_path))
+    _publish(job, kept, records, dropped, volume, out)
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What every block task knows. The work folder holds a finished-block table per block beside the growing store."""
+
+    em_path: str
+    settings: Extract
+    work: Path
+    run: str  # unique token of this run, the lifetime of the workers' chunk caches
+
+    @property
+    def patches(self):
+        return self.work / "patches"
+
+    def mark(self, number):
+        return self.work / "blocks" / f"{number:06d}.parquet"
+
+
+def _check_table(synapses):
+    missing = [column for column in ("synapse_id", *CENTER) if column not in synapses]
+    if missing:
+        raise ExtractionError(f"the synapse table lacks the column(s) {missing}; it has {list(synapses.columns)}")
+    if synapses.empty:
+        raise ExtractionError("no synapses to extract: the synapse table is empty")
+    repeated = synapses["synapse_id"][synapses["synapse_id"].duplicated()].unique()
+    if len(repeated):
+        raise ExtractionError(f"synapse ids must be unique; repeated: {repeated[:LISTED].tolist()}")
+
+
+def _check_inside(synapses, em_path, volume):
+    centers = synapses[CENTER].to_numpy(float)
+    finite = np.isfinite(centers).all(axis=1)
+    center_vx = volume.frame.to_vx(np.where(np.isfinite(centers), centers, 0))
+    low, high = volume.bounds_vx
+    outside = ~(finite & ((center_vx >= low) & (center_vx < high)).all(axis=1))
+    if outside.any():
+        low_nm, high_nm = (volume.frame.to_nm(corner).tolist() for corner in volume.bounds_vx)
+        found = zip(synapses["synapse_id"][outside], centers[outside].tolist(), strict=True)
+        lines = [f"  synapse {synapse_id}: center {center} nm" for synapse_id, center in list(found)[:LISTED]]
+        raise ExtractionError(
+            f"{outside.sum()} of {len(synapses)} synapses lie outside the volume {em_path}, "
+            f"which spans {low_nm} to {high_nm} nm (XYZ):\n"
+            + "\n".join(lines)
+            + (f"\n  and {outside.sum() - LISTED} more\n" if outside.sum() > LISTED else "\n")
+            + "Wrong units? Positions must be nanometres; CAVE tables hold voxels of 4x4x40 nm (see "
+            f"pipeline.space.ANNOTATION), and the volume's own voxels are {volume.frame.resolution_nm} nm."
+        )
+
+
+def _apply_edge_policy(synapses, settings, volume):
+    """(synapses to cut, those left out with their padded fractions, or None where the policy is to reflect)."""
+    if settings.edge == "reflect":
+        return synapses, None
+    shapes = {"patch_padded": (1, settings.patch_px, settings.patch_px), "cube_padded": settings.cube_zyx}
+    padded = {
+        name: [padded_fraction(plan_box(c, shape, volume, settings.voxel_nm)) for c in synapses[CENTER].to_numpy(float)]
+        for name, shape in shapes.items()
+    }
+    padded = pd.DataFrame(padded, index=synapses.index)
+    beyond = (padded > 0).any(axis=1)
+    if beyond.all():
+        raise ExtractionError(
+            f"edge: drop leaves no synapse: all {len(synapses)} patches or cubes reach beyond the volume; "
+            "use smaller ones, or edge: reflect"
+        )
+    return synapses[~beyond], synapses[beyond][["synapse_id", *CENTER]].join(padded)
+
+
+def _morton_order(synapses, volume):
+    """Row order along a Morton (Z-order) curve of the stored chunks that hold the centres."""
+    center_vx = volume.frame.to_vx(synapses[CENTER].to_numpy(float))
+    chunk = ((center_vx - volume.bounds_vx[0]) // volume.chunk_vx).astype(np.uint64)
+    code = np.zeros(len(chunk), np.uint64)
+    for bit in range(21):
+        for axis in range(3):
+            code |= ((chunk[:, axis] >> np.uint64(bit)) & np.uint64(1)) << np.uint64(3 * bit + axis)
+    return np.lexsort((synapses["synapse_id"], center_vx[:, 2], code))
+
+
+def _prepare(out, kept, em_path, settings, volume):
+    """The Job of this run, in a hidden work folder beside `out`; emptied if another plan was begun there."""
+    work = out.parent / f".{out.name}-work"
+    job = Job(em_path, settings, work, uuid.uuid4().hex)
+    plan = {
+        "synapses": hashlib.sha256(kept[["synapse_id", *CENTER]].to_csv(index=False).encode()).hexdigest(),
+        "em_path": em_path,
+        "volume": volume.info,
+        "written": _written(em_path),
+        "settings": settings.model_dump(mode="json", exclude={"faults"}),
+    }
+    begun = work / "plan.json"
+    if begun.exists() and read_json(begun) == plan and (job.patches / "images.zarr").exists():
+        return job
+    try:
+        shutil.rmtree(work, ignore_errors=True)
+        job.mark(0).parent.mkdir(parents=True)
+        store.create(job.patches / "images.zarr", len(kept), settings)
+        write_json(begun, plan)
+    except OSError as error:
+        raise type(error)(error.errno, f"cannot write {work}: {error.strerror}") from None
+    return job
+
+
+def _written(em_path):
+    """When a local volume's `info` was written: a volume made anew must not be mixed with one half extracted."""
+    _, local, folder = em_path.partition("file://")
+    return os.stat(Path(folder) / "info").st_mtime_ns if local else None
+
+
+def _finished(mark):
+    """Whether a block is done without faults; one with faults is tried again, since the volume may be mended."""
+    return mark.exists() and (pd.read_parquet(mark, columns=["fault"])["fault"] == "").all()
+
+
+def _extract_block(job, block):
+    """Cut the synapses of one block, write its shards, then its table, whose presence says that the block is done."""
+    number, synapses = block
+    volume = open_cached(job.em_path, job.settings.voxel_nm, job.run)
+    patches = np.zeros((len(synapses), job.settings.patch_px, job.settings.patch_px), np.uint8)
+    cubes = np.zeros((len(synapses), *job.settings.cube_zyx), np.uint8)
+    records = []
+    for row, (synapse_id, *center_nm) in enumerate(synapses[["synapse_id", *CENTER]].itertuples(index=False)):
+        try:
+            patches[row], cubes[row], quality = cut_synapse(np.array(center_nm, float), job.settings, volume)
+            records.append({"synapse_id": synapse_id, "fault": "", **quality})
+        except ExtractionError as error:  # collected: the run ends with one error, or one list, of all of them
+            records.append({"synapse_id": synapse_id, "fault": str(error)})
+    images = zarr.open_group(job.patches / "images.zarr", mode="r+")
+    start = number * store.shard_rows(job.settings)
+    try:
+        images["patch"][start : start + len(patches)] = patches
+        images["cube"][start : start + len(cubes)] = cubes
+    except OSError as error:
+        text = f"cannot write {job.patches}: {error.strerror}; finished blocks are kept, start again to go on"
+        raise type(error)(error.errno, text) from None
+    write_parquet(job.mark(number), pd.DataFrame(records))
+
+
+def _fault_text(faults, kept, em_path):
+    lines = [f"  synapse {row.synapse_id}: {row.fault}" for row in faults.head(LISTED).itertuples()]
+    if len(faults) > LISTED:
+        lines.append(f"  and {len(faults) - LISTED} more: {faults['synapse_id'].iloc[LISTED:].tolist()}")
+    return (
+        f"{len(faults)} of {len(kept)} synapses have no usable pixels in {em_path}:\n"
+        + "\n".join(lines)
+        + "\nFetch missing or undecodable chunks again and restart (finished blocks are kept), "
+        "or set `extract: {faults: list}` to leave these synapses out and list them in patches/faults.csv."
+    )
+
+
+def _publish(job, kept, records, dropped, volume, out):
+    """Complete the folder in the work folder, then put it in the place of `out`."""
+    for stray in (job.patches / "images.zarr").rglob("*.partial"):  # of a writer that was killed
+        stray.unlink()
+    fine = (records["fault"] == "").to_numpy()
+    final = job.patches
+    if not fine.all():
+        final = job.work / "kept"
+        shutil.rmtree(final, ignore_errors=True)
+        target = store.create(final / "images.zarr", int(fine.sum()), job.settings)
+        store.copy_rows(zarr.open_group(job.patches / "images.zarr", mode="r"), target, np.flatnonzero(fine))
+    if dropped is not None:
+        dropped.to_csv(final / "dropped.csv", index=False)
+    if job.settings.faults == "list":
+        faults = kept[["synapse_id", *CENTER]][~fine].assign(fault=records["fault"][~fine])
+        faults.to_csv(final / "faults.csv", index=False)
+    quality = records[fine].drop(columns="fault").astype({"cube_blank_sections": "int64", "n_chunks": "int64"})
+    write_parquet(final / "index.parquet", quality[["synapse_id"]])
+    write_parquet(final / "quality.parquet", quality)
+    digests = {name: store.content_sha256(quality[f"{name}_sha256"]) for name in store.ARRAYS}
+    digests |= {name: sha256(final / f"{name}.parquet") for name in ("index", "quality")}
+    write_json(
+        final / "manifest.json",
+        {
+            "n": len(quality),
+            "n_dropped": 0 if dropped is None else len(dropped),
+            "n_faults": int((~fine).sum()),
+            "voxel_nm": list(job.settings.voxel_nm),
+            "patch_px": job.settings.patch_px,
+            "cube_zyx": list(job.settings.cube_zyx),
+            "em_path": job.em_path,
+            "source_mip": volume.mip,
+            "source_resolution_nm": list(volume.frame.resolution_nm),
+            "source_bounds_vx": volume.bounds_vx.tolist(),
+            "sha256": digests,
+        },
+    )
+    if out.exists():
+        replaced = job.work / "replaced"
+        shutil.rmtree(replaced, ignore_errors=True)
+        os.replace(out, replaced)
+    os.replace(final, out)
+    shutil.rmtree(job.work)

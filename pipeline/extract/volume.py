@@ -1,0 +1,95 @@
+"""Reading a precomputed volume: which scale, which bounds, boxes of it, and what is wrong with chunks that fail.
+
+cloud-volume decodes each stored chunk once and keeps it in an LRU cache of bounded size; callers that ask for boxes in
+spatial order therefore find most chunks in memory.
+"""
+
+import functools
+import itertools
+
+import cloudvolume
+import numpy as np
+from cloudfiles.exceptions import DecompressionError
+from cloudvolume.exceptions import DecodingError, EmptyVolumeException, InfoUnavailableError
+
+from pipeline.space import VoxelFrame, zyx
+
+CACHE_BYTES = 256 << 20  # decoded chunks, per worker process
+
+#: What cloud-volume raises for a missing chunk, and for one whose bytes cannot be decoded. Anything else (a lost
+#: connection, a full disk) says nothing about the volume and ends the run, which resumes when started again.
+FAULTS = (EmptyVolumeException, DecodingError, DecompressionError, ValueError)
+
+
+class ExtractionError(ValueError):
+    """Synapses or volumes that cannot give patches; the text names them and says what to do."""
+
+
+class Volume:
+    """One scale of a single-channel uint8 precomputed volume."""
+
+    def __init__(self, em_path, voxel_nm):
+        try:
+            self._cv = cloudvolume.CloudVolume(
+                em_path, fill_missing=False, bounded=True, progress=False, lru_bytes=CACHE_BYTES, lru_encoding="raw"
+            )
+        except InfoUnavailableError:
+            raise ExtractionError(f"no precomputed volume at {em_path}: it has no readable `info` file") from None
+        if self._cv.dtype != "uint8" or self._cv.num_channels != 1:
+            raise ExtractionError(
+                f"{em_path} holds {self._cv.num_channels} channel(s) of {self._cv.dtype}; "
+                "electron microscopy must be one channel of uint8"
+            )
+        self.info = self._cv.info
+        self._cv.mip = self.mip = self._choose_mip(voxel_nm)
+        bounds = self._cv.bounds
+        self.frame = VoxelFrame(tuple(float(r) for r in self._cv.resolution))
+        self.bounds_vx = np.array([bounds.minpt, bounds.maxpt], dtype=np.int64)  # [2, XYZ], upper excluded
+        self.chunk_vx = np.array(self._cv.chunk_size, dtype=np.int64)
+
+    def _choose_mip(self, voxel_nm):
+        """The coarsest scale that is no coarser than the model's voxels on any axis, else the finest."""
+        for mip in reversed(self._cv.available_mips):
+            if np.all(np.array(self._cv.mip_resolution(mip)) <= np.array(voxel_nm) + 1e-6):
+                return mip
+        return 0
+
+    def chunks(self, low_vx, high_vx):
+        """Corners (low, high) of the stored chunks that cover the box `[low_vx, high_vx)` (XYZ voxels)."""
+        origin, end = self.bounds_vx
+        first = (np.asarray(low_vx) - origin) // self.chunk_vx
+        last = -(-(np.asarray(high_vx) - origin) // self.chunk_vx)
+        corners = itertools.product(*(range(a, b) for a, b in zip(first, last, strict=True)))
+        for low in (origin + np.array(corner) * self.chunk_vx for corner in corners):
+            yield low, np.minimum(low + self.chunk_vx, end)
+
+    def read(self, low_vx, high_vx):
+        """The box `[low_vx, high_vx)` (XYZ voxels inside the bounds): (array [Z, Y, X], XYZ corner it starts at).
+
+        Raises ExtractionError naming every missing or undecodable chunk of the box.
+        """
+        try:
+            cutout = self._cv.download(cloudvolume.Bbox(low_vx, high_vx))
+        except FAULTS:
+            faults = list(self._chunk_faults(low_vx, high_vx))
+            if not faults:
+                raise
+            raise ExtractionError("; ".join(faults)) from None
+        return cutout[..., 0].transpose(zyx(range(3))), np.array(cutout.bounds.minpt)
+
+    def _chunk_faults(self, low_vx, high_vx):
+        for low, high in self.chunks(low_vx, high_vx):
+            box = cloudvolume.Bbox(low, high)
+            name = f"{self._cv.key}/{box.to_filename()}"
+            try:
+                self._cv.download(box)
+            except EmptyVolumeException:
+                yield f"missing chunk {name}"
+            except FAULTS as error:
+                yield f"undecodable chunk {name} ({error})"
+
+
+@functools.lru_cache(maxsize=1)
+def open_cached(em_path, voxel_nm, run):
+    """The worker's Volume of this `run` (a unique token), so that its chunk cache lasts from block to block."""
+    return Volume(em_path, voxel_nm)
