@@ -270,7 +270,7 @@ class Annotations:
         error = state.outcome.exception()
         asked = getattr(error, "response", None)
         asked = asked.headers.get("Retry-After", "") if asked is not None else ""
-        backoff = tenacity.wait_exponential_jitter(self._settings.backoff_s, LONGEST_PAUSE_S, jitter=0.1)(state)
+        backoff = tenacity.wait_exponential(self._settings.backoff_s, LONGEST_PAUSE_S)(state)
         return max(backoff, min(float(asked), LONGEST_PAUSE_S) if asked.isdigit() else 0)
 
     @contextlib.contextmanager

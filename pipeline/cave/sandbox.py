@@ -46,8 +46,8 @@ SUPPORTED = {  # keys of a query's body; anything else is refused rather than ig
 class Fault:
     """One request to answer badly: the next one whose path contains `path`.
 
-    `kind`: a status ("500", "503", "429"), "missing_tos", "reset" (connection dropped), "hang" (silence), "truncated"
-    (half the body), "no_warning" (the header that tells of the row cap is lost).
+    `kind`: a status ("500", "429", or "429 2" with a Retry-After of two seconds), "missing_tos", "reset" (connection
+    dropped), "hang" (silence), "truncated" (half the body), "no_warning" (the header about the row cap is lost).
     """
 
     path: str
@@ -235,8 +235,11 @@ def _misbehave(app, faults, closing):
             return None
         faults.remove(fault)
         flask.g.fault = fault.kind
-        if fault.kind.isdigit():
-            flask.abort(int(fault.kind), "scripted fault")
+        status, _, pause_s = fault.kind.partition(" ")
+        if status.isdigit():
+            # Careless servers repeat the request in their error texts, token and all.
+            text = f"scripted fault for {flask.request.headers.get('Authorization')}"
+            return {"message": text}, int(status), {"Retry-After": pause_s} if pause_s else {}
         if fault.kind == "missing_tos":
             url = "https://example.org/terms"
             return {"error": "missing_tos", "message": "terms", "data": {"tos_form_url": url}}, 403

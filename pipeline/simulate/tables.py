@@ -112,12 +112,11 @@ def _read_truth(folder):
     if len(nowhere):
         raise ValueError(f"{folder / 'neurons.parquet'}: neuron {nowhere.iloc[0]} has a nucleus but no soma position")
     for side in ("pre_neuron_id", "post_neuron_id"):
-        unknown = synapses[~synapses[side].isin(neurons.neuron_id)]
+        unknown = synapses.loc[~synapses[side].isin(neurons.neuron_id), ["synapse_id", side]]  # integers stay exact
         if len(unknown):
-            row = unknown.iloc[0]
+            synapse, neuron = unknown.iloc[0]
             raise ValueError(
-                f"{folder / 'synapses.parquet'}: {side} {row[side]:.0f} of synapse {row.synapse_id:.0f} "
-                f"is not in neurons.parquet"
+                f"{folder / 'synapses.parquet'}: {side} {neuron} of synapse {synapse} is not in neurons.parquet"
             )
     return neurons, synapses
 
@@ -232,7 +231,7 @@ def _cell_types(cells, groups, rng):
     metamodel_type[blank] = metamodel_class[blank] = None
 
     baylor = typed[covered(IN_BAYLOR) & (typed.label >= 0)]
-    column = typed[(rng.random(len(typed)) < IN_COLUMN) & ~conflicting]
+    column = typed[rng.random(len(typed)) < IN_COLUMN]  # manual, hence always right
     return {
         NAMES.aibs_metamodel: _reference(metamodel, metamodel_class, metamodel_type),
         NAMES.baylor: _reference(baylor, "baylor_log_reg_cell_type_coarse", baylor.baylor.map(BAYLOR_TYPE).to_numpy()),

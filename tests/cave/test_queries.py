@@ -1,0 +1,323 @@
+"""The query layer on the real client: whole results or a clear error, and never a token in any text."""
+
+import logging
+import time
+import traceback
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import requests
+
+from pipeline import space
+from pipeline.cave import queries, sandbox
+from pipeline.cave.sandbox import Fault
+
+NUCLEI = "nucleus_detection_v0"
+METAMODEL = "aibs_metamodel_celltypes_v661"
+SYNAPSES = "synapses_pni_2"
+SECRET = "0123456789abcdef-a-real-users-token"
+
+
+def with_query(settings, **changes):
+    return settings.model_copy(update={"query": settings.query.model_copy(update=changes)})
+
+
+def expected_synapses(tables):
+    """All stored synapses as `synapses` promises them, converted here by hand (4x4x40 nm)."""
+    stored = tables[SYNAPSES].sort_values("id", ignore_index=True)
+    return pd.DataFrame(
+        {
+            "id": stored.id,
+            "pre_pt_root_id": stored.pre_pt_root_id,
+            "post_pt_root_id": stored.post_pt_root_id,
+            "ctr_pt_x_nm": stored.ctr_pt_position_x * 4.0,
+            "ctr_pt_y_nm": stored.ctr_pt_position_y * 4.0,
+            "ctr_pt_z_nm": stored.ctr_pt_position_z * 40.0,
+            "size": stored["size"],
+        }
+    )
+
+
+# What comes back
+
+
+def test_synapses_equal_the_stored_ones_exactly(annotations, tables):
+    got = annotations.synapses(tables[SYNAPSES].pre_pt_root_id)
+    pd.testing.assert_frame_equal(got[list(expected_synapses(tables))], expected_synapses(tables))
+    assert got.id.min() > 2**53
+    assert (got.pre_pt_root_id % 2 == 1).all()  # a float would have rounded them to even
+
+
+def test_the_microns_position_in_nanometres_and_in_em_voxels(annotations, tables):
+    """(240640, 207872, 21360) in voxels of 4x4x40 nm is EM voxel (120320, 103936, 21360) of 8x8x40 nm."""
+    synapse = tables[SYNAPSES].iloc[0]
+    got = annotations.synapses([synapse.pre_pt_root_id]).set_index("id").loc[synapse.id]
+    nm = got[["ctr_pt_x_nm", "ctr_pt_y_nm", "ctr_pt_z_nm"]].to_numpy(dtype=float)
+    np.testing.assert_array_equal(nm, [962_560, 831_488, 854_400])
+    np.testing.assert_array_equal(space.EM.to_vx(nm), [120_320, 103_936, 21_360])
+
+
+def test_a_reference_table_comes_with_root_ids_and_positions(annotations, tables):
+    got = annotations.table(METAMODEL)
+    nuclei = tables[NUCLEI].set_index("id").loc[got.target_id]
+    assert got.id.tolist() == sorted(tables[METAMODEL].id)
+    np.testing.assert_array_equal(got.pt_root_id, nuclei.pt_root_id)
+    np.testing.assert_array_equal(got.pt_z_nm, nuclei.pt_position_z * 40.0)
+    assert got.cell_type.isna().all()
+    assert got.valid.unique().tolist() == ["t"]
+
+
+def test_filter_and_columns(annotations, tables):
+    got = annotations.table(METAMODEL, {"classification_system": ["inhibitory_neuron"]}, ["pt_root_id"])
+    cells = tables[METAMODEL]
+    targets = cells.target_id[cells.classification_system == "inhibitory_neuron"]
+    assert list(got.columns) == ["pt_root_id"]
+    assert set(got.pt_root_id) == set(tables[NUCLEI].set_index("id").pt_root_id[targets])
+    assert not len(annotations.table(METAMODEL, {"id": []}))
+
+
+def test_a_table_with_voxels_of_its_own(source_of, settings, tables):
+    """Nanometres follow the table's own voxel size, not minnie65's."""
+    folder = source_of({NUCLEI: tables[NUCLEI]}, voxel_resolution=(8, 6, 30))
+    with sandbox.serve(folder, settings) as address:
+        got = queries.Annotations(settings, address, sandbox.TOKEN).table(NUCLEI)
+    stored = tables[NUCLEI].sort_values("id", ignore_index=True)
+    np.testing.assert_array_equal(got.pt_x_nm, stored.pt_position_x * 8.0)
+    np.testing.assert_array_equal(got.pt_y_nm, stored.pt_position_y * 6.0)
+    np.testing.assert_array_equal(got.pt_z_nm, stored.pt_position_z * 30.0)
+
+
+def test_what_the_provenance_needs(annotations, source_dir):
+    assert annotations.materialization_version == 1300
+    assert annotations.timestamp == "2024-01-01T08:00:00+00:00"
+    assert annotations.image_source == f"precomputed://file://{source_dir}/em"
+    assert annotations.segmentation_source == f"precomputed://file://{source_dir}/segmentation"
+
+
+# The row cap
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_everything_comes_back_although_the_server_cuts_answers(source_dir, settings, tables, announced):
+    """20 synapses per neuron and a cap of 50 rows: two neurons fit in an answer, five do not."""
+    faults = [] if announced else [Fault("/query", "no_warning") for _ in range(1000)]
+    settings = with_query(settings, ids_per_query=5, row_cap=200_000 if announced else 50)
+    with sandbox.serve(source_dir, settings, row_cap=50, faults=faults) as address:
+        annotations = queries.Annotations(settings, address, sandbox.TOKEN)
+        pages = list(annotations.synapse_pages(tables[SYNAPSES].pre_pt_root_id))
+        got = annotations.synapses(tables[SYNAPSES].pre_pt_root_id)
+    pd.testing.assert_frame_equal(got[list(expected_synapses(tables))], expected_synapses(tables))
+    assert max(len(page) for page in pages) == 40
+
+
+def test_pages_grow_again_after_a_dense_stretch(source_of, settings, tables):
+    """One neuron with many synapses must not leave a thousand others to be asked for one by one."""
+    dense, *others = tables[NUCLEI].pt_root_id
+    synapses = tables[SYNAPSES]
+    one_each = synapses[synapses.pre_pt_root_id != dense].drop_duplicates("pre_pt_root_id")
+    folder = source_of({SYNAPSES: pd.concat([synapses[synapses.pre_pt_root_id == dense], one_each])})
+    settings = with_query(settings, ids_per_query=16)
+    with sandbox.serve(folder, settings, row_cap=21) as address:
+        annotations = queries.Annotations(settings, address, sandbox.TOKEN)
+        sizes = [page.pre_pt_root_id.nunique() for page in annotations.synapse_pages([dense, *others])]
+    assert sum(sizes) == 1 + len(others)
+    assert max(sizes) >= 8
+
+
+def test_one_neuron_above_the_cap_is_named(source_dir, settings, tables):
+    root = int(tables[SYNAPSES].pre_pt_root_id.iloc[0])
+    with sandbox.serve(source_dir, settings, row_cap=10) as address:
+        annotations = queries.Annotations(settings, address, sandbox.TOKEN)
+        with pytest.raises(queries.CaveError, match=f"pre_pt_root_id {root} alone has more than 10 rows"):
+            annotations.synapses([root])
+        with pytest.raises(queries.CaveError, match=f"{NUCLEI} has more than 10 rows.*ask for it by ids"):
+            annotations.table(NUCLEI)
+        assert len(annotations.table(NUCLEI, {"id": tables[NUCLEI].id})) == len(tables[NUCLEI])
+
+
+# A server that misbehaves
+
+
+@pytest.mark.parametrize("kind", ["500", "503", "429", "truncated", "reset"])
+@pytest.mark.parametrize("path", [f"{SYNAPSES}/query", "/metadata"])
+def test_a_passing_fault_is_outlived(annotations, faults, tables, kind, path):
+    faults += [Fault(path, kind), Fault(path, kind)]
+    got = annotations.synapses(tables[SYNAPSES].pre_pt_root_id)
+    assert not faults
+    assert len(got) == len(tables[SYNAPSES])
+
+
+@pytest.mark.parametrize("path", ["/info/version", "/datastack/full", "/materialize/version", "/versions", "/tables"])
+def test_a_passing_fault_while_connecting_is_outlived(settings, address, faults, path):
+    faults += [Fault(path, "500"), Fault(path, "reset")]
+    assert SYNAPSES in queries.Annotations(settings, address, sandbox.TOKEN).names
+    assert not faults
+
+
+def test_the_pause_that_the_server_asks_for_is_kept(annotations, faults, tables):
+    faults += [Fault("/query", "429 1")]
+    started = time.monotonic()
+    assert len(annotations.table(NUCLEI)) == len(tables[NUCLEI])
+    assert time.monotonic() - started >= 1
+
+
+def test_a_lasting_fault_is_an_error_that_says_so(annotations, faults, tables):
+    faults += [Fault("/query", "500")] * 3
+    with pytest.raises(
+        queries.CaveError, match=r"querying synapses_pni_2.*failed 3 times.*answered 500.*scripted fault"
+    ):
+        annotations.synapses(tables[SYNAPSES].pre_pt_root_id)
+    faults += [Fault("/query", "truncated")] * 3
+    with pytest.raises(queries.CaveError, match="cut short"):
+        annotations.table(NUCLEI)
+
+
+@pytest.mark.parametrize("path", ["/query", "/metadata", "/materialize/api/versions", "/info/version"])
+def test_a_silent_server_meets_the_timeout(source_dir, settings, path):
+    settings = with_query(settings, timeout_s=0.3, attempts=2)
+    faults = [Fault(path, "hang"), Fault(path, "hang")]
+    with sandbox.serve(source_dir, settings, faults=faults) as address:
+        started = time.monotonic()
+        # The list of API versions is the one request that caveclient makes outside a session and swallows errors of.
+        expected = "list of API versions" if "api/versions" in path else r"no answer within 0.3 s.*timeout_s"
+        with pytest.raises(queries.CaveError, match=expected):
+            queries.Annotations(settings, address, sandbox.TOKEN).table(NUCLEI)
+        assert time.monotonic() - started < 5
+
+
+def test_the_silent_fall_back_to_an_old_api_is_undone_or_refused(settings, address, faults):
+    faults += [Fault("/materialize/api/versions", "500")]
+    annotations = queries.Annotations(settings, address, sandbox.TOKEN)
+    assert not faults
+    assert len(annotations.table(METAMODEL))  # the old API joins in a way that the sandbox refuses
+    faults += [Fault("/materialize/api/versions", "500")] * 3
+    with pytest.raises(queries.CaveError, match="lacks version 3"):
+        queries.Annotations(settings, address, sandbox.TOKEN)
+
+
+@pytest.mark.parametrize("path", ["/datastack/full", "/query"])
+def test_missing_terms_of_service_open_no_browser(settings, address, faults, path, monkeypatch):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    faults += [Fault(path, "missing_tos")]
+    with pytest.raises(queries.CaveError, match="accept the terms of service.*https://example.org/terms"):
+        queries.Annotations(settings, address, sandbox.TOKEN).table(NUCLEI)
+    assert not opened
+
+
+def test_no_server_at_all(settings):
+    with pytest.raises(queries.CaveError, match="no connection"):
+        queries.Annotations(settings, "http://127.0.0.1:9", sandbox.TOKEN)
+
+
+def test_requests_are_left_as_they_were(annotations, tables):
+    before = requests.Session.send
+    annotations.table(NUCLEI)
+    with pytest.raises(queries.CaveError):
+        annotations.table("nothing")
+    assert requests.Session.send is before
+
+
+@pytest.mark.parametrize("column", ["id", "pre_pt_root_id"])
+def test_ids_that_came_as_floats_are_refused(source_of, settings, tables, column):
+    folder = source_of({SYNAPSES: tables[SYNAPSES].astype({column: float})})
+    with (
+        sandbox.serve(folder, settings) as address,
+        pytest.raises(queries.CaveError, match=f"column {column} arrived as float64"),
+    ):
+        queries.Annotations(settings, address, sandbox.TOKEN).table(SYNAPSES)
+
+
+def test_repeated_ids_are_refused(source_of, settings, tables):
+    nuclei = tables[NUCLEI]
+    folder = source_of({NUCLEI: pd.concat([nuclei, nuclei.iloc[[5]]])})
+    with (
+        sandbox.serve(folder, settings) as address,
+        pytest.raises(queries.CaveError, match=f"more than once, first {nuclei.id.iloc[5]}"),
+    ):
+        queries.Annotations(settings, address, sandbox.TOKEN).table(NUCLEI)
+
+
+# A user who errs
+
+
+def test_unknown_datastack(settings, address):
+    settings = settings.model_copy(update={"datastack": "simulated_neuropill"})
+    with pytest.raises(
+        queries.CaveError, match="unknown datastack 'simulated_neuropill'; did you mean simulated_neuropil"
+    ):
+        queries.Annotations(settings, address, sandbox.TOKEN)
+
+
+@pytest.mark.parametrize(("version", "state"), [(1299, "has expired"), (117, "does not exist")])
+def test_version_that_is_not_to_be_had(settings, address, version, state):
+    settings = settings.model_copy(update={"materialization_version": version})
+    with pytest.raises(queries.CaveError, match=rf"version {version} .*{state}; available: \[1300\]"):
+        queries.Annotations(settings, address, sandbox.TOKEN)
+
+
+def test_unknown_table_and_columns(annotations):
+    with pytest.raises(queries.CaveError, match=f"no table 'synapses_pni2'.*did you mean {SYNAPSES}"):
+        annotations.table("synapses_pni2")
+    with pytest.raises(queries.CaveError, match=r"no columns \['colour'\]; it has .*pt_x_nm"):
+        annotations.table(NUCLEI, columns=["colour"])
+    with pytest.raises(queries.CaveError, match=f"column colour not found in {NUCLEI}"):
+        annotations.table(NUCLEI, {"colour": ["red"]})
+
+
+@pytest.mark.parametrize("ids", [[], [0, 5], [1.5], ["a"]])
+def test_root_ids_that_are_none(annotations, ids):
+    with pytest.raises(queries.CaveError, match="positive integers, at least one"):
+        annotations.synapses(ids)
+
+
+# Tokens
+
+
+def test_missing_token(settings, address):
+    with pytest.raises(queries.CaveError, match="no CAVE token; get one at .*CAVE_TOKEN"):
+        queries.Annotations(settings, address)
+
+
+def test_token_of_the_environment(settings, address, monkeypatch):
+    monkeypatch.setenv("CAVE_TOKEN", sandbox.TOKEN)
+    assert queries.Annotations(settings, address).timestamp
+
+
+def test_token_of_caveclients_secrets_file(settings, address, monkeypatch, tmp_path):
+    secrets = tmp_path / ".cloudvolume" / "secrets"
+    secrets.mkdir(parents=True)
+    (secrets / "cave-secret.json").write_text(f'{{"token": "{sandbox.TOKEN}"}}')
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert queries.Annotations(settings, address).timestamp
+
+
+@pytest.mark.parametrize("token", [SECRET, f"{SECRET}\n{SECRET}", f"{SECRET} x", f" {SECRET}\n"])
+def test_a_rejected_token_is_never_shown(settings, address, token, caplog, capsys):
+    with caplog.at_level(logging.DEBUG), pytest.raises(queries.CaveError, match="not shown") as caught:
+        queries.Annotations(settings, address, token)
+    shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value) + caplog.text
+    assert SECRET not in shown + "".join(capsys.readouterr())
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("status", ["500", "403", "400"])
+def test_a_token_that_the_server_repeats_is_redacted(annotations, faults, caplog, status):
+    """Error texts of the server are quoted, but not the token in them."""
+    faults += [Fault("/query", status)] * 3
+    with caplog.at_level(logging.DEBUG), pytest.raises(queries.CaveError) as caught:
+        annotations.table(NUCLEI)
+    assert f"answered {status} (scripted fault for Bearer [token])" in str(caught.value)
+    shown = caplog.text + "".join(traceback.format_exception(caught.value)) + repr(annotations) + str(vars(annotations))
+    assert sandbox.TOKEN not in shown
+    assert ("trying again" in caplog.text) == (status == "500")
+
+
+def test_nothing_is_written_to_the_users_home(settings, address, monkeypatch, tmp_path, tables):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    annotations = queries.Annotations(settings, address, sandbox.TOKEN)
+    annotations.synapses(tables[NUCLEI].pt_root_id)
+    annotations.table(METAMODEL)
+    assert not list(Path(tmp_path).rglob("*"))
