@@ -40,7 +40,9 @@ def run(script, build, config, data=None):
     """
     script = Path(script)
     notebook = jupytext.read(script)
-    notebook.metadata = nbformat.from_dict({"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+    notebook.metadata = nbformat.from_dict(
+        {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    )
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number}"
         cell["metadata"] = nbformat.from_dict({})

@@ -1,0 +1,234 @@
+"""What a script of `analysis/`, `figures/` or `tables/` needs: its inputs, its outputs, and one way to write numbers.
+
+    study = glue.study("figures/performance.py")
+
+opens the edition that the environment names (SYNAPSE_EI_CONFIG, SYNAPSE_EI_DATA, SYNAPSE_EI_BUILD; by default the
+demo under `build/`), so that a reviewer can run any script alone. A script's outputs carry its name. Those of an
+earlier run are removed when it opens the study: a script that fails leaves no stale result behind.
+"""
+
+import contextlib
+import dataclasses
+import math
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import zarr
+
+from pipeline import artefacts, config
+
+CLASSES = {1: "excitatory", 0: "inhibitory"}
+
+METRICS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "roc_auc": "ROC AUC",
+    "average_precision": "average precision",
+    "f1": "F1",
+}
+
+NETWORKS = {"resnet18": "ResNet-18", "unet3d": "UNet3D"}
+
+
+class StudyError(RuntimeError):
+    """An input that is missing or unfit, or a claim that does not hold; the text says which and what to do."""
+
+
+class Value(NamedTuple):
+    """A result: the raw value, and the text that the manuscript shows."""
+
+    value: object
+    text: str
+
+
+# --- One way to write numbers ---------------------------------------------------------------------------------------
+
+
+def _signed(number, digits):
+    """Fixed decimals, a true minus sign, and no minus before a zero."""
+    text = f"{_finite(number):,.{digits}f}"
+    if float(text.replace(",", "")) == 0:
+        text = text.lstrip("-")
+    return text.replace("-", "−")
+
+
+def _finite(number):
+    if not math.isfinite(number):
+        raise StudyError(f"{number} is no result that can be reported")
+    return float(number)
+
+
+def count(n):
+    """`1,234`"""
+    return Value(int(n), f"{int(n):,}")
+
+
+def number(value, digits=2):
+    """`0.87`"""
+    return Value(_finite(value), _signed(value, digits))
+
+
+def percent(fraction, digits=0):
+    """`12%`, of a fraction."""
+    return Value(_finite(fraction), _signed(100 * fraction, digits) + "%")
+
+
+def estimate(value, low, high, digits=2):
+    """`0.87 [0.82, 0.91]`: an estimate with its interval; the raw value is the estimate."""
+    return Value(_finite(value), f"{_signed(value, digits)} [{_signed(low, digits)}, {_signed(high, digits)}]")
+
+
+def p_value(p):
+    """`p = 0.023`, or `p < 0.001`."""
+    if not 0 <= p <= 1:
+        raise StudyError(f"{p} is no p-value")
+    return Value(float(p), "p < 0.001" if p < 0.001 else f"p = {p:.3f}")
+
+
+def text(words):
+    """Words, such as a model's name."""
+    return Value(str(words), str(words))
+
+
+def sample(frame):
+    """`1,234 synapses of 25 presynaptic neurons`, of rows with `pre_neuron_id`."""
+    return f"{count(len(frame)).text} synapses of {count(frame['pre_neuron_id'].nunique()).text} presynaptic neurons"
+
+
+def require(holds, claim):
+    """Stop with StudyError unless `claim`, which the script is about to show, holds."""
+    if not holds:
+        raise StudyError(f"the claim does not hold: {claim}. Change the text that makes it, or find out why")
+
+
+# --- The study ------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """One script's view of an edition: `config`, `build`, and `script`, its path in the repository."""
+
+    config: config.Config
+    build: artefacts.Build
+    script: Path
+
+    @property
+    def simulated(self):
+        return self.config.source.kind == "simulated"
+
+    @property
+    def data_phrase(self):
+        """What the data are, for captions; no caption of a simulation may omit it."""
+        source = self.config.source
+        if source.kind == "simulated":
+            return "simulated neuropil"
+        if source.kind == "cave":
+            return f"MICrONS, {source.datastack}, materialization version {source.materialization_version}"
+        return f"electron microscopy of the folder {source.path.name}" if source.path else "electron microscopy"
+
+    @property
+    def interval_phrase(self):
+        """What the brackets and bands are, for captions."""
+        stats = self.config.stats
+        return (
+            f"{percent(stats.confidence).text} percentile intervals of a bootstrap that resamples presynaptic neurons "
+            f"within their class ({count(stats.n_bootstrap).text} replicates)"
+        )
+
+    @property
+    def model_labels(self):
+        """`{name: label for readers}` of the models, in the order of the configuration."""
+        labels = {}
+        for model in self.config.models:
+            label = NETWORKS[model.network] + ("" if model.trained else ", untrained")
+            labels[model.name] = label if label not in labels.values() else f"{label} ({model.name})"
+        return labels
+
+    def read(self, path):
+        """A JSON, CSV or Parquet file of the build; StudyError says what makes a missing one."""
+        path = Path(path)
+        if not path.is_file():
+            raise StudyError(f"{self.script} needs {path}, which does not exist: `make` builds what a script needs")
+        readers = {".json": artefacts.read_json, ".csv": pd.read_csv, ".parquet": pd.read_parquet}
+        return readers[path.suffix](path)
+
+    def values(self, script):
+        """`{name: Value}` of an analysis script."""
+        return {name: Value(**entry) for name, entry in self.read(self.build.analysis / f"{script}.json").items()}
+
+    def frame(self, script, name):
+        """A table that an analysis script saved beside its values."""
+        return self.read(self.build.analysis / f"{script}.{name}.parquet")
+
+    def predictions(self, model):
+        """Predictions of a model, checked against the cohort, sorted by `synapse_id`."""
+        path = self.build.predictions(model)
+        rows = self.read(path).sort_values("synapse_id", ignore_index=True)
+        keys = ["synapse_id", "pre_neuron_id", "label", "split"]
+        known = rows[keys].merge(self.read(self.build.synapses)[keys], on=keys)
+        if len(known) != len(rows) or rows["synapse_id"].duplicated().any():
+            raise StudyError(f"{path} does not fit {self.build.synapses}; train the model again")
+        if not rows["p_excitatory"].between(0, 1).all():
+            raise StudyError(f"{path}: p_excitatory must lie in [0, 1]; train the model again")
+        return rows
+
+    def patches(self, synapse_ids):
+        """2D patches `[N, Y, X]` uint8 of the synapses, in their order."""
+        index = self.read(self.build.patches / "index.parquet")["synapse_id"]
+        row = pd.Series(index.index, index=index).reindex(synapse_ids)
+        if row.isna().any():
+            raise StudyError(f"no patch of synapse {row.index[row.isna()][0]} in {self.build.patches}; extract again")
+        images = zarr.open_group(self.build.patches / "images.zarr", mode="r")["patch"]
+        return images.get_orthogonal_selection((row.to_numpy(dtype=np.int64),))
+
+    def outputs(self):
+        """Files that this script made, now or in an earlier run: those of its folder with its name."""
+        return sorted((self.build.root / self.script.parent).glob(f"{self.script.stem}.*"))
+
+    def save(self, values, **frames):
+        """Write `analysis/<script>.json`, `{name: {"value", "text"}}`, after `analysis/<script>.<frame>.parquet`."""
+        for name, frame in frames.items():
+            artefacts.write_parquet(self.build.analysis / f"{self.script.stem}.{name}.parquet", frame)
+        entries = {name: value._asdict() for name, value in values.items()}
+        artefacts.write_json(self.build.analysis / f"{self.script.stem}.json", entries)
+
+    def save_figure(self, figure, caption):
+        """Write `figures/<script>.caption.md`, `.svg` and `.png`: all of them, or none."""
+        with contextlib.ExitStack() as stack:
+            paths = [stack.enter_context(artefacts.atomic(self._output(f))) for f in ("png", "svg", "caption.md")]
+            figure.savefig(paths[0])
+            figure.savefig(paths[1], metadata={"Date": None})
+            paths[2].write_text(self._caption(caption), encoding="utf-8")
+
+    def save_table(self, table, caption):
+        """Write `tables/<script>.caption.md`, `.csv` and `.md`: all of them, or none. Cells are texts."""
+        with contextlib.ExitStack() as stack:
+            paths = [stack.enter_context(artefacts.atomic(self._output(f))) for f in ("md", "csv", "caption.md")]
+            align = ["left", *["right"] * (table.shape[1] - 1)]
+            paths[0].write_text(
+                table.to_markdown(index=False, disable_numparse=True, colalign=align) + "\n", encoding="utf-8"
+            )
+            table.to_csv(paths[1], index=False)
+            paths[2].write_text(self._caption(caption), encoding="utf-8")
+
+    def _output(self, suffix):
+        return self.build.root / self.script.parent / f"{self.script.stem}.{suffix}"
+
+    def _caption(self, caption):
+        """One line that says what the data are and which script made it."""
+        caption = " ".join(caption.split())
+        if self.data_phrase not in caption:
+            raise StudyError(f"the caption of {self.script} does not say what the data are ({self.data_phrase})")
+        return f"{caption} Source: `{self.script}`.\n"
+
+
+def study(script):
+    """Open the study for `script`, a path in the repository such as "figures/performance.py"."""
+    edition = config.load(os.environ.get("SYNAPSE_EI_CONFIG", "demo"), os.environ.get("SYNAPSE_EI_DATA"))
+    opened = Study(edition, artefacts.Build(edition.name, os.environ.get("SYNAPSE_EI_BUILD", "build")), Path(script))
+    for path in opened.outputs():
+        path.unlink()
+    return opened
