@@ -31,8 +31,8 @@ def render(notebook, page):
     if not title.startswith("# ") or cells[0]["cell_type"] != "markdown":
         raise RenderError(f"{notebook}: the first cell must be Markdown that begins with a title, `# ...`")
     cells[0]["source"] = rest.strip()
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "notebook.ipynb").write_text(json.dumps(content), encoding="utf-8")
+    with tempfile.TemporaryDirectory() as folder, artefacts.atomic(page) as temporary:
+        (Path(folder) / Path(notebook).name).write_text(json.dumps(content), encoding="utf-8")
         (Path(folder) / "back.html").write_text(BACK, encoding="utf-8")
         defaults = {
             "from": "ipynb",
@@ -43,4 +43,4 @@ def render(notebook, page):
             "html-math-method": {"method": "mathml"},
             "embed-resources": True,
         }
-        convert("notebook.ipynb", page, folder, defaults)
+        convert(Path(notebook).name, temporary, folder, defaults)

@@ -47,6 +47,8 @@ def stage(build, config, paper=PAPER):
     these are (`edition.*`, from `paper/editions/<kind of source>/`).
     """
     edition = paper / "editions" / config.source.kind
+    if not edition.is_dir():
+        raise RenderError(f"there is no paper of config {config.name!r}: {edition} does not exist")
     words = yaml.safe_load((edition / "words.yml").read_text(encoding="utf-8"))
     variables = {"edition": {"name": config.name} | words, "config": _settings(config.model_dump(mode="json"))}
     for key, entry in values(build).items():
@@ -97,9 +99,11 @@ def render(build):
         "metadata": {key: value for key, value in settings.items() if key not in ("project", "format")},
     }
     defaults |= {key: value for key, value in settings["format"]["html"].items() if key not in QUARTO_ONLY}
-    convert("index.qmd", page, build.paper, defaults)
-    if shutil.which("quarto"):
-        _render_with_quarto(build.paper, page)
+    defaults["toc-depth"] += 1  # the filter begins the sections at h2, under the title; Quarto leaves them at h1
+    with artefacts.atomic(page) as temporary:
+        convert("index.qmd", temporary, build.paper, defaults)
+        if shutil.which("quarto"):
+            _render_with_quarto(build.paper, temporary)
     log.info("page: %s", page)
 
 
@@ -108,6 +112,5 @@ def _render_with_quarto(folder, page):
     run = subprocess.run(["quarto", "render", "index.qmd", "--to", "html"], cwd=folder, capture_output=True, text=True)
     if run.returncode:
         raise RenderError(f"quarto render failed in {folder}:\n{run.stderr.strip()}")
-    require_self_contained(folder / "index.html", page)
-    with artefacts.atomic(page) as temporary:
-        shutil.move(folder / "index.html", temporary)
+    require_self_contained(folder / "index.html", folder / "index.qmd")
+    shutil.move(folder / "index.html", page)

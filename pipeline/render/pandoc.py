@@ -9,8 +9,6 @@ from pathlib import Path
 import pypandoc
 import yaml
 
-from pipeline import artefacts
-
 #: Options of pandoc that every page shares, on top of those of the manuscript's `_quarto.yml`.
 COMMON = {"to": "html5", "standalone": True, "fail-if-warnings": True, "wrap": "preserve"}
 
@@ -19,20 +17,19 @@ class RenderError(ValueError):
     """A page that cannot be rendered; the text names each file with its line, or the key, that is at fault."""
 
 
-def convert(source, target, folder, defaults):
-    """Run pandoc in `folder` on the file `source` in it, with the options `defaults` (pandoc's defaults-file keys).
-
-    The page replaces `target` only when it is complete and self-contained; otherwise RenderError says why.
+def convert(source, page, folder, defaults):
+    """Make the HTML file `page` of the file `source` in `folder`, with the options `defaults` (the keys of pandoc's
+    defaults files). RenderError says what pandoc, or a filter, objects to, and what the page would load from outside.
     """
-    with artefacts.atomic(target) as page, tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-        options = COMMON | defaults | {"input-files": [str(source)], "output-file": str(page.resolve())}
+    options = COMMON | defaults | {"input-files": [str(source)], "output-file": str(Path(page).resolve())}
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         yaml.safe_dump(options, file)
         file.flush()
         command = [pypandoc.get_pandoc_path(), "--defaults", file.name]
         run = subprocess.run(command, capture_output=True, text=True, cwd=folder)
-        if run.returncode:
-            raise RenderError(f"{Path(folder) / source} cannot be rendered:\n{_message(run.stderr)}")
-        require_self_contained(page, target)
+    if run.returncode:
+        raise RenderError(f"{Path(folder) / source} cannot be rendered:\n{_message(run.stderr)}")
+    require_self_contained(page, Path(folder) / source)
 
 
 def _message(stderr):
@@ -41,13 +38,13 @@ def _message(stderr):
     return re.sub(r"^Error running filter .*:\n", "", text, flags=re.MULTILINE).strip()
 
 
-def require_self_contained(page, name):
-    """Raise RenderError if the HTML file `page`, to be known as `name`, would fetch anything when it is opened."""
+def require_self_contained(page, source):
+    """Raise RenderError if the HTML file `page`, made of `source`, would fetch anything when it is opened."""
     parser = _Fetches()
     parser.feed(Path(page).read_text(encoding="utf-8"))
     if parser.found:
         listed = "\n".join(f"  <{tag}> loads {address[:200]}" for tag, address in parser.found)
-        raise RenderError(f"{name} is not self-contained:\n{listed}")
+        raise RenderError(f"the page of {source} is not self-contained:\n{listed}")
 
 
 class _Fetches(HTMLParser):

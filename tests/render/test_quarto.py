@@ -1,0 +1,239 @@
+"""The embedded renderer gives Quarto's wording and numbering, and stops where Quarto only warns.
+
+Expected texts are those of Quarto's documentation (quarto.org/docs/authoring: cross-references, cross-references-divs,
+variables, includes, callouts).
+"""
+
+import html.parser
+import re
+
+import pytest
+
+from pipeline import artefacts
+from pipeline.render import page
+from pipeline.render.pandoc import RenderError
+
+QUARTO_YML = """
+bibliography: references.bib
+link-citations: true
+format:
+  html:
+    theme: none
+    css: []
+    toc: true
+    toc-depth: 2
+    number-sections: true
+    html-math-method: {method: mathml}
+    embed-resources: true
+"""
+
+PAPER = """---
+title: "About {{< var a.name >}}"
+---
+
+# First {#sec-first}
+
+See @fig-one, @Fig-two, [-@fig-two], [Fig @fig-one], [@fig-one; @tbl-one], @tbl-one, @eq-one, @sec-first and @sec-sub.
+
+::: {#fig-one}
+![](dot.svg){fig-alt="A small square"}
+
+{{< include caption.md >}}
+:::
+
+## Sub {#sec-sub}
+
+Measured ({{< var a.interval >}}), **{{< var a.name >}}**{{< var a.name >}}'s; see @gray1959 and [@gray1959, p. 3].
+
+$$
+x = \\frac{1}{2}
+$$ {#eq-one}
+
+# Not counted {.unnumbered}
+
+# Second {#sec-second}
+
+@sec-second follows.
+
+::: {#tbl-one}
+| a | b |
+|---|--:|
+| {{< var a.name >}} | 2 |
+
+A table.
+:::
+
+::: {#fig-two}
+![](dot.svg){fig-alt="The same square"}
+
+The second.
+:::
+
+::: {.callout-note}
+Plain.
+:::
+
+::: {.callout-warning}
+## Take care
+Of {{< var a.name >}}.
+:::
+
+# References {.unnumbered}
+
+::: {#refs}
+:::
+"""
+
+FILES = {
+    "_quarto.yml": QUARTO_YML,
+    "_variables.yml": 'a: {name: "*Gray*", interval: "0.87 [0.82, 0.91]"}\n',
+    "caption.md": "A square by {{< var a.name >}}, like @fig-two.\n",
+    "dot.svg": '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>',
+    "references.bib": "@article{gray1959, author={Gray, E. G.}, title={Synapses}, journal={J Anat}, year={1959}}",
+}
+
+
+class Text(html.parser.HTMLParser):
+    """Visible text with single spaces; `only` keeps that inside elements of one name."""
+
+    def __init__(self, only=None):
+        super().__init__()
+        self.only, self.depth, self.parts = only, 0, []
+
+    def handle_starttag(self, tag, attributes):
+        if tag == self.only:
+            self.depth += 1
+            self.parts.append("|")
+
+    def handle_endtag(self, tag):
+        self.depth -= tag == self.only
+
+    def handle_data(self, data):
+        if self.only is None or self.depth:
+            self.parts.append(data)
+
+
+def text_of(html_text, only=None):
+    parser = Text(only)
+    parser.feed(html_text)
+    return " ".join("".join(parser.parts).split())  # str.split also splits at no-break spaces
+
+
+@pytest.fixture
+def render(tmp_path):
+    """Render a manuscript of the given text and files; returns the page as a string."""
+
+    def run(text, **changed):
+        build = artefacts.Build("small", tmp_path)
+        build.paper.mkdir(parents=True, exist_ok=True)
+        for name, content in (FILES | {"index.qmd": text} | changed).items():
+            (build.paper / name).write_text(content)
+        page.render(build)
+        return (build.site / "index.html").read_text()
+
+    return run
+
+
+def test_references_and_numbers_read_as_in_quarto(render):
+    text = text_of(render(PAPER))
+    assert (
+        "See Figure 1, Figure 2, 2, Fig 1, Figure 1, Table 1, Table 1, Equation 1, Section 1 and Section 1.1." in text
+    )
+    assert "Section 2 follows." in text
+    assert "1 First" in text
+    assert "1.1 Sub" in text
+    assert "2 Second" in text
+    assert "Not counted" in text
+    assert not re.search(r"\d Not counted", text)
+
+
+def test_captions_are_numbered_and_take_included_text_and_variables(render):
+    captions = text_of(render(PAPER), "figcaption")
+    assert captions.split("|")[1:] == [
+        " Figure 1: A square by Gray, like Figure 2. ",
+        " Table 1: A table. ",
+        " Figure 2: The second.",
+    ]
+
+
+def test_every_reference_leads_to_an_element_of_the_page(render):
+    result = render(PAPER)
+    targets = re.findall(r'href="#([^"]+)"', result)
+    identifiers = re.findall(r' id="([^"]+)"', result)
+    assert {"fig-one", "fig-two", "tbl-one", "eq-one", "sec-first", "sec-sub", "ref-gray1959"} <= set(targets)
+    assert set(targets) <= set(identifiers)
+    assert len(identifiers) == len(set(identifiers))
+
+
+def test_variables_are_markdown_and_keep_their_surroundings(render):
+    result = render(PAPER)
+    assert "(0.87 [0.82, 0.91])" in text_of(result)
+    assert "<strong><em>Gray</em></strong><em>Gray</em>’s" in result
+    assert "<title>About Gray</title>" in result
+
+
+def test_mathematics_is_mathml_with_its_number(render):
+    result = render(PAPER)
+    equation = re.search(r'<span id="eq-one".*?</span>', result, re.DOTALL).group()
+    assert "<math" in equation
+    assert "<mfrac>" in equation
+    assert re.search(r"\\qquad\(1\)</annotation>", equation)  # as Quarto writes it where there is no MathJax
+
+
+def test_citations_and_references(render):
+    text = text_of(render(PAPER))
+    assert "see Gray (1959) and (Gray 1959, 3)" in text
+    assert "Gray, E. G. 1959. “Synapses.” J Anat." in text
+
+
+def test_callouts_have_a_title(render):
+    result = render(PAPER)
+    assert re.findall(r'<div class="callout callout-(\w+)" role="note">\s*<div class="callout-title">\s*(.*?)\s*</div>', result) == [
+        ("note", "Note"),
+        ("warning", "Take care"),
+    ]
+    assert "Take care" not in result.split('role="doc-toc"')[1].split("</nav>")[0]  # a title, not a section
+
+
+def test_an_image_carries_its_alternative_text_and_its_bytes(render):
+    result = render(PAPER)
+    assert re.search(r'<img[^>]*src="data:image/svg\+xml;base64,[^>]*alt="A small square"', result)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("Line.\n\nIt is {{< var a.nmae >}}.", "index.qmd:3: unknown variable a.nmae (not in _variables.yml)"),
+        ("It is {{< var a >}}.", "index.qmd:1: unknown variable a (not in _variables.yml)"),
+        ("{{< include no.md >}}", "index.qmd:1: included file no.md does not exist"),
+        ("{{< include self.md >}}", "file self.md includes itself"),
+        ("See {{< include caption.md >}} here.", "{{< include caption.md >}} must be alone in its paragraph"),
+        ("{{< pagebreak >}}", "index.qmd:1: unknown shortcode {{< pagebreak >}}"),
+        ("It is {{< var a.name.", "index.qmd:1: a shortcode is not closed by >}}"),
+        ("`{{< var a.name >}}`", "index.qmd:1: a shortcode inside code"),
+        ('![](no.svg){fig-alt="x"}', "index.qmd:1: image file no.svg does not exist"),
+        ("![](dot.svg)", "index.qmd:1: image dot.svg needs a fig-alt text"),
+        ('![](https://example.org/a.png){fig-alt="x"}', "is remote; the page must load nothing from outside"),
+        ("See @fig-none.", "index.qmd:1: unknown cross-reference @fig-none"),
+        ("A\n\nB @sec-none.", "index.qmd:3: unknown cross-reference @sec-none"),
+        ("See [@gray1960].", "index.qmd:1: unknown citation key @gray1960 (not in the bibliography)"),
+        ("# A {#sec-a}\n\n# B {#sec-a}", "index.qmd:1: duplicate id #sec-a"),
+        ('::: {#fig-x}\n![](dot.svg){fig-alt="x"}\n:::', "index.qmd:1: fig-x has no caption"),
+        ("::: {#tbl-x}\nNo table.\n\nCaption.\n:::", "index.qmd:1: tbl-x holds no table"),
+        ('![Cap](dot.svg){#fig-x fig-alt="x"}', "index.qmd:1: write fig-x as a div: ::: {#fig-x}"),
+        ("::: {.callout-danger}\nA\n:::", "index.qmd:1: unknown callout .callout-danger"),
+        ("{{< include bad.md >}}", "bad.md:2: unknown variable b.c"),
+    ],
+)
+def test_what_is_unresolved_is_an_error_that_names_its_place(render, wrong, message):
+    files = {"self.md": "{{< include self.md >}}", "bad.md": "Text\nand {{< var b.c >}}.\n"}
+    with pytest.raises(RenderError) as error:
+        render(wrong, **files)
+    assert message in str(error.value)
+    assert "stack traceback" not in str(error.value)
+
+
+def test_all_problems_are_reported_at_once(render):
+    with pytest.raises(RenderError) as error:
+        render("{{< var a.x >}}\n\n{{< include no.md >}}\n\n@fig-none and @nobody.")
+    assert [line.split(":")[1] for line in str(error.value).splitlines()[1:]] == ["3", "1", "5", "5"]
