@@ -104,15 +104,60 @@ class Extract(Section):
     faults: Literal["raise", "list"] = "raise"  # unreadable or blank: an error at the end, or listed and left out
 
 
+class Recipe(Section):
+    """How a network is optimised; see `pipeline.learn.loop`."""
+
+    learning_rate: float = pydantic.Field(1e-3, gt=0)  # peak, after the warm-up
+    weight_decay: float = pydantic.Field(1e-2, ge=0)
+    warmup_epochs: int = pydantic.Field(2, ge=1)
+    label_smoothing: float = pydantic.Field(0.05, ge=0, lt=1)
+    dropout: float = pydantic.Field(0.2, ge=0, lt=1)
+    gradient_norm: float = pydantic.Field(1.0, gt=0)  # clipped to this
+    ema_decay: float = pydantic.Field(0.99, ge=0, lt=1)  # of the weights, per step, reached gradually
+    patience: int = pydantic.Field(10, ge=1)  # epochs without a better validation score before stopping
+    threads: int = pydantic.Field(2, ge=1)  # CPU threads of torch; fixed, since sums depend on their number
+
+
+class Augmentation(Section):
+    """How far training images are changed; see `pipeline.learn.augment`. Probabilities are per image."""
+
+    shift_vx: int = pydantic.Field(4, ge=0)  # largest in-plane offset of the centre
+    misalignment_vx: int = pydantic.Field(2, ge=0)  # largest offset of one section
+    rotation: float = pydantic.Field(0.5, ge=0, le=1)  # probability of any angle, beside right angles for all
+    scale: float = pydantic.Field(0.1, ge=0, lt=1)  # relative change of size, where rotated
+    gamma: float = pydantic.Field(0.3, ge=0)  # largest absolute log2 of the exponent
+    brightness: float = pydantic.Field(0.05, ge=0)  # offset per section and ramp over the field, of full scale
+    contrast: float = pydantic.Field(0.1, ge=0, lt=1)  # relative, per section
+    bad_section: float = pydantic.Field(0.1, ge=0, le=1)  # probability of one missing or bright section
+    blur: float = pydantic.Field(0.2, ge=0, le=1)
+    noise: float = pydantic.Field(0.04, ge=0)  # largest standard deviation, of full scale
+    cutout: float = pydantic.Field(0.3, ge=0, le=1)
+
+
 class Model(Section):
     """One entry of the list of models to train; see `pipeline.learn`."""
 
     name: str = pydantic.Field(pattern=r"^[a-z0-9_]+$")
     network: Literal["resnet18", "unet3d"]
     trained: bool = True  # False: the control, random weights under a logistic head
+    pretrained: bool = False  # start from ImageNet weights (resnet18)
+    crop: tuple[int, ...] | None = None  # centre of the patch (Y, X) or cube (Z, Y, X) the network sees; None: all
     seed: int = 0
     epochs: int = pydantic.Field(30, ge=1)
     batch_size: int = pydantic.Field(32, ge=2)
+    recipe: Recipe = Recipe()
+    augmentation: Augmentation = Augmentation()
+
+    @pydantic.model_validator(mode="after")
+    def _network_can_do_it(self):
+        axes = {"resnet18": ("Y", "X"), "unet3d": ("Z", "Y", "X")}[self.network]
+        if self.crop is not None and (len(self.crop) != len(axes) or min(self.crop) < 1):
+            raise ValueError(f"crop: {self.network} needs {len(axes)} positive sizes {axes}, not {self.crop}")
+        if self.pretrained and self.network != "resnet18":
+            raise ValueError(f"pretrained: there are no ImageNet weights of {self.network}")
+        if self.pretrained and not self.trained:
+            raise ValueError("pretrained: the untrained control has random weights")
+        return self
 
 
 class Stats(Section):
