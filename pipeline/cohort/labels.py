@@ -62,12 +62,12 @@ def merge(column, metamodel, baylor):
     orphaned = wide["root_id"] == 0
     merged = ~orphaned & wide["root_id"].duplicated(keep=False)
     classes = wide[list(SOURCES)]
-    aibs = wide["column"].fillna(wide["metamodel"])
+    aibs = wide["column"].where(wide["column"].notna(), wide["metamodel"])
     contradictory = (classes == "several").any(axis=1)
     disagree = aibs.notna() & wide["baylor"].notna() & (aibs != wide["baylor"])
     overruled = wide["column"].notna() & wide["metamodel"].notna() & (wide["column"] != wide["metamodel"])
 
-    label = aibs.fillna(wide["baylor"])
+    label = aibs.where(aibs.notna(), wide["baylor"])
     left = pd.Series(True, index=wide.index)
     flow = [{"step": "cells in a table of cell types", "neurons": len(wide), "synapses": None}]
     for step, keep in (
