@@ -47,7 +47,8 @@ class Fault:
     """One request to answer badly: the next one whose path contains `path`.
 
     `kind`: a status ("500", "429", or "429 2" with a Retry-After of two seconds), "missing_tos", "reset" (connection
-    dropped), "hang" (silence), "truncated" (half the body), "no_warning" (the header about the row cap is lost).
+    dropped), "hang" (silence), "truncated" (half the body), "short" (half the body, passed off as whole), "empty" (no
+    body), "no_warning" (the header about the row cap is lost), "unfiltered" (rows that were not asked for).
     """
 
     path: str
@@ -252,10 +253,11 @@ def _misbehave(app, faults, closing):
     @app.after_request
     def after(response):
         kind = flask.g.get("fault")
-        if kind == "truncated":
+        if kind in ("truncated", "short", "empty"):
             body = response.get_data()
-            response.set_data(body[: len(body) // 2])
-            response.headers["Content-Length"] = len(body)
+            response.set_data(body[: 0 if kind == "empty" else len(body) // 2])
+            if kind == "truncated":
+                response.headers["Content-Length"] = len(body)
         if kind == "no_warning":
             response.headers.pop("Warning", None)
         return response
@@ -266,6 +268,8 @@ def _answer(tables, asked, valid, row_cap):
     if not valid:
         flask.abort(410, "This materialization version is not available")
     body = json.loads(flask.request.get_data())
+    if flask.g.get("fault") == "unfiltered":
+        body.pop("filter_in_dict", None)
     unsupported = sorted(set(body) - SUPPORTED)
     if unsupported:
         flask.abort(400, f"the sandbox does not support {unsupported}")

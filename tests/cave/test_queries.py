@@ -140,7 +140,7 @@ def test_one_neuron_above_the_cap_is_named(source_dir, settings, tables):
 # A server that misbehaves
 
 
-@pytest.mark.parametrize("kind", ["500", "503", "429", "truncated", "reset"])
+@pytest.mark.parametrize("kind", ["500", "503", "429", "truncated", "short", "empty", "reset"])
 @pytest.mark.parametrize("path", [f"{SYNAPSES}/query", "/metadata"])
 def test_a_passing_fault_is_outlived(annotations, faults, tables, kind, path):
     faults += [Fault(path, kind), Fault(path, kind)]
@@ -153,6 +153,13 @@ def test_a_passing_fault_is_outlived(annotations, faults, tables, kind, path):
 def test_a_passing_fault_while_connecting_is_outlived(settings, address, faults, path):
     faults += [Fault(path, "500"), Fault(path, "reset")]
     assert SYNAPSES in queries.Annotations(settings, address, sandbox.TOKEN).names
+    assert not faults
+
+
+def test_rows_that_were_not_asked_for_are_dropped(annotations, faults, tables):
+    faults += [Fault("/query", "unfiltered")]
+    root = tables[NUCLEI].pt_root_id.iloc[4]
+    assert annotations.synapses([root]).pre_pt_root_id.unique().tolist() == [root]
     assert not faults
 
 
