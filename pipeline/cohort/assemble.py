@@ -48,7 +48,11 @@ class Cohort:
 
 
 def candidates(column, metamodel, baylor, proofreading, settings, seed, max_neurons_per_class=None):
-    """Neurons with a label and, if `settings` (config.Cohort) says so, a proofread axon."""
+    """Neurons with a label and, if `settings` (config.Cohort) says so, a proofread axon.
+
+    The three tables of cell types are described in `labels.merge`, `proofreading` in `selection.proofread`. Raises
+    LabelError, and SelectionError where the tables lack columns or no neuron is left.
+    """
     neurons, conflicts, flow = labels.merge(column, metamodel, baylor)
     if settings.proofread_axons_only:
         neurons = selection.proofread(neurons, proofreading)
@@ -56,6 +60,9 @@ def candidates(column, metamodel, baylor, proofreading, settings, seed, max_neur
     if max_neurons_per_class is not None:
         neurons = selection.at_most_per_class(neurons, max_neurons_per_class, seed)
         _count(flow, f"at most {max_neurons_per_class} neurons per class", neurons)
+    if neurons.empty:
+        counts = "; ".join(f"{entry['step']}: {entry['neurons']}" for entry in flow)
+        raise selection.SelectionError(f"the filters of the cohort leave no neuron ({counts})")
     return Candidates(neurons, conflicts, flow)
 
 

@@ -55,6 +55,8 @@ def folds(synapses, n_folds, seed):
 
 def _deal(synapses, quotas, seed):
     """Deal the neurons of each class into parts of `quotas(n, class name)` neurons; the part of each synapse."""
+    if unlabelled := int(synapses["label"].isna().sum()):
+        raise SplitError(f"{unlabelled} synapses have no label; only labelled neurons can be balanced by class")
     neurons = synapses.groupby("pre_neuron_id")["label"].agg(["min", "max", "size"])
     if (mixed := neurons["min"] != neurons["max"]).any():
         raise SplitError(f"{mixed.sum()} neurons have both labels, such as {neurons.index[mixed][:5].tolist()}")

@@ -115,6 +115,12 @@ def test_synapses_in_voxels_instead_of_nanometres_are_refused():
         build(*labels_and_status, synapses)
 
 
+def test_filters_that_leave_nothing_say_where_the_neurons_went():
+    column, metamodel, baylor, proofreading, _ = tables()
+    with pytest.raises(SelectionError, match="leave no neuron .*excitatory or inhibitory: 38; axon proofread: 0"):
+        assemble.candidates(column, metamodel, baylor, proofreading.assign(status_axon="f"), SETTINGS, 0)
+
+
 def folder_rows(axons, cell_types):
     n = len(axons)
     return pd.DataFrame(

@@ -130,3 +130,10 @@ def test_a_neuron_with_both_labels_is_refused():
     frame = cohort(2).assign(pre_neuron_id=5)
     with pytest.raises(SplitError, match=r"1 neurons have both labels, such as \[5\]"):
         splits.by_neuron(frame, 0.15, 0.25, 0)
+
+
+def test_neurons_without_a_label_cannot_be_split():
+    frame = cohort(2)
+    frame["label"] = frame["label"].astype("Int64").mask(frame["synapse_id"] == 4)
+    with pytest.raises(SplitError, match="1 synapses have no label"):
+        splits.by_neuron(frame, 0.15, 0.25, 0)

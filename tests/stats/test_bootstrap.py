@@ -56,8 +56,8 @@ def slow_replicates(frame, tau, n_replicates, seed):
 def test_intervals_equal_an_explicit_resampling_loop():
     frame = predictions(1)
     frame["p_excitatory"] = frame["p_excitatory"].round(1)  # ties
-    result = bootstrap.intervals(frame, 0.5, 300, 0.9, seed=3)
-    replicates = slow_replicates(frame, 0.5, 300, seed=3)
+    result = bootstrap.intervals(frame, 0.5, 100, 0.9, seed=3)
+    replicates = slow_replicates(frame, 0.5, 100, seed=3)
     assert list(result["metric"]) == list(METRICS)
     np.testing.assert_allclose(result["value"], slow_metrics(frame, 0.5))
     np.testing.assert_allclose(result["low"], np.quantile(replicates, 0.05, axis=0))
@@ -67,8 +67,8 @@ def test_intervals_equal_an_explicit_resampling_loop():
 def test_difference_equals_an_explicit_resampling_loop_on_shared_neurons():
     a, b = predictions(1), predictions(1)
     b["p_excitatory"] = (b["p_excitatory"] + np.random.default_rng(0).random(len(b))) / 2
-    result = bootstrap.difference(a, b, 0.5, 0.45, 200, 0.9, seed=4)
-    replicates = slow_replicates(a, 0.5, 200, 4) - slow_replicates(b, 0.45, 200, 4)
+    result = bootstrap.difference(a, b, 0.5, 0.45, 60, 0.9, seed=4)
+    replicates = slow_replicates(a, 0.5, 60, 4) - slow_replicates(b, 0.45, 60, 4)
     np.testing.assert_allclose(result["value"], np.subtract(slow_metrics(a, 0.5), slow_metrics(b, 0.45)))
     np.testing.assert_allclose(result["low"], np.quantile(replicates, 0.05, axis=0), atol=1e-12)
     np.testing.assert_allclose(result["high"], np.quantile(replicates, 0.95, axis=0), atol=1e-12)
