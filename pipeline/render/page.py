@@ -78,10 +78,10 @@ def _settings(section):
         elif isinstance(value, list):
             if not any(isinstance(item, dict) for item in value):
                 texts[key] = " × ".join(f"{item:g}" for item in value)
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            texts[key] = f"{value:,}" if key.startswith("n_") else f"{value:g}" if isinstance(value, float) else str(value)
-        elif isinstance(value, str):
-            texts[key] = value
+        elif isinstance(value, float):
+            texts[key] = f"{value:g}"
+        elif value is not None:
+            texts[key] = f"{value:,}" if key.startswith("n_") else str(value)
     return texts
 
 

@@ -188,7 +188,9 @@ def test_citations_and_references(render):
 
 def test_callouts_have_a_title(render):
     result = render(PAPER)
-    assert re.findall(r'<div class="callout callout-(\w+)" role="note">\s*<div class="callout-title">\s*(.*?)\s*</div>', result) == [
+    assert re.findall(
+        r'<div class="callout callout-(\w+)" role="note">\s*<div class="callout-title">\s*(.*?)\s*</div>', result
+    ) == [
         ("note", "Note"),
         ("warning", "Take care"),
     ]

@@ -1,0 +1,69 @@
+"""A build with made-up results for whatever the real manuscript asks for; no made-up result is ever committed."""
+
+import re
+import struct
+import zlib
+
+import pytest
+
+from pipeline import artefacts, config
+from pipeline.render import page
+
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>'
+EDITIONS = {"simulated": "demo", "cave": "minnie65"}
+
+
+def manuscript(kind):
+    """`{path: text}` of the manuscript with the files of one edition."""
+    paths = [page.PAPER / "index.qmd", *sorted((page.PAPER / "editions" / kind).glob("*.md"))]
+    return {path: path.read_text(encoding="utf-8") for path in paths}
+
+
+def png():
+    """A white pixel."""
+    chunks = [(b"IHDR", struct.pack(">2I5B", 1, 1, 8, 0, 0, 0, 0)), (b"IDAT", zlib.compress(b"\0\xff")), (b"IEND", b"")]
+    body = b"".join(struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks)
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def fill_build(build, kind):
+    """Write every value, figure, table and caption that the manuscript of an edition names."""
+    text = "\n".join(manuscript(kind).values())
+    values = {}
+    for script, name in re.findall(r"\{\{< var (\w+)\.([\w.]+) >\}\}", text):
+        if script not in ("edition", "config"):
+            values.setdefault(script, {})[name] = {"value": 0, "text": f"⟨{script}.{name}⟩"}
+    for script, entries in values.items():
+        artefacts.write_json(build.analysis / f"{script}.json", entries)
+    for name, suffix in re.findall(r"figures/(\w+)\.(png|svg)", text):
+        path = build.figures / f"{name}.{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png() if suffix == "png" else SVG)
+    for folder, name in re.findall(r"(figures|tables)/(\w+)\.caption\.md", text):
+        artefacts.write_text(build.root / folder / f"{name}.caption.md", f"Caption of {name}.\n")
+    for name in re.findall(r"tables/(\w+)\.md", text):
+        artefacts.write_text(build.tables / f"{name}.md", f"| row | {name} |\n|---|--:|\n| a | 1 |\n")
+
+
+@pytest.fixture(params=EDITIONS)
+def edition(request, tmp_path):
+    """(kind, config, build) of each edition, the build filled with made-up results."""
+    settings = config.load(EDITIONS[request.param])
+    build = artefacts.Build(settings.name, tmp_path / "build")
+    fill_build(build, request.param)
+    return request.param, settings, build
+
+
+@pytest.fixture
+def png_bytes():
+    return png()
+
+
+@pytest.fixture
+def manuscript_of():
+    return manuscript
+
+
+@pytest.fixture(scope="session")
+def fill():
+    return fill_build
