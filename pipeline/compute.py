@@ -1,9 +1,13 @@
 """Dask workers for the stages that scale out: simulation and extraction."""
 
 import contextlib
+import logging
 
 import distributed
 from tqdm import tqdm
+
+# Its news of workers that come and go would drown the stages' own lines; failures reach us as exceptions.
+logging.getLogger("distributed").setLevel(logging.ERROR)
 
 
 @contextlib.contextmanager
@@ -16,8 +20,11 @@ def workers(settings):
         with distributed.Client(settings.scheduler) as client:
             yield client
         return
-    local = {"n_workers": settings.workers, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
-    with distributed.LocalCluster(**local) as cluster, distributed.Client(cluster) as client:
+    local = {"threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+    with (
+        distributed.LocalCluster(n_workers=settings.workers, **local) as cluster,
+        distributed.Client(cluster) as client,
+    ):
         yield client
 
 

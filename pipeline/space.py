@@ -36,10 +36,6 @@ class VoxelFrame:
         """Nanometres of the centres of voxels `index_vx` (any shape) along an axis, 0 = X, 1 = Y, 2 = Z."""
         return (np.asarray(index_vx, dtype=np.float64) + 0.5) * self.resolution_nm[axis]
 
-    def index_vx(self, centers_nm, axis):
-        """Fractional voxel index along an axis, the inverse of `centers_nm`: an integer is the centre of that voxel."""
-        return np.asarray(centers_nm, dtype=np.float64) / self.resolution_nm[axis] - 0.5
-
     def convert_vx(self, position_vx, target):
         """Voxels (XYZ) of frame `target` that hold the corners of this frame's voxels (XYZ)."""
         return target.to_vx(self.to_nm(position_vx))

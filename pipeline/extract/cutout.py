@@ -25,7 +25,7 @@ class Cutout:
 def plan_box(center_nm, shape_zyx, volume, voxel_nm):
     """The three `sampling.Axis` (Z, Y, X) of a box of `shape_zyx` model voxels centred on a position (XYZ nm)."""
     target = VoxelFrame(tuple(voxel_nm))
-    center_vx = target.to_vx(center_nm)
+    center_vx = volume.frame.to_vx(center_nm)
     return [
         box_axis(center_vx[axis], size, axis, volume.frame, target, volume.bounds_vx[:, axis])
         for axis, size in zip((2, 1, 0), shape_zyx, strict=True)
@@ -45,15 +45,17 @@ def cut(center_nm, shape_zyx, volume, voxel_nm):
     stored, corner = volume.read(low, high)
     start = zyx(corner)  # where the array really begins, by cloud-volume's own account
     gather = [axis.take - first for axis, first in zip(axes, start, strict=True)]
-    pixels = stored[np.ix_(*gather)]
-    center = []
+    pixels, center = stored, []
     for position, (axis, index) in enumerate(zip(axes, gather, strict=True)):
+        if np.any(np.diff(index) != 1):  # reflected at the volume's edge
+            pixels = pixels.take(index, axis=position)
         pixels = axis.apply(pixels, position)
         place = axis.apply(volume.frame.centers_nm(index + start[position], axis=2 - position))
         center.append(place[shape_zyx[position] // 2])
     if pixels.dtype != np.uint8:
         pixels = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
-    blank = stored.min(axis=(1, 2)) == stored.max(axis=(1, 2))
+    sections = stored.reshape(len(stored), -1)
+    blank = sections.min(axis=1) == sections.max(axis=1)
     return Cutout(np.ascontiguousarray(pixels), padded_fraction(axes), blank, zyx(center), low, high)
 
 
@@ -82,9 +84,9 @@ def cut_synapse(center_nm, settings, volume):
         "patch_padded": flat.padded,
         "cube_padded": cube.padded,
         "patch_mean": float(flat.pixels.mean()),
-        "patch_std": float(flat.pixels.std()),
+        "patch_std": float(flat.pixels.std(dtype=np.float32)),
         "cube_mean": float(cube.pixels.mean()),
-        "cube_std": float(cube.pixels.std()),
+        "cube_std": float(cube.pixels.std(dtype=np.float32)),
         "cube_blank_sections": int(cube.blank_sections.sum()),
         "n_chunks": len(chunks),
         "patch_sha256": hashlib.sha256(flat.pixels).hexdigest(),

@@ -189,11 +189,8 @@ def _extract_block(job, block):
             records.append({"synapse_id": synapse_id, "fault": "", **quality})
         except ExtractionError as error:  # collected: the run ends with one error, or one list, of all of them
             records.append({"synapse_id": synapse_id, "fault": str(error)})
-    images = zarr.open_group(job.patches / "images.zarr", mode="r+")
-    start = number * store.shard_rows(job.settings)
     try:
-        images["patch"][start : start + len(patches)] = patches
-        images["cube"][start : start + len(cubes)] = cubes
+        store.write_block(job.patches / "images.zarr", number, patches, cubes)
     except OSError as error:
         text = f"cannot write {job.patches}: {error.strerror}; finished blocks are kept, start again to go on"
         raise type(error)(error.errno, text) from None
@@ -214,8 +211,6 @@ def _fault_text(faults, kept, em_path):
 
 def _publish(job, kept, records, dropped, volume, out):
     """Complete the folder in the work folder, then put it in the place of `out`."""
-    for stray in (job.patches / "images.zarr").rglob("*.partial"):  # of a writer that was killed
-        stray.unlink()
     fine = (records["fault"] == "").to_numpy()
     final = job.patches
     if not fine.all():

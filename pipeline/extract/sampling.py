@@ -1,8 +1,8 @@
 """Where the voxels of a box come from: the box's place on the source grid, reflection at the edge, resampling.
 
-Alignment: a box of `size` voxels along an axis has the voxel that holds the synapse at index `size // 2`, so it covers
-voxels `[c - size // 2, c - size // 2 + size)` of the model's grid. That grid starts at 0 nm, as the source's does:
-equal voxel sizes therefore need no resampling and the pixels are the stored ones.
+Alignment: a box of `size` model voxels along an axis has its voxel `size // 2` centred on the source voxel that holds
+the synapse. With equal voxel sizes the box is therefore `[c - size // 2, c - size // 2 + size)` of the stored voxels,
+unchanged; with others no synapse is further than half a source voxel from the middle of its centre voxel.
 
 Resampling along each axis is a weighted mean of source voxels under the cubic convolution kernel of Keys (1981, "Cubic
 convolution interpolation for digital image processing", IEEE Trans. ASSP 29:1153, a = -1/2), stretched by
@@ -53,19 +53,19 @@ class Axis:
 
 
 def box_axis(center_vx, size, axis, source, target, bounds_vx):
-    """Plan one axis (0 = X) of a box of `size` voxels of `target` centred on its voxel `center_vx`.
+    """Plan one axis (0 = X) of a box of `size` voxels of `target` centred on the source voxel `center_vx`.
 
     `source` and `target` are VoxelFrames; `bounds_vx` is the volume's (first, last + 1) voxel along the axis.
     """
     low, high = bounds_vx
-    index = center_vx - size // 2 + np.arange(size)
-    place = source.index_vx(target.centers_nm(index, axis), axis)
+    ratio = target.resolution_nm[axis] / source.resolution_nm[axis]
+    place = center_vx + (np.arange(size) - size // 2) * ratio  # of the box's voxels; integers are source voxel centres
     padded = float(np.mean((place < low - 0.5) | (place >= high - 0.5)))
-    if math.isclose(source.resolution_nm[axis], target.resolution_nm[axis]):
-        return Axis(reflect(index, low, high), None, padded)
-    stretch = max(1.0, target.resolution_nm[axis] / source.resolution_nm[axis])
+    if math.isclose(ratio, 1):
+        return Axis(reflect(np.rint(place).astype(np.int64), low, high), None, padded)
+    stretch = max(1.0, ratio)
     first = np.ceil(place - 2 * stretch).astype(np.int64)
-    taps = first[:, None] + np.arange(int(np.ceil(4 * stretch)) + 1)
+    taps = first[:, None] + np.arange(math.ceil(4 * stretch) + 1)
     weights = keys_cubic((taps - place[:, None]) / stretch)
     weights /= weights.sum(axis=1, keepdims=True)
     read = np.arange(taps.min(), taps.max() + 1)

@@ -1,10 +1,12 @@
 """The Zarr store of patches and cubes, and its check.
 
 One inner chunk holds one synapse, so that training reads single rows at random; a shard holds up to 64 of them in one
-file, so that 100,000 cubes make some 1,600 files. A shard is always written whole, by one task.
+file, so that 100,000 cubes make some 1,600 files. A shard is always written whole, by one task. Nothing is compressed:
+on electron microscopy it would save a tenth of the space and cost a third of the reading speed.
 """
 
 import hashlib
+import shutil
 
 import pandas as pd
 import zarr
@@ -35,10 +37,19 @@ def create(path, n, settings):
             dtype="uint8",
             chunks=(1, *shape),
             shards=(rows, *shape),
-            compressors=zarr.codecs.ZstdCodec(level=1),
+            compressors=None,
             dimension_names=ARRAYS[name],
         )
     return group
+
+
+def write_block(path, number, patches, cubes):
+    """Write shard `number` of both arrays of the group at `path`, over whatever a killed writer left there."""
+    group = zarr.open_group(path, mode="r+")
+    for name, pixels in (("patch", patches), ("cube", cubes)):
+        shutil.rmtree(path / name / "c" / str(number), ignore_errors=True)
+        start = number * group[name].shards[0]
+        group[name][start : start + len(pixels)] = pixels
 
 
 def copy_rows(source, target, rows):
