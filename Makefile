@@ -16,7 +16,7 @@ YAML   := $(if $(filter %.yaml,$(CONFIG)),$(CONFIG),pipeline/configs/$(CONFIG).y
 BIN    := $(VENV)/bin
 ENV    := $(VENV)/.installed
 RUN     = $(BIN)/python -m pipeline
-EDITION = --config $(CONFIG) --build $(BUILD) $(if $(DATA),--data $(DATA))
+EDITION = --config $(CONFIG) --build $(BUILD) $(if $(filter folder,$(KIND)),$(if $(DATA),--data $(DATA)))
 
 # The models of an edition: the `- name:` entries of its YAML file, which only models have.
 MODELS := $(shell sed -n 's/^ *- *name: *\([a-z0-9_]*\).*/\1/p' $(YAML))
@@ -115,8 +115,10 @@ $(B)/site/index.html: $(ANALYSES:%=$(B)/analysis/%.json) $(FIGURES:%=$(B)/figure
 
 # --- Real EM beside the simulation -------------------------------------------------------------------------------------
 
+ifneq ($(NAME),kasthuri)
 $(BUILD)/kasthuri/patches/manifest.json:
 	$(MAKE) extract CONFIG=kasthuri DATA=$(DATA)
+endif
 
 realism: $(B)/figures/gallery.png               ## simulated beside real patches (DATA=<folder of real EM>)
 

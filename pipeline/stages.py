@@ -3,22 +3,18 @@
 Imports are inside the functions, so that training on a bare GPU machine never needs caveclient or cloud-volume.
 """
 
-import logging
+import contextlib
+import os
+import runpy
+from pathlib import Path
 
 from pipeline import artefacts, config
 from pipeline.artefacts import Build
-
-log = logging.getLogger("pipeline")
+from pipeline.space import VoxelFrame, zyx
 
 
 class StageError(RuntimeError):
     """A stage that cannot run as asked; the text says what to do."""
-
-
-def _edition(options):
-    """The configuration and the build tree that the command line names."""
-    edition = config.load(options.config, options.data)
-    return edition, Build(edition.name, options.build)
 
 
 def settings(options):
@@ -26,9 +22,184 @@ def settings(options):
     edition, build = _edition(options)
     sections = {name: getattr(edition, name) for name in ("source", "cohort", "extract", "stats")}
     sections |= {f"model-{model.name}": model for model in edition.models}
-    folder = build.root / "settings"
     for name, section in sections.items():
+        path = build.root / "settings" / f"{name}.json"
         value = {"seed": edition.seed, name: section.model_dump(mode="json")}
-        path = folder / f"{name}.json"
         if not path.is_file() or artefacts.read_json(path) != value:
             artefacts.write_json(path, value)
+
+
+def simulate(options):
+    """The tissue as precomputed volumes, its truth, and the annotation tables that the sandbox serves."""
+    from pipeline import compute
+    from pipeline.simulate import neuropil, tables
+
+    edition, build = _edition(options)
+    if edition.source.kind != "simulated":
+        raise StageError(f"config {edition.name!r} reads real data; there is nothing to simulate")
+    manifest = build.source / "manifest.json"
+    manifest.unlink(missing_ok=True)  # last to be written again: a source without it is unfinished
+    with artefacts.step(build, "simulate", "pipeline/simulate/neuropil.py", [], [build.source], edition.source):
+        with compute.workers(edition.compute) as client:
+            neuropil.generate(edition.source, edition.seed, build.source, client)
+        tables.write(build.source / "truth", build.source / "tables", edition.seed)
+
+
+def sandbox(options):
+    """Serve the simulated annotation tables until interrupted."""
+    from pipeline.cave import sandbox as server
+
+    edition, build = _edition(options)
+    if edition.source.kind != "simulated":
+        raise StageError(f"config {edition.name!r} reads real data; the sandbox serves a simulated edition")
+    server.run(build.source, edition.source, options.port)
+
+
+def cohort(options):
+    """Ask the annotation service (or read `synapses.csv`), then label, filter, split and audit."""
+    edition, build = _edition(options)
+    cube_nm = VoxelFrame(edition.extract.voxel_nm).to_nm(zyx(edition.extract.cube_zyx))
+    folder = edition.source.kind == "folder"
+    read = _folder_cohort if folder else _service_cohort
+    inputs = [edition.source.path / "synapses.csv"] if folder and edition.source.path else []
+    if edition.source.kind == "simulated":
+        inputs = [build.source / "manifest.json", build.source / "tables"]
+    with artefacts.step(
+        build, "cohort", "pipeline/cohort/assemble.py", inputs, [build.cohort], edition.cohort
+    ) as facts:
+        found, volume = read(edition, build, cube_nm)
+        facts |= {name: volume[name] for name in ("kind", "datastack", "materialization_version") if name in volume}
+        artefacts.write_json(build.cohort / "volume.json", volume)
+        artefacts.write_json(build.cohort / "flow.json", found.flow)
+        artefacts.write_json(build.cohort / "audit.json", found.audit)
+        with artefacts.atomic(build.cohort / "conflicts.csv") as path:
+            found.conflicts.to_csv(path, index=False)
+        artefacts.write_parquet(build.synapses, found.synapses)
+
+
+def _service_cohort(edition, build, cube_nm):
+    from pipeline.cave.queries import Annotations
+    from pipeline.cohort import assemble
+
+    source, names = edition.source, edition.source.tables
+    with _service(source, build) as (address, token):
+        service = Annotations(source, address, token)
+        tables = [service.table(name) for name in (names.aibs_columns, names.aibs_metamodel, names.baylor)]
+        proofreading = service.table(names.proofreading)
+        limit = source.max_neurons_per_class if source.kind == "cave" else None
+        candidates = assemble.candidates(*tables, proofreading, edition.cohort, edition.seed, limit)
+        synapses = service.synapses(candidates.neurons["pre_neuron_id"])
+        found = assemble.assemble(candidates, synapses, edition.cohort, cube_nm, edition.seed)
+        volume = {
+            "kind": source.kind,
+            "em_path": service.image_source,
+            "segmentation_path": service.segmentation_source,
+            "datastack": source.datastack,
+            "materialization_version": source.materialization_version,
+            "timestamp": service.timestamp,
+        }
+    return found, volume
+
+
+@contextlib.contextmanager
+def _service(source, build):
+    """Address and token of the annotation service: the sandbox's for a simulation, else the real one's."""
+    from pipeline.cave import sandbox as server
+
+    if source.kind == "cave":
+        yield source.server_address, None
+        return
+    with server.serve(build.source, source) as address:
+        yield address, server.TOKEN
+
+
+def _folder_cohort(edition, build, cube_nm):
+    from pipeline.cohort import assemble
+
+    if edition.source.path is None:
+        raise StageError(
+            f"config {edition.name!r} reads a folder: name it, `make ... DATA=<folder>` or `--data <folder>`"
+        )
+    rows, volume = _read_folder(edition.source.path, edition.source.path / "synapses.csv")
+    return assemble.assemble_folder(rows, edition.cohort, cube_nm, edition.seed), volume
+
+
+def _read_folder(volumes, csv):
+    """Synapses of a CSV file in the frame of `<volumes>/em` at its finest resolution, and the `volume.json` entry."""
+    from pipeline.cohort import folder
+    from pipeline.extract.volume import Volume
+
+    em_path = f"precomputed://file://{Path(volumes).resolve() / 'em'}"
+    finest = Volume(em_path, (0.0, 0.0, 0.0)).frame
+    return folder.read(csv, finest), {"kind": "folder", "em_path": em_path, "datastack": Path(volumes).resolve().name}
+
+
+def extract(options):
+    """Cut a patch and a cube around every synapse of the cohort."""
+    import pandas as pd
+
+    from pipeline import compute
+    from pipeline.extract import patches
+
+    edition, build = _edition(options)
+    em_path = artefacts.read_json(build.cohort / "volume.json")["em_path"]
+    synapses = pd.read_parquet(build.synapses)
+    with (
+        artefacts.step(
+            build, "extract", "pipeline/extract/patches.py", [build.synapses], [build.patches], edition.extract
+        ),
+        compute.workers(edition.compute) as client,
+    ):
+        patches.extract(synapses, em_path, edition.extract, build.patches, client)
+
+
+def analyse(options):
+    """Run a notebook script of `analysis/`, and keep the executed notebook and its companion page."""
+    from pipeline.render import companion, notebook
+
+    edition, build = _edition(options)
+    name = options.script.stem
+    outputs = [build.analysis / f"{name}.json"]
+    with artefacts.step(build, f"analysis-{name}", options.script, options.inputs, outputs, edition.stats):
+        notebook.run(options.script, build, options.config, options.data)
+        companion.render(build.analysis / f"{name}.ipynb", build.site / f"{name}.html")
+
+
+def draw(options):
+    """Run a script of `figures/` or `tables/`, as `python <script>` does, and record its provenance."""
+    edition, build = _edition(options)
+    os.environ["SYNAPSE_EI_CONFIG"] = str(options.config)
+    os.environ["SYNAPSE_EI_BUILD"] = str(options.build)
+    if options.data is not None:
+        os.environ["SYNAPSE_EI_DATA"] = str(options.data)
+    kind, name = options.script.parent.name, options.script.stem
+    folder = build.root / kind
+    outputs = [folder / f"{name}.{suffix}" for suffix in (("png", "svg") if kind == "figures" else ("md", "csv"))]
+    with artefacts.step(build, f"{kind}-{name}", options.script, options.inputs, outputs, edition.stats):
+        runpy.run_path(str(options.script), run_name="__main__")
+
+
+def page(options):
+    """Stage the manuscript with what was made, render it, and merge the provenance of all steps."""
+    from pipeline.render import page as paper
+
+    edition, build = _edition(options)
+    inputs = [build.figures, build.tables]
+    with artefacts.step(build, "page", "pipeline/render/page.py", inputs, [build.site / "index.html"]):
+        paper.stage(build, edition)
+        paper.render(build)
+    artefacts.merge_provenance(build)
+
+
+def reference(options):
+    """Measure the texture of the extracted patches, as the reference that simulations are held against."""
+    from pipeline.stats import texture
+
+    _, build = _edition(options)
+    texture.reference(build.patches, options.out)
+
+
+def _edition(options):
+    """The configuration and the build tree that the command line names."""
+    edition = config.load(options.config, options.data)
+    return edition, Build(edition.name, options.build)
