@@ -6,6 +6,7 @@ Imports are inside the functions, so that training on a bare GPU machine never n
 import contextlib
 import os
 import runpy
+import shutil
 from pathlib import Path
 
 from pipeline import artefacts, config
@@ -151,6 +152,56 @@ def extract(options):
         compute.workers(edition.compute) as client,
     ):
         patches.extract(synapses, em_path, edition.extract, build.patches, client)
+
+
+def train(options):
+    """Train one model of the edition, or fit the untrained control, and predict every synapse of the cohort."""
+    from pipeline.learn import run
+
+    edition, build = _edition(options)
+    model = edition.model(options.model)
+    folder, predictions = build.run(model.name), build.predictions(model.name)
+    inputs = [build.patches / "manifest.json", build.synapses]
+    outputs = [predictions, folder / "model.safetensors"]
+    with artefacts.step(build, f"train-{model.name}", "pipeline/learn/run.py", inputs, outputs, model) as facts:
+        run.train(build.patches, build.synapses, model, folder, predictions, edition.seed)
+        facts["device"] = artefacts.read_json(folder / "result.json")["device"]
+
+
+def predict(options):
+    """Apply a trained model to the synapses of a CSV file in a folder of precomputed volumes.
+
+    Patches of the model's own voxel size are cut into a hidden folder beside the output, from which an interrupted
+    command goes on. Where the file has cell types, the scores are printed with their intervals.
+    """
+    import pandas as pd
+
+    from pipeline import compute
+    from pipeline.extract import patches
+    from pipeline.learn import checkpoint, run
+
+    _, card = checkpoint.load(options.run / "model.safetensors")
+    rows, volume = _read_folder(options.volumes, options.synapses)
+    depth, *_, width = card.shape_zyx
+    cut = config.Extract(
+        voxel_nm=card.voxel_nm,
+        patch_px=width if card.input_kind == "patch" else 16,  # the kind that the model does not read is kept small
+        cube_zyx=card.shape_zyx if card.input_kind == "cube" else (depth, 16, 16),
+    )
+    work = options.out.parent / f".{options.out.stem}-patches"
+    with compute.workers(config.Compute()) as client:
+        patches.extract(rows, volume["em_path"], cut, work, client)
+    run.predict_run(options.run, work, rows, options.out)
+    shutil.rmtree(work)
+    predictions = pd.read_parquet(options.out)
+    called = (predictions["p_excitatory"] >= card.tau).sum()
+    print(f"{options.out}: {len(predictions)} synapses, {called} excitatory at the model's threshold {card.tau:.3f}")
+    if predictions["label"].notna().all() and predictions["label"].nunique() == 2:
+        from pipeline.stats import bootstrap
+
+        settings = config.Stats()
+        scores = bootstrap.intervals(predictions, card.tau, settings.n_bootstrap, settings.confidence, seed=0)
+        print(scores.to_string(index=False, float_format="%.3f"))
 
 
 def analyse(options):
