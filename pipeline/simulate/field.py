@@ -1,0 +1,264 @@
+"""Which cell holds a point, and how far its membrane is.
+
+Cells are unions of tapered capsules. A point belongs to the cell whose surface is nearest (signed distance, negative
+inside), so processes that touch share a membrane and grow until they meet. Where every surface is farther than a
+local reach, the space is glia, which therefore gets the concave, sheet-like outlines of astrocytes. A smooth warp
+between image and tissue coordinates keeps membranes from being the spheres and planes they are built of.
+
+Positions are nm, XYZ, from the lower corner of the volume.
+"""
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from scipy import ndimage
+
+GRID_NM = 320.0  # side of the cubes that list their capsules
+REACH_NM = 260.0  # surfaces farther than this from a cube cannot matter in it
+NOISE_STEP_NM = 80.0
+NOISE_NODES = 64  # the noise repeats after 64 * 80 nm, beyond the extent of any patch or cube
+BLOCK_PX = 8
+GLIA = -1
+FAR_NM = 400.0
+
+
+class Field(NamedTuple):
+    """Capsules `[N]` with their owners, the cubes that list them (CSR), and periodic noise `[Z, Y, X, 6]`."""
+
+    ends: np.ndarray  # [N, 2, 3] nm
+    radii: np.ndarray  # [N, 2] nm
+    owner: np.ndarray  # [N] cell index
+    origin: np.ndarray  # [3] nm, lower corner of cube (0, 0, 0)
+    shape: np.ndarray  # [3] cubes
+    start: np.ndarray
+    items: np.ndarray
+    noise: np.ndarray
+
+
+def build(ends, radii, owner, low, high, rng):
+    """The Field of capsules over the box `low` to `high` (nm)."""
+    ends, radii = ends.astype(np.float32), radii.astype(np.float32)
+    origin = np.asarray(low, np.float32)
+    shape = np.ceil((np.asarray(high) - low) / GRID_NM).astype(np.int64)
+    counts = _list_capsules(ends, radii, origin, shape, np.zeros(0, np.int64), np.zeros(0, np.int32))
+    start = np.concatenate([[0], np.cumsum(counts)])
+    items = np.empty(start[-1], np.int32)
+    _list_capsules(ends, radii, origin, shape, start, items)
+    return Field(ends, radii, owner.astype(np.int32), origin, shape, start, items, periodic_noise(rng))
+
+
+def periodic_noise(rng):
+    """Noise `[64, 64, 64, 6]` of unit variance, in nodes of 80 nm.
+
+    Channels 0-2 displace (broad and fine undulation), 3 modulates the glial reach, 4 the intercellular gap and
+    5 the grain of densities.
+    """
+    channels = []
+    for broad, fine, share in [(3.2, 1.1, 0.3)] * 3 + [(2.5, 1.0, 0.3), (3.5, 1.0, 0.4), (1.0, 0.7, 0.5)]:
+        total = 0
+        for sigma, weight in ((broad, 1 - share), (fine, share)):
+            layer = ndimage.gaussian_filter(rng.standard_normal((NOISE_NODES,) * 3, np.float32), sigma, mode="wrap")
+            total = total + weight * layer / layer.std()
+        channels.append(total / total.std())
+    return np.stack(channels, axis=-1).astype(np.float32)
+
+
+@numba.njit(cache=True)
+def distance(ends, radii, k, x, y, z):
+    """Signed distance (nm) from a point to capsule `k`, and its gradient (XYZ)."""
+    ax, ay, az = ends[k, 0, 0], ends[k, 0, 1], ends[k, 0, 2]
+    ux, uy, uz = ends[k, 1, 0] - ax, ends[k, 1, 1] - ay, ends[k, 1, 2] - az
+    vx, vy, vz = x - ax, y - ay, z - az
+    square = ux * ux + uy * uy + uz * uz
+    t = np.float32(0)
+    if square > 0:
+        t = min(max((vx * ux + vy * uy + vz * uz) / square, np.float32(0)), np.float32(1))
+    vx, vy, vz = vx - t * ux, vy - t * uy, vz - t * uz
+    length = np.sqrt(vx * vx + vy * vy + vz * vz) + np.float32(1e-3)
+    return length - radii[k, 0] - t * (radii[k, 1] - radii[k, 0]), vx / length, vy / length, vz / length
+
+
+@numba.njit(cache=True)
+def _list_capsules(ends, radii, origin, shape, start, items):
+    """Count the capsules of each cube or, given `start`, write them to `items`."""
+    nx, ny, nz = shape
+    counts = np.zeros(nx * ny * nz, np.int64)
+    half = 0.5 * GRID_NM * np.sqrt(3.0)
+    low, high = np.zeros(3, np.int64), np.zeros(3, np.int64)
+    for k in range(len(radii)):
+        reach = max(radii[k, 0], radii[k, 1]) + REACH_NM
+        for axis in range(3):
+            a = min(ends[k, 0, axis], ends[k, 1, axis]) - reach - origin[axis]
+            b = max(ends[k, 0, axis], ends[k, 1, axis]) + reach - origin[axis]
+            low[axis] = min(max(np.int64(np.floor(a / GRID_NM)), 0), shape[axis] - 1)
+            high[axis] = min(max(np.int64(np.floor(b / GRID_NM)), 0), shape[axis] - 1)
+        for iz in range(low[2], high[2] + 1):
+            for iy in range(low[1], high[1] + 1):
+                for ix in range(low[0], high[0] + 1):
+                    x = np.float32(origin[0] + (ix + 0.5) * GRID_NM)
+                    y = np.float32(origin[1] + (iy + 0.5) * GRID_NM)
+                    z = np.float32(origin[2] + (iz + 0.5) * GRID_NM)
+                    if distance(ends, radii, k, x, y, z)[0] > REACH_NM + half:
+                        continue
+                    cube = (iz * ny + iy) * nx + ix
+                    if len(items):
+                        items[start[cube] + counts[cube]] = k
+                    counts[cube] += 1
+    return counts
+
+
+@numba.njit(cache=True)
+def noise_at(noise, x, y, z, out):
+    """Trilinear noise channels at a point (nm), into `out`."""
+    fx, fy, fz = x / NOISE_STEP_NM, y / NOISE_STEP_NM, z / NOISE_STEP_NM
+    ix, iy, iz = np.int64(np.floor(fx)), np.int64(np.floor(fy)), np.int64(np.floor(fz))
+    wx, wy, wz = np.float32(fx - ix), np.float32(fy - iy), np.float32(fz - iz)
+    one = np.float32(1)
+    mask = NOISE_NODES - 1
+    x0, y0, z0 = ix & mask, iy & mask, iz & mask
+    x1, y1, z1 = (ix + 1) & mask, (iy + 1) & mask, (iz + 1) & mask
+    for c in range(out.size):
+        a = (noise[z0, y0, x0, c] * (one - wx) + noise[z0, y0, x1, c] * wx) * (one - wy) + (
+            noise[z0, y1, x0, c] * (one - wx) + noise[z0, y1, x1, c] * wx
+        ) * wy
+        b = (noise[z1, y0, x0, c] * (one - wx) + noise[z1, y0, x1, c] * wx) * (one - wy) + (
+            noise[z1, y1, x0, c] * (one - wx) + noise[z1, y1, x1, c] * wx
+        ) * wy
+        out[c] = a * (one - wz) + b * wz
+
+
+WARP_NM = 42.0  # displacement of one standard deviation (chosen: membranes wander as in kasthuri_ac3)
+
+
+@numba.njit(cache=True)
+def glia_reach(noise):
+    """Distance (nm) from the nearest surface at which glia takes the space (chosen)."""
+    return min(max(np.float32(48) + np.float32(24) * noise, np.float32(14)), np.float32(120))
+
+
+@numba.njit(cache=True)
+def _nearest(field, candidates, count, x, y, z, reach):
+    """Cell at a point, the cell across its nearest membrane, distance to that membrane (nm), z of its normal."""
+    s1, s2 = np.float32(1e9), np.float32(1e9)
+    k1 = np.int32(GLIA)
+    k2 = np.int32(GLIA)
+    g1x = g1y = g1z = g2x = g2y = g2z = np.float32(0)
+    for i in range(count):
+        k = candidates[i]
+        s, gx, gy, gz = distance(field.ends, field.radii, k, x, y, z)
+        cell = field.owner[k]
+        if s < s1:
+            if cell != k1:
+                s2, k2, g2x, g2y, g2z = s1, k1, g1x, g1y, g1z
+            s1, k1, g1x, g1y, g1z = s, cell, gx, gy, gz
+        elif cell != k1 and s < s2:
+            s2, k2, g2x, g2y, g2z = s, cell, gx, gy, gz
+    if s1 >= reach:
+        return np.int32(GLIA), k1, min(s1 - reach, np.float32(FAR_NM)), g1z
+    other, depth, normal = np.int32(GLIA), reach - s1, g1z
+    if s2 < 1e8:
+        hx, hy, hz = g2x - g1x, g2y - g1y, g2z - g1z
+        slope = max(np.sqrt(hx * hx + hy * hy + hz * hz), np.float32(0.5))
+        across = (s2 - s1) / slope
+        if across < depth:
+            other, depth, normal = k2, across, hz / slope
+    return k1, other, min(depth, np.float32(FAR_NM)), normal
+
+
+@numba.njit(cache=True)
+def _cube(field, x, y, z):
+    ix = min(max(np.int64((x - field.origin[0]) / GRID_NM), 0), field.shape[0] - 1)
+    iy = min(max(np.int64((y - field.origin[1]) / GRID_NM), 0), field.shape[1] - 1)
+    iz = min(max(np.int64((z - field.origin[2]) / GRID_NM), 0), field.shape[2] - 1)
+    return (iz * field.shape[1] + iy) * field.shape[0] + ix
+
+
+@numba.njit(cache=True)
+def query(field, points):
+    """Cell index and distance to its membrane (nm) at tissue points `[N, 3]` (nm)."""
+    cells = np.empty(len(points), np.int32)
+    depths = np.empty(len(points), np.float32)
+    noise = np.empty(6, np.float32)
+    for i in range(len(points)):
+        x, y, z = np.float32(points[i, 0]), np.float32(points[i, 1]), np.float32(points[i, 2])
+        noise_at(field.noise, x, y, z, noise)
+        cube = _cube(field, x, y, z)
+        listed = field.items[field.start[cube] : field.start[cube + 1]]
+        cells[i], _, depths[i], _ = _nearest(field, listed, len(listed), x, y, z, glia_reach(noise[3]))
+    return cells, depths
+
+
+@numba.njit(cache=True)
+def section(field, z_nm, shape, pixel_nm):
+    """The field over one section: cell, cell across, depth (nm), |z of normal|, tissue XYZ (nm), gap and grain noise.
+
+    Arrays are `[Y, X]`, tissue positions `[Y, X, 3]`, at pixel centres of the plane `z_nm`.
+    """
+    height, width = shape
+    cell = np.empty((height, width), np.int32)
+    across = np.empty((height, width), np.int32)
+    depth = np.empty((height, width), np.float32)
+    tilt = np.empty((height, width), np.float32)
+    where = np.empty((height, width, 3), np.float32)
+    texture = np.empty((height, width, 2), np.float32)
+    noise = np.empty(6, np.float32)
+    most = np.diff(field.start).max()
+    kept = np.empty(most, np.int32)
+    sizes = np.empty(most, np.float32)
+    margin = np.float32(2 * 1.3 * 0.71 * BLOCK_PX * pixel_nm)  # two slopes of 1, the warp's stretch, half a diagonal
+    for by in range(0, height, BLOCK_PX):
+        for bx in range(0, width, BLOCK_PX):
+            x, y = np.float32((bx + 0.5 * BLOCK_PX) * pixel_nm), np.float32((by + 0.5 * BLOCK_PX) * pixel_nm)
+            noise_at(field.noise, x, y, z_nm, noise)
+            x, y = x + np.float32(WARP_NM) * noise[0], y + np.float32(WARP_NM) * noise[1]
+            z = np.float32(z_nm) + np.float32(WARP_NM) * noise[2]
+            cube = _cube(field, x, y, z)
+            first, last = field.start[cube], field.start[cube + 1]
+            s1, s2 = np.float32(1e9), np.float32(1e9)
+            k1 = np.int32(GLIA)
+            for i in range(first, last):
+                k = field.items[i]
+                s = distance(field.ends, field.radii, k, x, y, z)[0]
+                sizes[i - first] = s
+                if s < s1:
+                    if field.owner[k] != k1:
+                        s2, k1 = s1, field.owner[k]
+                    s1 = s
+                elif field.owner[k] != k1 and s < s2:
+                    s2 = s
+            count = 0
+            for i in range(first, last):
+                if sizes[i - first] <= s2 + margin:
+                    kept[count] = field.items[i]
+                    count += 1
+            for py in range(by, min(by + BLOCK_PX, height)):
+                for px in range(bx, min(bx + BLOCK_PX, width)):
+                    x, y = np.float32((px + 0.5) * pixel_nm), np.float32((py + 0.5) * pixel_nm)
+                    noise_at(field.noise, x, y, z_nm, noise)
+                    x, y = x + np.float32(WARP_NM) * noise[0], y + np.float32(WARP_NM) * noise[1]
+                    z = np.float32(z_nm) + np.float32(WARP_NM) * noise[2]
+                    where[py, px, 0], where[py, px, 1], where[py, px, 2] = x, y, z
+                    texture[py, px, 0], texture[py, px, 1] = noise[4], noise[5]
+                    near = _nearest(field, kept, count, x, y, z, glia_reach(noise[3]))
+                    cell[py, px], across[py, px], depth[py, px] = near[0], near[1], near[2]
+                    tilt[py, px] = abs(near[3])
+    return cell, across, depth, tilt, where, texture
+
+
+def to_image(field, points):
+    """Image positions (nm) `[N, 3]` at which tissue points `[N, 3]` (nm) appear: the warp inverted."""
+    points = np.ascontiguousarray(points, np.float64)
+    return _unwarp(field.noise, points)
+
+
+@numba.njit(cache=True)
+def _unwarp(noise_field, points):
+    out = points.copy()
+    noise = np.empty(6, np.float32)
+    for i in range(len(points)):
+        for _ in range(8):
+            noise_at(noise_field, out[i, 0], out[i, 1], out[i, 2], noise)
+            for axis in range(3):
+                out[i, axis] = points[i, axis] - WARP_NM * noise[axis]
+    return out

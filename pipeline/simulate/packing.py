@@ -1,0 +1,172 @@
+"""Relaxation of overlapping processes into a dense packing, by position-based dynamics.
+
+Nodes are balls joined into chains. Each round moves every node by the mean of its corrections: apart from balls of
+other cells, back to its distance from its neighbours on the chain, towards a straight course, and, for the two nodes
+of a synapse, into contact. Large balls yield less than small ones. One thread, fixed order: the result depends on the
+input alone.
+"""
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+CUBE_NM = 1000.0
+LARGE_NM = 450.0  # balls above this radius are compared with all others instead of through the cubes
+FIXED_NM = 2000.0  # somata stay
+ROUNDS = 50
+RENEW = 5  # rounds between lists of neighbours
+SKIN_NM = 120.0
+STEP_NM = 60.0  # longest move of a node in one round
+
+
+class Nodes(NamedTuple):
+    """Balls `[N]`, chain edges `[E, 2]` (consecutive edges of a chain share a node) and synapses' node pairs `[S, 2]`."""
+
+    position: np.ndarray  # [N, 3] nm
+    radius: np.ndarray  # [N] nm
+    cell: np.ndarray  # [N]
+    edges: np.ndarray
+    pairs: np.ndarray
+
+
+def relax(nodes, low, high):
+    """Relaxed positions `[N, 3]` (nm) of `nodes` in the box `low` to `high` (nm)."""
+    position = nodes.position.astype(np.float64).copy()
+    rest = np.linalg.norm(position[nodes.edges[:, 0]] - position[nodes.edges[:, 1]], axis=1)
+    low, high = np.asarray(low, float), np.asarray(high, float)
+    shape = np.maximum(np.ceil((high - low) / CUBE_NM), 1).astype(np.int64)
+    partner = np.full(len(position), -1, np.int64)
+    for column in (0, 1):
+        partner[nodes.pairs[:, column]] = nodes.pairs[:, 1 - column]
+    for round_ in range(ROUNDS):
+        if round_ % RENEW == 0:
+            near = _neighbours(position, nodes.radius, nodes.cell, partner, low, shape)
+        _round(position, nodes.radius, near, nodes.edges, rest, nodes.pairs)
+    return position
+
+
+@numba.njit(cache=True)
+def contact_distance(radius_a, radius_b):
+    """Distance (nm) at which two partners' balls flatten against each other: 12% of the smaller one overlaps."""
+    return radius_a + radius_b - 0.12 * min(radius_a, radius_b)
+
+
+@numba.njit(cache=True)
+def _neighbours(position, radius, cell, partner, low, shape):
+    """Pairs `[P, 2]` of balls of different cells, partners apart, that are nearer than SKIN_NM to touching."""
+    n = len(radius)
+    index = np.empty((n, 3), np.int64)
+    cube = np.empty(n, np.int64)
+    for i in range(n):
+        for axis in range(3):
+            index[i, axis] = min(max(np.int64((position[i, axis] - low[axis]) / CUBE_NM), 0), shape[axis] - 1)
+        cube[i] = (index[i, 2] * shape[1] + index[i, 1]) * shape[0] + index[i, 0]
+    small = radius <= LARGE_NM
+    order = np.argsort(np.where(small, cube, shape[0] * shape[1] * shape[2]), kind="mergesort")
+    n_small = small.sum()
+    start = np.zeros(shape[0] * shape[1] * shape[2] + 1, np.int64)
+    for i in range(n):
+        if small[i]:
+            start[cube[i] + 1] += 1
+    start = np.cumsum(start)
+    at, ball = position[order], radius[order]  # in the order of the cubes, to be read in a row
+
+    found = np.empty((40 * n, 2), np.int64)
+    count = 0
+    for i in range(n):
+        x, y, z, r = position[i, 0], position[i, 1], position[i, 2], radius[i] + SKIN_NM
+        spans = np.empty((9, 2), np.int64)  # ranges of `order` to compare with
+        n_spans = 0
+        if small[i]:
+            x0, x1 = max(index[i, 0] - 1, 0), min(index[i, 0] + 1, shape[0] - 1)
+            for iz in range(max(index[i, 2] - 1, 0), min(index[i, 2] + 2, shape[2])):
+                for iy in range(max(index[i, 1] - 1, 0), min(index[i, 1] + 2, shape[1])):
+                    row = (iz * shape[1] + iy) * shape[0]
+                    spans[n_spans, 0], spans[n_spans, 1] = start[row + x0], start[row + x1 + 1]
+                    n_spans += 1
+        else:
+            spans[0, 0], spans[0, 1] = 0, n
+            n_spans = 1
+        for s in range(n_spans):
+            for k in range(spans[s, 0], spans[s, 1]):
+                square = (at[k, 0] - x) ** 2 + (at[k, 1] - y) ** 2 + (at[k, 2] - z) ** 2
+                if square >= (r + ball[k]) ** 2:
+                    continue
+                j = order[k]
+                if cell[i] == cell[j] or partner[i] == j or (j <= i and (small[i] or k >= n_small)):
+                    continue
+                if count == len(found):
+                    found = np.concatenate((found, np.empty_like(found)))
+                found[count, 0], found[count, 1] = i, j
+                count += 1
+    return found[:count]
+
+
+@numba.njit(cache=True)
+def _repel(i, j, position, radius, move, weight):
+    wanted = radius[i] + radius[j] + 10.0
+    dx = position[i, 0] - position[j, 0]
+    dy = position[i, 1] - position[j, 1]
+    dz = position[i, 2] - position[j, 2]
+    square = dx * dx + dy * dy + dz * dz
+    if square >= wanted * wanted:
+        return
+    length = np.sqrt(square) + 1e-3
+    share = radius[j] ** 2 / (radius[i] ** 2 + radius[j] ** 2)
+    push = (wanted - length) / length
+    move[i, 0] += share * push * dx
+    move[i, 1] += share * push * dy
+    move[i, 2] += share * push * dz
+    weight[i] += 1
+    move[j, 0] -= (1 - share) * push * dx
+    move[j, 1] -= (1 - share) * push * dy
+    move[j, 2] -= (1 - share) * push * dz
+    weight[j] += 1
+
+
+@numba.njit(cache=True)
+def _pull(i, j, wanted, stiffness, position, radius, move, weight):
+    length = 1e-3
+    for axis in range(3):
+        length += (position[i, axis] - position[j, axis]) ** 2
+    length = np.sqrt(length)
+    share = radius[j] ** 2 / (radius[i] ** 2 + radius[j] ** 2)
+    for axis in range(3):
+        pull = stiffness * (wanted - length) / length * (position[i, axis] - position[j, axis])
+        move[i, axis] += share * pull
+        move[j, axis] -= (1 - share) * pull
+    weight[i] += 1
+    weight[j] += 1
+
+
+@numba.njit(cache=True)
+def _round(position, radius, near, edges, rest, pairs):
+    n = len(radius)
+    move = np.zeros((n, 3))
+    weight = np.ones(n)
+    for k in range(len(near)):
+        _repel(near[k, 0], near[k, 1], position, radius, move, weight)
+    for e in range(len(edges)):
+        _pull(edges[e, 0], edges[e, 1], rest[e], 0.7, position, radius, move, weight)
+    for e in range(len(edges) - 1):
+        if edges[e, 1] == edges[e + 1, 0]:
+            a, b, c = edges[e, 0], edges[e, 1], edges[e + 1, 1]
+            for axis in range(3):
+                bend = 0.5 * (position[a, axis] + position[c, axis]) - position[b, axis]
+                move[b, axis] += 0.3 * bend
+    for s in range(len(pairs)):
+        i, j = pairs[s]
+        wanted = contact_distance(radius[i], radius[j])
+        for _ in range(3):  # three times the weight of a collision, so that partners stay partners
+            _pull(i, j, wanted, 0.9, position, radius, move, weight)
+
+    for i in range(n):
+        if radius[i] > FIXED_NM:
+            continue
+        scale = 1.4 / weight[i]
+        length = scale * np.sqrt(move[i, 0] ** 2 + move[i, 1] ** 2 + move[i, 2] ** 2)
+        if length > STEP_NM:
+            scale *= STEP_NM / length
+        for axis in range(3):
+            position[i, axis] += scale * move[i, axis]

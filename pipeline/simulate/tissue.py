@@ -1,0 +1,352 @@
+"""The plan of a piece of cortex: neurons, their processes in the volume, and who synapses on whom.
+
+Dendrites, axons, unlabelled neurites, a soma and myelinated axons are random walks through the box. An axon gets a
+bouton wherever it passes a partner that still has room: a spine grown towards it, or a shaft. `packing.relax` then
+makes the processes share the space. Positions are nm, XYZ, from the lower corner of the volume; lengths are nm.
+
+Sources: Harris & Weinberg 2012 (Cold Spring Harb Perspect Biol 4:a005587, ultrastructure of synapses); Gray 1959 and
+Colonnier 1968 (asymmetric and symmetric junctions); Peters, Palay & Webster 1991 (calibres, organelles); Kasthuri et
+al. 2015 (densities, share of spines); Villa et al. 2016 (inhibitory synapses on spines). "Chosen" marks the rest.
+"""
+
+import dataclasses
+import functools
+
+import numpy as np
+import pandas as pd
+
+from pipeline.simulate import packing
+
+MARGIN_NM = 700.0  # processes are modelled this far beyond the volume, so that its faces look like its inside
+EDGE_NM = np.array([260.0, 260.0, 220.0])  # no junction is planned nearer than this to a face
+STEP_NM = 180.0  # spacing of nodes along axons
+MAX_PER_UM3 = 2.4  # junctions the box can hold; neocortex has about 1.1 per um3 (Kasthuri et al. 2015)
+
+#: Share of junctions on spines. E: 85 of 96 in AC3 (Kasthuri et al. 2015). I: 0 of 10 there, but a few per cent of
+#: cortical inhibitory synapses share a spine (Villa et al. 2016).
+ON_SPINE = {1: 0.885, 0: 0.03}
+
+#: Means, and standard deviations between neurons, synapses of a neuron and (vesicles only) single vesicles.
+#: E: round vesicles of 35-50 nm; I: smaller, flattened by aldehyde (Colonnier 1968; Peters et al. 1991; Harris &
+#: Weinberg 2012). The spreads are chosen, so that classes overlap and a neuron's synapses resemble each other.
+VESICLE_DIAMETER = {1: (40.0, 1.4, 1.0, 2.5), 0: (36.0, 1.6, 1.2, 3.5)}
+VESICLE_FLATNESS = {1: (1.08, 0.04, 0.03, 0.06), 0: (1.50, 0.12, 0.08, 0.25)}  # long over short axis
+#: Log-normal: median and spreads. Asymmetric density 25-45 nm, symmetric one thin (Colonnier 1968; Harris & Weinberg).
+PSD_THICKNESS = {1: (34.0, 0.12, 0.18), 0: (13.0, 0.15, 0.25)}
+#: Vesicles per um3 of bouton, log-normal (chosen to look as dense as AC3's boutons).
+VESICLES_PER_UM3 = {1: (1500.0, 0.22, 0.20), 0: (1300.0, 0.25, 0.20)}
+BOUTON_RADIUS = {1: (320.0, 0.10, 0.16), 0: (330.0, 0.10, 0.16)}  # boutons of 0.4-1.0 um (Peters et al. 1991)
+HEAD_RADIUS = (215.0, 0.22)  # spine heads of 0.3-0.6 um
+NECK_RADIUS = (50.0, 75.0)  # spine necks of 0.1-0.15 um
+
+DENDRITES_PER_UM3 = 0.042  # chosen: with 0.6 um calibre about a third of the space (Kasthuri et al. 2015)
+FILLERS_PER_UM3 = 0.24  # thin neurites that belong to no known neuron (chosen)
+APICALS_PER_UM3 = 1 / 380  # wide apical dendrites (chosen)
+MYELINS_PER_UM3 = 1 / 420  # chosen
+SMOOTH_SHARE = 0.25  # of dendrites, from inhibitory neurons, which have few or no spines
+
+AXON, DENDRITE, FILLER, MYELIN, SOMA = range(5)
+
+
+@dataclasses.dataclass
+class Tissue:
+    """Cells, chains of capsules and junctions.
+
+    `cells`: kind, neuron_id (0 = none known), root_id. `position` and `radius` `[N]` are nodes, `cell` their owners,
+    `edges` `[E, 2]` the capsules. `junctions`: one row a synapse. `neurons`: one row a known neuron.
+    """
+
+    size: np.ndarray
+    cells: pd.DataFrame
+    neurons: pd.DataFrame
+    junctions: pd.DataFrame
+    position: np.ndarray
+    radius: np.ndarray
+    cell: np.ndarray
+    edges: np.ndarray
+
+
+def plan(settings, rng):
+    """A relaxed Tissue for `config.Simulated` settings; ValueError when they cannot be satisfied."""
+    size = np.asarray(settings.size_um) * 1000
+    usable = np.prod(np.maximum(size - 2 * EDGE_NM, 0)) / 1e9
+    n_presynaptic = settings.n_excitatory + settings.n_inhibitory
+    wanted = n_presynaptic * settings.synapses_per_neuron
+    if usable * MAX_PER_UM3 < wanted:
+        raise ValueError(
+            f"source: {n_presynaptic} neurons with {settings.synapses_per_neuron} synapses each do not fit: the part "
+            f"of size_um {settings.size_um} away from its faces, {usable:.1f} um3, holds at most "
+            f"{int(usable * MAX_PER_UM3)} synapses; enlarge size_um, or lower synapses_per_neuron, n_excitatory "
+            "or n_inhibitory"
+        )
+    builder = _Builder(size, rng)
+    builder.add_soma()
+    builder.add_dendrites()
+    builder.add_passersby()
+    for label in [1] * settings.n_excitatory + [0] * settings.n_inhibitory:
+        builder.add_presynaptic(label, settings.synapses_per_neuron)
+    return builder.finish()
+
+
+def _lognormal(rng, median, sigma):
+    return median * np.exp(rng.normal(0, sigma))
+
+
+class _Builder:
+    def __init__(self, size, rng):
+        self.size, self.rng = size, rng
+        self.volume = np.prod(size + 2 * MARGIN_NM) / 1e9
+        self.low, self.high = np.full(3, -MARGIN_NM), size + MARGIN_NM
+        self.position, self.radius, self.cell, self.edges = [], [], [], []
+        self.cells, self.neurons, self.junctions = [], [], []
+        self.targets = []  # dendrite nodes that may receive: (node, spiny)
+        self.ids = set()
+        self.boutons = np.zeros((0, 4))  # centre and radius of every bouton and head so far
+
+    # -- bookkeeping ---------------------------------------------------------------------------------------------
+    def root_id(self):
+        """An 18-digit id as MICrONS's, above 2**53, where a float would lose digits."""
+        while (value := 864691130000000000 + int(self.rng.integers(1, 6_999_999_999))) in self.ids:
+            pass
+        self.ids.add(value)
+        return value
+
+    def add_neuron(self, label, presynaptic, soma=None):
+        identity = self.root_id()
+        if soma is None:  # most somata of the processes in a small box lie outside it, within a few 100 um
+            direction = self.rng.normal(size=3)
+            soma = self.size / 2 + direction / np.linalg.norm(direction) * self.rng.uniform(20e3, 150e3)
+        self.neurons.append(
+            {
+                "neuron_id": identity,
+                "nucleus_id": 200_001 + 7 * len(self.neurons),
+                "label": label,
+                "presynaptic": presynaptic,
+                **{f"soma_{axis}_nm": float(value) for axis, value in zip("xyz", soma, strict=True)},
+            }
+        )
+        return identity
+
+    def add_cell(self, kind, neuron_id=0):
+        self.cells.append({"kind": kind, "neuron_id": neuron_id, "root_id": neuron_id or self.root_id()})
+        return len(self.cells) - 1
+
+    def add_chain(self, cell, positions, radii, base=None):
+        """Append nodes joined in a row (to node `base` first, if given); returns their indices."""
+        first = len(self.position)
+        self.position.extend(positions)
+        self.radius.extend(radii)
+        self.cell.extend([cell] * len(radii))
+        nodes = list(range(first, first + len(radii)))
+        row = nodes if base is None else [base, *nodes]
+        self.edges.extend(zip(row[:-1], row[1:], strict=True))
+        return nodes
+
+    def walk(self, through, direction, step, persistence):
+        """A smooth random walk both ways from a point until it leaves the modelled box, `[N, 3]`."""
+        halves = []
+        for sign in (1, -1):
+            heading, at, points = sign * direction / np.linalg.norm(direction), through.copy(), []
+            while len(points) < 400:
+                heading = heading + self.rng.normal(0, np.sqrt(step / persistence), 3)
+                heading /= np.linalg.norm(heading)
+                at = at + step * heading
+                points.append(at)
+                if np.any(at < self.low) or np.any(at > self.high):
+                    break
+            halves.append(points)
+        return np.array(halves[1][::-1] + [through] + halves[0])
+
+    def anywhere(self):
+        return self.rng.uniform(self.low, self.high)
+
+    def undulation(self, n, amount, smooth=4):
+        """Slowly varying factors around 1, `[n]`."""
+        values = np.convolve(self.rng.normal(size=n + 2 * smooth), np.ones(2 * smooth + 1) / (2 * smooth + 1), "valid")
+        return np.exp(amount * values * np.sqrt(2 * smooth + 1))
+
+    # -- processes -----------------------------------------------------------------------------------------------
+    def add_soma(self):
+        """A pyramidal soma of 10 um whose rim reaches into wide volumes through a vertical edge."""
+        if min(self.size[:2]) < 8000:
+            return
+        radius = 5000.0
+        corner = np.where(self.rng.random(2) < 0.5, 0, self.size[:2])
+        outward = np.where(corner == 0, -1, 1)
+        centre = np.array([*(corner + outward * (radius - 1900) / np.sqrt(2)), self.rng.uniform(0, self.size[2])])
+        cell = self.add_cell(SOMA, self.add_neuron(1, False, centre))
+        node = self.add_chain(cell, [centre], [radius])[0]
+        self.targets.append((node, False))
+
+    def add_dendrites(self):
+        n = max(round(DENDRITES_PER_UM3 * self.volume), 3)
+        n_smooth = max(round(SMOOTH_SHARE * n), 1)
+        n_apical = round(APICALS_PER_UM3 * self.volume)
+        for index in range(n + n_apical):
+            spiny = index >= n_smooth
+            apical = index >= n
+            cell = self.add_cell(DENDRITE, self.add_neuron(int(spiny), False))
+            direction = self.rng.normal(size=3) * (0.3, 1, 0.3) if apical else self.rng.normal(size=3)
+            # calibre 0.4-1.0 um, apical trunks 1.2-2 um (Peters et al. 1991)
+            mean = self.rng.uniform(600, 950) if apical else np.clip(_lognormal(self.rng, 300, 0.28), 190, 520)
+            path = self.walk(self.anywhere(), direction, 250.0, 60e3 if apical else 25e3)
+            radii = mean * self.undulation(len(path), 0.10)
+            nodes = self.add_chain(cell, path, radii)
+            self.targets.extend((node, spiny) for node in nodes)
+
+    def add_passersby(self):
+        """Thin neurites of unknown neurons, and myelinated axons."""
+        for _ in range(round(MYELINS_PER_UM3 * self.volume)):
+            path = self.walk(self.anywhere(), self.rng.normal(size=3), 250.0, 200e3)
+            radii = self.rng.uniform(260, 420) * self.undulation(len(path), 0.05)
+            self.add_chain(self.add_cell(MYELIN), path, radii)
+        for _ in range(round(FILLERS_PER_UM3 * self.volume)):
+            path = self.walk(self.anywhere(), self.rng.normal(size=3), STEP_NM, 8e3)
+            radii = np.clip(self.rng.uniform(65, 130) * self.undulation(len(path), 0.22), 45, 320)
+            self.add_chain(self.add_cell(FILLER), path, radii)
+
+    def add_presynaptic(self, label, n_synapses):
+        """A neuron with branches of its axon in the volume, as many as its synapses need."""
+        rng = self.rng
+        neuron = self.add_neuron(label, True)
+        cell = self.add_cell(AXON, neuron)
+        effects = {
+            "bouton": _lognormal(rng, BOUTON_RADIUS[label][0], BOUTON_RADIUS[label][1]),
+            "density": _lognormal(rng, VESICLES_PER_UM3[label][0], VESICLES_PER_UM3[label][1]),
+            "psd": _lognormal(rng, PSD_THICKNESS[label][0], PSD_THICKNESS[label][1]),
+            "diameter": rng.normal(*VESICLE_DIAMETER[label][:2]),
+            "flatness": rng.normal(*VESICLE_FLATNESS[label][:2]),
+        }
+        # a neuron's synapses in the box vary around the mean, but stay worth having
+        wanted = int(np.clip(round(_lognormal(rng, n_synapses, 0.2)), 0.6 * n_synapses, 1.6 * n_synapses))
+        found = 0
+        for _ in range(60):
+            if found >= wanted:
+                return
+            path = self.walk(self.rng.uniform(EDGE_NM, self.size - EDGE_NM), rng.normal(size=3), STEP_NM, 12e3)
+            found += self._add_branch(label, cell, effects, path, wanted - found)
+        raise ValueError(
+            f"source: after 60 branches a neuron has room for {found} of {wanted} synapses; enlarge size_um, or lower "
+            "synapses_per_neuron, n_excitatory or n_inhibitory"
+        )
+
+    def _add_branch(self, label, cell, effects, path, at_most):
+        """Put boutons on one branch where partners are in reach; returns how many synapses it makes."""
+        rng = self.rng
+        radii = rng.uniform(50, 95) * self.undulation(len(path), 0.12)  # axons of 0.1-0.2 um between boutons
+        sites, at = [], int(rng.integers(3, 10))
+        while at < len(path) - 3 and len(sites) < at_most:
+            bouton = float(np.clip(_lognormal(rng, effects["bouton"], BOUTON_RADIUS[label][2]), 200, 500))
+            partner = self._find_partner(path[at], bouton, rng.random() < ON_SPINE[label])
+            if partner is None:
+                at += 1
+                continue
+            sites.append((at, bouton, partner))
+            at += int(rng.integers(10, 20))  # boutons every 2-3.5 um: denser than most axons, to have enough (chosen)
+        if not sites:
+            return 0
+        for at, bouton, _ in sites:
+            along = (np.arange(len(path)) - at) * STEP_NM / (bouton * rng.uniform(1.1, 1.6))
+            bump = bouton * np.sqrt(np.clip(1 - along**2, 0, 1))
+            radii = np.maximum(radii, bump)
+        nodes = self.add_chain(cell, path, radii)
+        for at, bouton, partner in sites:
+            self._connect(label, cell, effects, nodes[at], bouton, partner)
+        return len(sites)
+
+    def _find_partner(self, centre, bouton, on_spine):
+        """A dendritic node for a bouton at `centre`, with the spine head to grow: (node, head centre, head radius)."""
+        if np.any(centre < EDGE_NM + 100) or np.any(centre > self.size - EDGE_NM - 100):
+            return None
+        if self._crowded(centre, bouton):
+            return None
+        targets, position, radius = self._targets(on_spine)
+        offset = position - centre
+        length = np.linalg.norm(offset, axis=1)
+        gap = length - radius
+        if not on_spine:
+            near = np.flatnonzero(gap < bouton + 500)
+            if not len(near):
+                return None
+            best = near[np.argmin(np.abs(gap[near] - bouton))]
+            return int(targets[best]), None, None
+        head = float(np.clip(_lognormal(self.rng, *HEAD_RADIUS), 140, 330))
+        near = np.flatnonzero((gap > bouton + 2 * head + 80) & (gap < bouton + 2 * head + 1300))
+        for best in sorted(self.rng.choice(near, min(4, len(near)), replace=False), key=lambda i: gap[i]):
+            tip = centre + offset[best] / length[best] * packing.contact_distance(bouton, head)
+            if not self._crowded(tip, head) and np.all(tip > EDGE_NM) and np.all(tip < self.size - EDGE_NM):
+                return int(targets[best]), tip, head
+        return None
+
+    @functools.cache
+    def _targets(self, spiny_only):
+        """Nodes that may receive, their positions and radii; called once all dendrites are there."""
+        nodes = np.array([node for node, spiny in self.targets if spiny or not spiny_only])
+        return nodes, np.array(self.position)[nodes], np.array(self.radius)[nodes]
+
+    def _crowded(self, centre, radius):
+        """Whether a ball would crowd the boutons and heads there are (overlaps of a quarter can still relax)."""
+        gaps = np.linalg.norm(self.boutons[:, :3] - centre, axis=1) - self.boutons[:, 3] - radius
+        return bool(np.any(gaps < -0.25 * radius))
+
+    def _connect(self, label, cell, effects, pre_node, bouton, partner):
+        rng = self.rng
+        node, tip, head = partner
+        post_cell = self.cell[node]
+        post_node = node
+        self.boutons = np.vstack([self.boutons, [*self.position[pre_node], bouton]])
+        if tip is not None:
+            self.boutons = np.vstack([self.boutons, [*tip, head]])
+            base = np.array(self.position[node])
+            course = tip - base
+            sideways = rng.normal(size=3) * 0.12 * np.linalg.norm(course)
+            start = self.radius[node] / np.linalg.norm(course)
+            neck = rng.uniform(*NECK_RADIUS)
+            steps = np.linspace(start, 1 - 0.9 * head / np.linalg.norm(course), 4)
+            points = [base + t * course + np.sin(np.pi * t) * sideways for t in steps]
+            lobe = rng.normal(size=3)
+            lobe = tip + lobe / np.linalg.norm(lobe) * 0.45 * head  # heads are not spheres
+            chain = self.add_chain(
+                post_cell, [*points, tip, lobe], [neck * 1.3, neck, neck, neck * 1.3, head, 0.85 * head], base=node
+            )
+            post_node = chain[4]
+        diameter = effects["diameter"] + rng.normal(0, VESICLE_DIAMETER[label][2])
+        flatness = max(effects["flatness"] + rng.normal(0, VESICLE_FLATNESS[label][2]), 1.0)
+        # active zones of 0.2-0.5 um (Harris & Weinberg 2012), never wider than the smaller partner's face
+        size = min(bouton, head if head else 260.0)
+        self.junctions.append(
+            {
+                "pre": cell,
+                "post": post_cell,
+                "pre_node": pre_node,
+                "post_node": post_node,
+                "label": label,
+                "on_spine": tip is not None,
+                "radius": float(np.clip(size * rng.uniform(0.7, 1.0), 110, 280)),
+                "psd_thickness_nm": float(np.clip(_lognormal(rng, effects["psd"], PSD_THICKNESS[label][2]), 6, 60)),
+                "vesicle_diameter_nm": float(np.clip(diameter, 26, 52)),
+                "vesicle_flatness": float(flatness),
+                "vesicles_per_um3": float(_lognormal(rng, effects["density"], VESICLES_PER_UM3[label][2])),
+            }
+        )
+
+    def finish(self):
+        nodes = packing.Nodes(
+            np.array(self.position),
+            np.array(self.radius, float),
+            np.array(self.cell, np.int64),
+            np.array(self.edges, np.int64),
+            np.array([(j["pre_node"], j["post_node"]) for j in self.junctions], np.int64).reshape(-1, 2),
+        )
+        position = packing.relax(nodes, self.low, self.high)
+        neurons = pd.DataFrame(self.neurons)
+        return Tissue(
+            self.size,
+            pd.DataFrame(self.cells),
+            neurons,
+            pd.DataFrame(self.junctions),
+            position,
+            nodes.radius,
+            nodes.cell,
+            nodes.edges,
+        )
