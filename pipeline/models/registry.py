@@ -1,5 +1,6 @@
 """Networks by name. Every one is an encoder under a linear head, so that the untrained control can refit the head."""
 
+import torch
 from torch import nn
 
 from pipeline.models import resnet2d, unet3d
@@ -18,7 +19,9 @@ class Classifier(nn.Module):
         self.head = nn.Linear(encoder.n_features, 2)
 
     def forward(self, images):
-        return self.head(self.dropout(self.encoder(images)))
+        features = self.dropout(self.encoder(images))
+        with torch.autocast(features.device.type, enabled=False):  # logits in full precision: ties spoil a ranking
+            return self.head(features.float())
 
 
 def build(name, pretrained=False, dropout=0.0):

@@ -50,4 +50,4 @@ class UNet3DEncoder(nn.Module):
         self.n_features = fourth
 
     def forward(self, x):
-        return self.levels(self.stem(x)).mean(dim=(2, 3, 4))
+        return self.levels(self.stem(x)).float().mean(dim=(2, 3, 4))

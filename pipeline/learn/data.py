@@ -1,0 +1,162 @@
+"""Images and rows of the cohort: reading, balanced sampling, normalisation.
+
+Batches are `[N, Z, Y, X]` throughout: a patch is a cube of one section, so that cropping, augmentation and
+normalisation have one implementation.
+"""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import zarr
+
+from pipeline.artefacts import read_json
+
+log = logging.getLogger("pipeline")
+
+CACHE_BYTES = 2 << 30  # images up to this size are kept in memory
+SPLITS = ("train", "val", "test")
+LISTED = 10  # synapses named in an error text
+
+
+class DataError(ValueError):
+    """Patches or a cohort that cannot be trained on or predicted; the text names the rows."""
+
+
+class Images:
+    """The stored patches or cubes of some synapses, read by row; only small sets are held in memory.
+
+    `kind` is `patch` or `cube`; `synapse_ids` fixes the row order. DataError names synapses without an image.
+    """
+
+    def __init__(self, patches_dir, kind, synapse_ids):
+        patches_dir = Path(patches_dir)
+        manifest = patches_dir / "manifest.json"
+        if not manifest.is_file():
+            raise DataError(f"{patches_dir} holds no finished extraction (no manifest.json); extract first")
+        self.manifest = read_json(manifest)
+        self.voxel_nm = tuple(self.manifest["voxel_nm"])
+        self.kind = kind
+        self._array = zarr.open_group(patches_dir / "images.zarr", mode="r")[kind]
+        stored = pd.Index(pd.read_parquet(patches_dir / "index.parquet")["synapse_id"])
+        self._rows = stored.get_indexer(synapse_ids)
+        if (self._rows < 0).any():
+            absent = np.asarray(synapse_ids)[self._rows < 0]
+            raise DataError(
+                f"{len(absent)} synapses have no {kind} in {patches_dir}: {absent[:LISTED].tolist()}...; extract again"
+            )
+        self.shape_zyx = self._zyx(self._array.shape[1:])
+        n_bytes = len(self._rows) * int(np.prod(self.shape_zyx))
+        self._cache = self._read(self._rows) if n_bytes <= CACHE_BYTES else None
+
+    def __len__(self):
+        return len(self._rows)
+
+    def read(self, rows):
+        """Images of rows (positions in `synapse_ids`) as a uint8 tensor `[N, Z, Y, X]`."""
+        images = self._read(self._rows[rows]) if self._cache is None else self._cache[rows]
+        return torch.from_numpy(images)
+
+    def _read(self, stored_rows):
+        order = np.argsort(stored_rows, kind="stable")  # shard by shard, then back to the order asked for
+        images = np.empty((len(stored_rows), *self.shape_zyx), np.uint8)
+        for start in range(0, len(order), 256):
+            part = order[start : start + 256]
+            wanted, inverse = np.unique(stored_rows[part], return_inverse=True)
+            images[part] = self._array.oindex[wanted][inverse].reshape(-1, *self.shape_zyx)
+        return images
+
+    @staticmethod
+    def _zyx(shape):
+        return (1, *shape) if len(shape) == 2 else tuple(shape)
+
+    def crop_zyx(self, crop):
+        """The network's input size: `crop` (`(Y, X)` or `(Z, Y, X)`), or all of it for None; DataError if too big."""
+        wanted = self.shape_zyx if crop is None else self._zyx(crop)
+        if len(wanted) != 3 or any(want > have for want, have in zip(wanted, self.shape_zyx, strict=True)):
+            raise DataError(
+                f"the network's input {tuple(wanted)} does not fit into the stored {self.kind}s {self.shape_zyx} "
+                "(ZYX): use a smaller crop, or extract larger ones"
+            )
+        return wanted
+
+
+def with_images(synapses, patches_dir):
+    """The rows of `synapses` that were extracted; those that extraction lists as left out are reported and omitted.
+
+    Any other synapse without an image is an error of `Images`.
+    """
+    lists = [path for name in ("dropped.csv", "faults.csv") if (path := Path(patches_dir) / name).is_file()]
+    omitted = {synapse_id for path in lists for synapse_id in pd.read_csv(path)["synapse_id"]}
+    left_out = synapses["synapse_id"].isin(omitted)
+    if left_out.any():
+        names = " and ".join(str(path) for path in lists)
+        log.warning("learn: %d of %d synapses have no image, see %s", left_out.sum(), len(synapses), names)
+    return synapses[~left_out].reset_index(drop=True)
+
+
+def check_splits(synapses):
+    """DataError unless train and val hold at least two neurons of each class, and test one, none in two splits."""
+    needed = {"train": 2, "val": 2, "test": 1}
+    unknown = set(synapses["split"]) - set(SPLITS)
+    if unknown or not synapses["label"].isin([0, 1]).all():
+        raise DataError(f"the cohort needs splits {SPLITS} and labels 0 or 1; it has splits {sorted(unknown)} beside")
+    neurons = synapses.groupby(["split", "label"])["pre_neuron_id"].nunique()
+    for split, least in needed.items():
+        for label, name in ((1, "excitatory"), (0, "inhibitory")):
+            found = neurons.get((split, label), 0)
+            if found < least:
+                raise DataError(
+                    f"split {split!r} has {found} {name} presynaptic neurons, at least {least} are needed: "
+                    "enlarge the cohort or its val_fraction and test_fraction"
+                )
+    shared = synapses.groupby("pre_neuron_id")["split"].nunique()
+    if (shared > 1).any():
+        raise DataError(f"presynaptic neurons in more than one split: {shared.index[shared > 1][:LISTED].tolist()}")
+
+
+def balanced_rows(label, neuron, n, rng):
+    """`n` positions in random order: half of each class, and within a class no neuron far ahead of the others.
+
+    A synapse's expected count is proportional to one over the square root of its neuron's number of synapses, half
+    way between one vote a synapse and one vote a neuron. Systematic sampling keeps every count within one of that.
+    """
+    label, neuron = np.asarray(label), np.asarray(neuron)
+    _, member, size = np.unique(neuron, return_inverse=True, return_counts=True)
+    weight = 1 / np.sqrt(size[member])
+    drawn = []
+    for value, share in ((0, n // 2), (1, n - n // 2)):
+        rows = rng.permutation(np.flatnonzero(label == value))
+        edges = np.cumsum(weight[rows])
+        points = (rng.random() + np.arange(share)) / share * edges[-1]
+        drawn.append(rows[np.searchsorted(edges, points, side="right").clip(max=len(rows) - 1)])
+    return rng.permutation(np.concatenate(drawn))
+
+
+def centre(images, shape_zyx):
+    """The central `shape_zyx` of images `[N, Z, Y, X]`; of an even excess, the same on both sides."""
+    low = [(have - want) // 2 for have, want in zip(images.shape[1:], shape_zyx, strict=True)]
+    z, y, x = (slice(start, start + want) for start, want in zip(low, shape_zyx, strict=True))
+    return images[:, z, y, x]
+
+
+#: What `normalise` does, as checkpoints name it.
+NORMALISATION = "each image: uint8 / 255, minus its mean, over its standard deviation + 0.01"
+
+
+def normalise(images):
+    """Zero mean and unit variance of each image of a float batch `[N, Z, Y, X]` in [0, 1].
+
+    Per image, not per data set: volumes differ in brightness and contrast more than synapses do, and a model should
+    survive the move from one to another. The constant keeps a flat image from becoming pure noise.
+    """
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    std = images.std(dim=(1, 2, 3), keepdim=True, correction=0)
+    return (images - mean) / (std + 0.01)
+
+
+def as_input(images, kind):
+    """`[N, Z, Y, X]` as a network takes it: patches `[N, 1, Y, X]`, cubes `[N, 1, Z, Y, X]`."""
+    return images if kind == "patch" else images[:, None]
