@@ -1,0 +1,179 @@
+# %% [markdown]
+# # Performance on held-out neurons
+#
+# Every model is scored on neurons that it never saw.
+# Whatever is chosen (the threshold of each model, and which model is called best) is chosen on the validation
+# neurons; the test neurons are used once, below.
+
+# %%
+import numpy as np
+import pandas as pd
+from scipy.stats import binom
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+from pipeline import glue
+from pipeline.learn.threshold import best_threshold
+from pipeline.stats import bootstrap
+from pipeline.stats.metrics import Scored
+
+study = glue.study("analysis/performance.py")
+labels = study.model_labels
+predictions = {name: study.predictions(name) for name in labels}
+resampling = {
+    "n_replicates": study.config.stats.n_bootstrap,
+    "confidence": study.config.stats.confidence,
+    "seed": study.config.seed,
+}
+for name, rows in predictions.items():
+    if not rows["synapse_id"].equals(next(iter(predictions.values()))["synapse_id"]):
+        raise glue.StudyError(f"the predictions of {name} and those of {next(iter(predictions))} differ in synapses")
+
+
+def part(name, split):
+    rows = predictions[name]
+    return rows[rows["split"] == split].reset_index(drop=True)
+
+
+# %% [markdown]
+# ## Choices on validation neurons
+#
+# The threshold $\tau$ of a model maximises its balanced accuracy on the validation synapses.
+# The best model is the trained one with the highest validation ROC AUC.
+# The control has random weights under a fitted logistic head; of several, it is again the best on validation.
+
+# %%
+runs = []
+for model in study.config.models:
+    validation = part(model.name, "val")
+    result = study.read(study.build.run(model.name) / "result.json")
+    runs.append(
+        {
+            "model": model.name,
+            "label": labels[model.name],
+            "trained": model.trained,
+            "tau": float(best_threshold(validation["label"].to_numpy(), validation["p_excitatory"].to_numpy())),
+            "validation_auc": Scored(validation["label"], validation["p_excitatory"]).metrics()["roc_auc"].item(),
+            "parameters": result["parameters"],
+            "best_epoch": result["best_epoch"],
+            "seconds_per_epoch": result["seconds_per_epoch"],
+            "device": result["device"],
+        }
+    )
+runs = pd.DataFrame(runs)
+for trained, what in ((True, "trained model"), (False, "untrained control")):
+    if not (runs["trained"] == trained).any():
+        raise glue.StudyError(f"config {study.config.name!r} has no {what}: add one to its `models`")
+tau = runs.set_index("model")["tau"]
+ranked = runs.sort_values("validation_auc", ascending=False, kind="stable")
+best = ranked.loc[ranked["trained"], "model"].iloc[0]
+control = ranked.loc[~ranked["trained"], "model"].iloc[0]
+runs[["label", "trained", "tau", "validation_auc"]]
+
+# %% [markdown]
+# ## Test metrics
+#
+# Synapses of one neuron resemble each other, so they are no independent draws.
+# The intervals resample neurons, each with all its synapses, within its class.
+
+# %%
+metrics = pd.concat(
+    bootstrap.intervals(part(name, "test"), tau[name], **resampling).assign(model=name, label=labels[name])
+    for name in labels
+)
+metrics = metrics[["model", "label", "metric", "value", "low", "high"]].reset_index(drop=True)
+metrics
+
+# %% [markdown]
+# ## Best model against the control
+#
+# A network with random weights already scores above chance, because it responds to texture.
+# What counts as learned is the difference, on the same resampled neurons.
+
+# %%
+difference = bootstrap.difference(part(best, "test"), part(control, "test"), tau[best], tau[control], **resampling)
+difference
+
+# %% [markdown]
+# ## Curves, confusion and confidence
+#
+# Excitatory is the positive class throughout.
+
+# %%
+curves = []
+for name in labels:
+    test = part(name, "test")
+    false_positive, true_positive, _ = roc_curve(test["label"], test["p_excitatory"])
+    precision, recall, _ = precision_recall_curve(test["label"], test["p_excitatory"])
+    curves.append(pd.DataFrame({"model": name, "curve": "roc", "x": false_positive, "y": true_positive}))
+    curves.append(pd.DataFrame({"model": name, "curve": "pr", "x": recall, "y": precision}))
+curves = pd.concat(curves, ignore_index=True)
+
+test = part(best, "test").assign(predicted=lambda rows: (rows["p_excitatory"] >= tau[best]).astype(int))
+confusion = (
+    test.groupby(["label", "predicted"]).size().reindex(pd.MultiIndex.from_product([[1, 0], [1, 0]]), fill_value=0)
+)
+confusion = confusion.rename_axis(["true", "predicted"]).rename("synapses").reset_index()
+confusion
+
+# %%
+edges = np.linspace(0, 1, 21)
+confidence = pd.concat(
+    pd.DataFrame(
+        {
+            "label": label,
+            "low": edges[:-1],
+            "high": edges[1:],
+            "synapses": np.histogram(test.loc[test["label"] == label, "p_excitatory"], edges)[0],
+        }
+    )
+    for label in glue.CLASSES
+).reset_index(drop=True)
+
+# %% [markdown]
+# ## Accuracy of each neuron
+#
+# If synapses of a neuron were independent draws at the accuracy of their class, about the stated share of neurons
+# would lie between the two binomial quantiles.
+# Neurons outside show that errors cluster in neurons, which is why neurons are resampled.
+
+# %%
+neurons = (
+    test.assign(correct=test["label"] == test["predicted"])
+    .groupby(["label", "pre_neuron_id"])["correct"]
+    .agg(synapses="size", accuracy="mean")
+    .reset_index()
+)
+tail = (1 - study.config.stats.confidence) / 2
+class_accuracy = (test["label"] == test["predicted"]).groupby(test["label"]).mean()
+expected = class_accuracy[neurons["label"]].to_numpy()
+neurons["expected"] = expected
+neurons["low"] = binom.ppf(tail, neurons["synapses"], expected) / neurons["synapses"]
+neurons["high"] = binom.ppf(1 - tail, neurons["synapses"], expected) / neurons["synapses"]
+outside = (neurons["accuracy"] < neurons["low"]) | (neurons["accuracy"] > neurons["high"])
+neurons
+
+# %%
+values = {
+    "n_models": glue.count(len(labels)),
+    "n_test_synapses": glue.count(len(test)),
+    "n_test_neurons": glue.count(test["pre_neuron_id"].nunique()),
+    "best_model": glue.Value(best, labels[best]),
+    "best_tau": glue.number(tau[best]),
+    "best_validation_auc": glue.number(ranked.set_index("model")["validation_auc"][best]),
+    "control_model": glue.Value(control, labels[control]),
+    "best_excitatory_accuracy": glue.percent(class_accuracy[1]),
+    "best_inhibitory_accuracy": glue.percent(class_accuracy[0]),
+    "test_excitatory_share": glue.percent(test["label"].mean()),
+    "n_neurons_outside": glue.count(outside.sum()),
+    "share_neurons_outside": glue.percent(outside.mean()),
+}
+for row in metrics.itertuples():
+    result = glue.estimate(row.value, row.low, row.high)
+    values[f"{row.model}_{row.metric}"] = result
+    for role, name in (("best", best), ("control", control)):
+        if row.model == name:
+            values[f"{role}_{row.metric}"] = result
+for row in difference.itertuples():
+    values[f"difference_{row.metric}"] = glue.estimate(row.value, row.low, row.high)
+frames = {"runs": runs, "metrics": metrics, "difference": difference, "curves": curves}
+study.save(values, **frames, confusion=confusion, confidence=confidence, neurons=neurons)

@@ -1,0 +1,148 @@
+# %% [markdown]
+# # The simulated tissue
+#
+# Everything here is read from the volumes and from the truth that the simulation wrote beside them.
+# It describes a program's output, and no brain.
+
+# %%
+import numpy as np
+import pandas as pd
+from cloudvolume import CloudVolume
+from scipy.spatial import cKDTree
+from sklearn.metrics import roc_auc_score
+
+from pipeline import glue
+from pipeline.space import VoxelFrame
+
+study = glue.study("analysis/simulation.py")
+if not study.simulated:
+    raise glue.StudyError(f"config {study.config.name!r} is not simulated: it has no tissue with a known truth")
+source = study.build.source
+volumes = {
+    name: CloudVolume(f"file://{(source / name).resolve()}", mip=0, progress=False)
+    for name in ("em", "segmentation", "clefts")
+}
+neurons = study.read(source / "truth" / "neurons.parquet")
+synapses = study.read(source / "truth" / "synapses.parquet")
+
+# %% [markdown]
+# ## Size and counts
+
+# %%
+em = volumes["em"]
+resolution_nm = np.array(em.resolution, dtype=float)
+size_um = np.array(em.volume_size) * resolution_nm / 1000
+volume_um3 = float(size_um.prod())
+presynaptic = neurons[neurons["presynaptic"]]
+summary = pd.DataFrame(
+    {
+        "class": name,
+        "neurons": int((presynaptic["label"] == label).sum()),
+        "synapses": int((synapses["label"] == label).sum()),
+        "on_spine": float(synapses.loc[synapses["label"] == label, "on_spine"].mean()),
+    }
+    for label, name in glue.CLASSES.items()
+)
+summary
+
+# %% [markdown]
+# ## What differs between the classes
+#
+# For each property, how well it alone would order a pair of synapses of different class, if it could be read without
+# error: the area under the ROC curve, where 0.5 is useless and 1 is perfect, in whichever direction it points.
+# The distributions overlap, so no single property is enough.
+
+# %%
+PROPERTIES = {
+    "size": "cleft size (voxels)",
+    "psd_thickness_nm": "PSD thickness (nm)",
+    "n_vesicles": "vesicles",
+    "vesicle_diameter_nm": "vesicle diameter (nm)",
+    "vesicle_flatness": "vesicle flatness",
+}
+rows = []
+for name, label in PROPERTIES.items():
+    by_class = synapses.groupby("label")[name]
+    area = roc_auc_score(synapses["label"], synapses[name])
+    rows.append(
+        {
+            "property": name,
+            "label": label,
+            "excitatory_mean": by_class.mean()[1],
+            "excitatory_sd": by_class.std()[1],
+            "inhibitory_mean": by_class.mean()[0],
+            "inhibitory_sd": by_class.std()[0],
+            "auc": max(area, 1 - area),
+        }
+    )
+properties = pd.DataFrame(rows)
+properties
+
+# %% [markdown]
+# ## A section to look at
+#
+# Of the middle third of the sections, the one with the most cleft pixels in a central window, leaving out sections that
+# are missing (black).
+
+# %%
+WINDOW_UM = 5.0
+
+size_vx = np.array(em.volume_size)
+offset_vx = np.array(em.voxel_offset)
+side_vx = np.minimum(size_vx[:2], (WINDOW_UM * 1000 / resolution_nm[:2]).astype(int))
+corner_vx = offset_vx[:2] + (size_vx[:2] - side_vx) // 2
+middle_vx = range(int(offset_vx[2] + size_vx[2] // 3), int(offset_vx[2] + np.ceil(size_vx[2] * 2 / 3)))
+window = tuple(slice(int(low), int(low + side)) for low, side in zip(corner_vx, side_vx, strict=True))
+
+
+def section(name, z_vx):
+    """One section of the window, [Y, X]."""
+    return np.asarray(volumes[name][(*window, slice(z_vx, z_vx + 1))])[:, :, 0, 0].T
+
+
+clefts_in = {z: int((section("clefts", z) > 0).sum()) for z in middle_vx if section("em", z).any()}
+if not clefts_in:
+    raise glue.StudyError(f"every section in the middle of {source / 'em'} is black")
+z_vx = max(clefts_in, key=clefts_in.get)
+
+# %% [markdown]
+# Segment ids are replaced by small numbers, with 0 for none.
+# Each cleft gets the class of its synapse, which is the one whose centre is nearest to the cleft's pixels.
+
+# %%
+ids = section("segmentation", z_vx)
+_, segment = np.unique(np.append(ids.ravel(), 0), return_inverse=True)  # 0 is the smallest id, also where absent
+clefts = section("clefts", z_vx)
+y, x = np.indices(clefts.shape)
+overview = pd.DataFrame({"y": y.ravel(), "x": x.ravel(), "grey": section("em", z_vx).ravel()})
+overview["segment"] = segment[:-1]
+overview["cleft_id"] = clefts.ravel().astype(np.int64)
+pixels_vx = overview[overview["cleft_id"] > 0].groupby("cleft_id")[["x", "y"]].mean() + corner_vx
+centers_nm = VoxelFrame(tuple(resolution_nm)).to_nm(pixels_vx.assign(z=z_vx).to_numpy() + 0.5)
+_, nearest = cKDTree(synapses[["center_x_nm", "center_y_nm", "center_z_nm"]]).query(centers_nm)
+cleft_label = pd.Series(synapses["label"].to_numpy()[nearest], index=pixels_vx.index)
+overview["cleft_label"] = overview["cleft_id"].map(cleft_label).astype("Int8")
+pd.DataFrame({"clefts": cleft_label.map(glue.CLASSES).value_counts()})
+
+# %%
+values = {
+    "volume_um3": glue.count(round(volume_um3)),
+    "size_um": glue.Value(size_um.tolist(), " × ".join(glue.number(side, 1).text for side in size_um) + " µm"),
+    "n_presynaptic_neurons": glue.count(len(presynaptic)),
+    "n_synapses": glue.count(len(synapses)),
+    "synapses_per_um3": glue.number(len(synapses) / volume_um3),
+    "overview_um": glue.number(side_vx[0] * resolution_nm[0] / 1000, 1),
+    "overview_pixel_nm": glue.number(resolution_nm[0], 0),
+    "n_overview_clefts": glue.count(len(cleft_label)),
+    "best_property": glue.text(properties.loc[properties["auc"].idxmax(), "label"]),
+    "best_property_auc": glue.number(properties["auc"].max()),
+}
+for row in summary.itertuples():
+    name = row[1]
+    values[f"n_{name}_neurons"] = glue.count(row.neurons)
+    values[f"n_{name}_synapses"] = glue.count(row.synapses)
+    values[f"{name}_on_spine"] = glue.percent(row.on_spine)
+for row in properties.itertuples():
+    values[f"{row.property}_auc"] = glue.number(row.auc)
+distributions = synapses[["label", "on_spine", *PROPERTIES]]
+study.save(values, summary=summary, properties=properties, overview=overview, distributions=distributions)

@@ -1,0 +1,167 @@
+"""A small build with plausible content, for analyses, figures and tables: `python tests/analysis/fake_build.py DIR`.
+
+Scores have an effect of each neuron, as real ones do. `build_fake` gives the environment that points scripts to it.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+import zarr
+from cloudvolume import CloudVolume
+from scipy.ndimage import gaussian_filter
+
+from pipeline import artefacts, config
+from pipeline.artefacts import Build
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+SKILL = {"resnet18": (0.7, 1.6), "unet3d": (1.6, 1.2), "unet3d_untrained": (0.5, 0.5)}  # class effect: val, test
+ROOT_ID = 864691135000000000
+
+
+def build_fake(folder, seed=7):
+    """Write config and build tree under `folder`; returns `(config path, build root, environment)`."""
+    folder = Path(folder)
+    path = folder / "fake.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    models = [
+        {"name": name, "network": name.split("_")[0], "trained": "untrained" not in name, "epochs": 3} for name in SKILL
+    ]
+    settings = {
+        "name": "fake",
+        "source": {"kind": "simulated"},
+        "extract": {"patch_px": 128},
+        "stats": {"n_bootstrap": 500},
+        "models": models,
+    }
+    path.write_text(yaml.safe_dump(settings))
+    root = folder / "build"
+    build = Build("fake", root)
+    rng = np.random.default_rng(seed)
+    synapses = _cohort(build, rng)
+    _patches(build, synapses, rng)
+    _predictions(build, synapses, rng)
+    _source(build, rng)
+    environment = {"SYNAPSE_EI_CONFIG": str(path), "SYNAPSE_EI_BUILD": str(root), "OMP_NUM_THREADS": "1"}
+    config.load(path)
+    return path, root, environment
+
+
+def _cohort(build, rng):
+    n_neurons = 100
+    label = (np.arange(n_neurons) % 3 > 0).astype(int)
+    split = np.array(["train", "train", "train", "val", "val", "test", "test"])[np.arange(n_neurons) // 3 % 7]
+    neuron = np.repeat(np.arange(n_neurons), rng.integers(3, 24, n_neurons))
+    n = len(neuron)
+    synapses = pd.DataFrame(
+        {
+            "synapse_id": 1_000_000 + rng.permutation(n),
+            "pre_neuron_id": ROOT_ID + neuron,
+            "post_neuron_id": ROOT_ID + 1000 + rng.integers(0, 60, n),
+            **{f"center_{axis}_nm": rng.uniform(1000, 9000, n).round(-1) for axis in "xyz"},
+            "size": rng.integers(50, 800, n),
+            "label": label[neuron],
+            "split": split[neuron],
+            "fold": neuron % 5,
+        }
+    ).sort_values("synapse_id", ignore_index=True)
+    artefacts.write_parquet(build.synapses, synapses)
+    steps = [("cells in a table of cell types", 140, None), ("axon proofread", 110, None), ("with synapses", 100, n)]
+    flow = [{"step": step, "neurons": neurons, "synapses": left} for step, neurons, left in steps]
+    artefacts.write_json(build.cohort / "flow.json", flow)
+    conflicts = {"nucleus_id": [7, 9], "decision": ["excluded", "kept"], "reason": ["tables disagree", "overruled"]}
+    pd.DataFrame(conflicts).to_csv(build.cohort / "conflicts.csv", index=False)
+    pairs = ("train-val", "train-test", "val-test")
+    audit = {
+        "shared_presynaptic_neurons": dict.fromkeys(pairs, 0),
+        "shared_postsynaptic_neurons": {pair: {"neurons": 12, "synapses": [40, 31]} for pair in pairs},
+        "overlapping_cubes": {pair: {"pairs": 55, "synapses": [22, 20]} for pair in pairs},
+    }
+    artefacts.write_json(build.cohort / "audit.json", audit)
+    return synapses
+
+
+def _patches(build, synapses, rng):
+    noise = gaussian_filter(rng.normal(size=(len(synapses), 128, 128)), (0, 3, 3))
+    grey = np.clip(150 + 45 * noise / noise.std(), 0, 255).astype(np.uint8)
+    group = zarr.open_group(build.patches / "images.zarr", mode="w")
+    group.create_array("patch", data=grey)
+    artefacts.write_parquet(build.patches / "index.parquet", synapses[["synapse_id"]])
+    manifest = {"n": len(synapses), "patch_px": 128, "voxel_nm": [8.0, 8.0, 40.0]}
+    artefacts.write_json(build.patches / "manifest.json", manifest)
+
+
+def _predictions(build, synapses, rng):
+    neuron = synapses["pre_neuron_id"] - ROOT_ID
+    for name, (validation, test) in SKILL.items():
+        effect = np.where(synapses["split"] == "test", test, validation)
+        score = effect * (synapses["label"] * 2 - 1) + 0.8 * rng.normal(size=100)[neuron]
+        score = score + rng.normal(size=len(synapses)) + 0.6
+        keys = ["synapse_id", "pre_neuron_id", "label", "split", "fold"]
+        rows = synapses[keys].assign(p_excitatory=1 / (1 + np.exp(-score)))
+        artefacts.write_parquet(build.predictions(name), rows)
+        result = {"parameters": 11_170_000, "best_epoch": 2, "seconds_per_epoch": 3.25, "device": "cpu"}
+        artefacts.write_json(build.run(name) / "result.json", result | {"tau": 0.5})
+
+
+def _source(build, rng):
+    """Two cells in 256x256x16 voxels, one cleft of each class at their border, and a missing section."""
+    size = (256, 256, 16)
+    x = np.indices(size)[0]
+    noise = gaussian_filter(rng.normal(size=size), (2, 2, 0))
+    em = np.clip(150 + 40 * noise / noise.std(), 1, 255).astype(np.uint8)
+    em[:, :, 8] = 0
+    segmentation = np.where(x < 124, ROOT_ID, np.where(x > 132, ROOT_ID + 1, 0)).astype(np.uint64)
+    clefts = np.zeros(size, dtype=np.uint32)
+    clefts[124:132, 40:80, 4:12] = 1
+    clefts[124:132, 160:190, 4:12] = 2
+    for name, data, kind, encoding in (
+        ("em", em, "image", "jpeg"),
+        ("segmentation", segmentation, "segmentation", "compressed_segmentation"),
+        ("clefts", clefts, "segmentation", "compressed_segmentation"),
+    ):
+        info = CloudVolume.create_new_info(
+            1, kind, str(data.dtype), encoding, (8, 8, 40), (64, 32, 8), size, chunk_size=(64, 64, 16)
+        )
+        path = build.source / name
+        path.mkdir(parents=True)
+        volume = CloudVolume(f"file://{path}", info=info, progress=False, compress=False)
+        volume.commit_info()
+        volume[64:320, 32:288, 8:24] = data[..., None]
+    (build.source / "truth").mkdir()
+    neurons = {"neuron_id": ROOT_ID + np.arange(3), "label": [1, 0, 1], "presynaptic": [True, True, False]}
+    artefacts.write_parquet(build.source / "truth" / "neurons.parquet", pd.DataFrame(neurons))
+    n = 200
+    label = (np.arange(n) % 2 == 0).astype(int)
+    synapses = pd.DataFrame(
+        {
+            "synapse_id": np.arange(n) + 1,
+            "label": label,
+            "center_x_nm": np.where(np.arange(n) < 2, (64 + 128) * 8.0, 90_000.0 + np.arange(n)),
+            "center_y_nm": np.where(np.arange(n) == 0, (32 + 60) * 8.0, (32 + 175) * 8.0),
+            "center_z_nm": (8 + 8) * 40.0,
+            "on_spine": rng.random(n) < np.where(label, 0.88, 0.05),
+            "size": rng.integers(100, 900, n),
+            "psd_thickness_nm": rng.normal(12 + 10 * label, 6).clip(2),
+            "n_vesicles": rng.poisson(60, n),
+            "vesicle_diameter_nm": rng.normal(34 + 6 * label, 3),
+            "vesicle_flatness": rng.normal(1.5 - 0.3 * label, 0.2).clip(1),
+        }
+    )
+    artefacts.write_parquet(build.source / "truth" / "synapses.parquet", synapses)
+
+
+def run_script(script, environment):
+    """Run a script of the repository as a reviewer would; returns the finished process."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SYNAPSE_EI_")}
+    command = [sys.executable, script]
+    return subprocess.run(command, cwd=REPOSITORY, env=inherited | environment, capture_output=True, text=True)
+
+
+if __name__ == "__main__":
+    _, _, variables = build_fake(sys.argv[1])
+    print("export", *(f"{name}={value}" for name, value in variables.items()))
