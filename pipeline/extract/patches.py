@@ -1,7 +1,7 @@
 """Synapse positions and a volume to the `patches/` folder: plan, cut in parallel, check, publish.
 
 Rows are in the order of a Morton curve over the volume's stored chunks. A block of consecutive rows, one Zarr shard of
-each array, is one task; it therefore reads neighbouring synapses, and a stored chunk is decoded about once a block.
+each array, is one task; it therefore reads neighbouring synapses, whose stored chunks the worker has mostly in memory.
 """
 
 import dataclasses
@@ -20,14 +20,12 @@ import zarr
 from pipeline import compute
 from pipeline.artefacts import read_json, sha256, write_json, write_parquet
 from pipeline.config import Extract
-from pipeline.extract import store
-from pipeline.extract.cutout import cut_synapse, padded_fraction, plan_box
+from pipeline.extract import plan, store
+from pipeline.extract.cutout import cut_synapse
+from pipeline.extract.plan import CENTER, LISTED
 from pipeline.extract.volume import ExtractionError, Volume, open_cached
 
 log = logging.getLogger("pipeline")
-
-CENTER = ["center_x_nm", "center_y_nm", "center_z_nm"]
-LISTED = 20  # synapses named in an error text; all of them are counted
 
 
 def extract(synapses, em_path, settings, out, client):
@@ -45,10 +43,11 @@ def extract(synapses, em_path, settings, out, client):
     """
     out = Path(out)
     volume = Volume(em_path, settings.voxel_nm)
-    _check_table(synapses)
-    _check_inside(synapses, em_path, volume)
-    kept, dropped = _apply_edge_policy(synapses, settings, volume)
-    kept = kept.iloc[_morton_order(kept, volume)].reset_index(drop=True)
+    plan.check_table(synapses)
+    synapses = synapses[["synapse_id", *CENTER]].reset_index(drop=True)
+    plan.check_inside(synapses, em_path, volume)
+    kept, dropped = plan.apply_edge_policy(synapses, settings, volume)
+    kept = kept.iloc[plan.morton_order(kept, volume)].reset_index(drop=True)
     job = _prepare(out, kept, em_path, settings, volume)
     rows = store.shard_rows(settings)
     blocks = [(start // rows, kept.iloc[start : start + rows]) for start in range(0, len(kept), rows)]
@@ -80,86 +79,25 @@ class Job:
         return self.work / "blocks" / f"{number:06d}.parquet"
 
 
-def _check_table(synapses):
-    missing = [column for column in ("synapse_id", *CENTER) if column not in synapses]
-    if missing:
-        raise ExtractionError(f"the synapse table lacks the column(s) {missing}; it has {list(synapses.columns)}")
-    if synapses.empty:
-        raise ExtractionError("no synapses to extract: the synapse table is empty")
-    repeated = synapses["synapse_id"][synapses["synapse_id"].duplicated()].unique()
-    if len(repeated):
-        raise ExtractionError(f"synapse ids must be unique; repeated: {repeated[:LISTED].tolist()}")
-
-
-def _check_inside(synapses, em_path, volume):
-    centers = synapses[CENTER].to_numpy(float)
-    finite = np.isfinite(centers).all(axis=1)
-    center_vx = volume.frame.to_vx(np.where(np.isfinite(centers), centers, 0))
-    low, high = volume.bounds_vx
-    outside = ~(finite & ((center_vx >= low) & (center_vx < high)).all(axis=1))
-    if outside.any():
-        low_nm, high_nm = (volume.frame.to_nm(corner).tolist() for corner in volume.bounds_vx)
-        found = zip(synapses["synapse_id"][outside], centers[outside].tolist(), strict=True)
-        lines = [f"  synapse {synapse_id}: center {center} nm" for synapse_id, center in list(found)[:LISTED]]
-        raise ExtractionError(
-            f"{outside.sum()} of {len(synapses)} synapses lie outside the volume {em_path}, "
-            f"which spans {low_nm} to {high_nm} nm (XYZ):\n"
-            + "\n".join(lines)
-            + (f"\n  and {outside.sum() - LISTED} more\n" if outside.sum() > LISTED else "\n")
-            + "Wrong units? Positions must be nanometres; CAVE tables hold voxels of 4x4x40 nm (see "
-            f"pipeline.space.ANNOTATION), and the volume's own voxels are {volume.frame.resolution_nm} nm."
-        )
-
-
-def _apply_edge_policy(synapses, settings, volume):
-    """(synapses to cut, those left out with their padded fractions, or None where the policy is to reflect)."""
-    if settings.edge == "reflect":
-        return synapses, None
-    shapes = {"patch_padded": (1, settings.patch_px, settings.patch_px), "cube_padded": settings.cube_zyx}
-    padded = {
-        name: [padded_fraction(plan_box(c, shape, volume, settings.voxel_nm)) for c in synapses[CENTER].to_numpy(float)]
-        for name, shape in shapes.items()
-    }
-    padded = pd.DataFrame(padded, index=synapses.index)
-    beyond = (padded > 0).any(axis=1)
-    if beyond.all():
-        raise ExtractionError(
-            f"edge: drop leaves no synapse: all {len(synapses)} patches or cubes reach beyond the volume; "
-            "use smaller ones, or edge: reflect"
-        )
-    return synapses[~beyond], synapses[beyond][["synapse_id", *CENTER]].join(padded)
-
-
-def _morton_order(synapses, volume):
-    """Row order along a Morton (Z-order) curve of the stored chunks that hold the centres."""
-    center_vx = volume.frame.to_vx(synapses[CENTER].to_numpy(float))
-    chunk = ((center_vx - volume.bounds_vx[0]) // volume.chunk_vx).astype(np.uint64)
-    code = np.zeros(len(chunk), np.uint64)
-    for bit in range(21):
-        for axis in range(3):
-            code |= ((chunk[:, axis] >> np.uint64(bit)) & np.uint64(1)) << np.uint64(3 * bit + axis)
-    return np.lexsort((synapses["synapse_id"], center_vx[:, 2], code))
-
-
 def _prepare(out, kept, em_path, settings, volume):
     """The Job of this run, in a hidden work folder beside `out`; emptied if another plan was begun there."""
     work = out.parent / f".{out.name}-work"
     job = Job(em_path, settings, work, uuid.uuid4().hex)
-    plan = {
-        "synapses": hashlib.sha256(kept[["synapse_id", *CENTER]].to_csv(index=False).encode()).hexdigest(),
+    wanted = {
+        "synapses": hashlib.sha256(kept.to_csv(index=False).encode()).hexdigest(),
         "em_path": em_path,
         "volume": volume.info,
         "written": _written(em_path),
         "settings": settings.model_dump(mode="json", exclude={"faults"}),
     }
     begun = work / "plan.json"
-    if begun.exists() and read_json(begun) == plan and (job.patches / "images.zarr").exists():
+    if begun.exists() and read_json(begun) == wanted and (job.patches / "images.zarr").exists():
         return job
     try:
         shutil.rmtree(work, ignore_errors=True)
         job.mark(0).parent.mkdir(parents=True)
         store.create(job.patches / "images.zarr", len(kept), settings)
-        write_json(begun, plan)
+        write_json(begun, wanted)
     except OSError as error:
         raise type(error)(error.errno, f"cannot write {work}: {error.strerror}") from None
     return job
@@ -183,7 +121,7 @@ def _extract_block(job, block):
     patches = np.zeros((len(synapses), job.settings.patch_px, job.settings.patch_px), np.uint8)
     cubes = np.zeros((len(synapses), *job.settings.cube_zyx), np.uint8)
     records = []
-    for row, (synapse_id, *center_nm) in enumerate(synapses[["synapse_id", *CENTER]].itertuples(index=False)):
+    for row, (synapse_id, *center_nm) in enumerate(synapses.itertuples(index=False)):
         try:
             patches[row], cubes[row], quality = cut_synapse(np.array(center_nm, float), job.settings, volume)
             records.append({"synapse_id": synapse_id, "fault": "", **quality})
@@ -221,7 +159,7 @@ def _publish(job, kept, records, dropped, volume, out):
     if dropped is not None:
         dropped.to_csv(final / "dropped.csv", index=False)
     if job.settings.faults == "list":
-        faults = kept[["synapse_id", *CENTER]][~fine].assign(fault=records["fault"][~fine])
+        faults = kept[~fine].assign(fault=records["fault"][~fine])
         faults.to_csv(final / "faults.csv", index=False)
     quality = records[fine].drop(columns="fault").astype({"cube_blank_sections": "int64", "n_chunks": "int64"})
     write_parquet(final / "index.parquet", quality[["synapse_id"]])

@@ -5,7 +5,7 @@ import pandas as pd
 from cloudvolume import CloudVolume
 from scipy.ndimage import gaussian_filter
 
-from pipeline.extract.patches import CENTER
+from pipeline.extract.plan import CENTER
 
 OFFSET, SIZE, CHUNK = (100, 200, 50), (192, 160, 48), (64, 64, 16)  # XYZ voxels
 

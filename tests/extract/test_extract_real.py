@@ -7,7 +7,8 @@ import zarr
 from cloudvolume import CloudVolume
 
 from pipeline import config
-from pipeline.extract.patches import CENTER, extract
+from pipeline.extract.patches import extract
+from pipeline.extract.plan import CENTER
 
 
 @pytest.fixture(scope="module")

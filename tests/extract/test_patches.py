@@ -1,6 +1,9 @@
 """Extraction on small volumes against direct reads, and its answers to bad input."""
 
 import errno
+import functools
+import http.server
+import threading
 
 import numpy as np
 import pandas as pd
@@ -12,7 +15,8 @@ from imageryclient import ImageryClient
 
 from pipeline import artefacts, compute, config
 from pipeline.extract import store
-from pipeline.extract.patches import CENTER, extract
+from pipeline.extract.patches import extract
+from pipeline.extract.plan import CENTER
 from pipeline.extract.volume import ExtractionError, Volume
 
 
@@ -55,6 +59,18 @@ def test_pixels_are_those_of_cloudvolume_and_imageryclient(tmp_path, em_path, se
     assert quality["center_offset_vx"].max() == pytest.approx(0.5)  # a point is its voxel's corner
     assert (quality[["patch_padded", "cube_padded"]] == 0).all(axis=None)
     store.verify(tmp_path / "patches")
+
+
+def test_over_http_as_from_disk(tmp_path, em_path, settings, synapses, client):
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        url = f"precomputed://http://127.0.0.1:{server.server_port}/em"
+        extract(synapses, url, settings, tmp_path / "http", client)
+        server.shutdown()
+    extract(synapses, em_path, settings, tmp_path / "disk", client)
+    http_manifest, manifest = (artefacts.read_json(tmp_path / p / "manifest.json") for p in ("http", "disk"))
+    assert http_manifest["sha256"] == manifest["sha256"]
 
 
 def test_edge_is_reflected_as_numpy_does_and_flagged(tmp_path, em_path, settings, synapses, client):

@@ -1,0 +1,73 @@
+"""Which synapses are cut and in what order, decided from positions and the volume's bounds alone."""
+
+import numpy as np
+import pandas as pd
+
+from pipeline.extract.cutout import padded_fraction, plan_box
+from pipeline.extract.volume import ExtractionError
+
+CENTER = ["center_x_nm", "center_y_nm", "center_z_nm"]
+LISTED = 20  # synapses named line by line in an error text
+
+
+def check_table(synapses):
+    """Refuse a table without the columns, without rows, or with repeated ids."""
+    missing = [column for column in ("synapse_id", *CENTER) if column not in synapses]
+    if missing:
+        raise ExtractionError(f"the synapse table lacks the column(s) {missing}; it has {list(synapses.columns)}")
+    if synapses.empty:
+        raise ExtractionError("no synapses to extract: the synapse table is empty")
+    repeated = synapses["synapse_id"][synapses["synapse_id"].duplicated()].unique()
+    if len(repeated):
+        raise ExtractionError(f"synapse ids must be unique; repeated: {repeated[:LISTED].tolist()}")
+
+
+def check_inside(synapses, em_path, volume):
+    """Refuse centres outside the volume: naming the synapses, where they are, where the volume is, and the units."""
+    centers = synapses[CENTER].to_numpy(float)
+    finite = np.isfinite(centers).all(axis=1)
+    center_vx = volume.frame.to_vx(np.where(np.isfinite(centers), centers, 0))
+    low, high = volume.bounds_vx
+    outside = ~(finite & ((center_vx >= low) & (center_vx < high)).all(axis=1))
+    if outside.any():
+        low_nm, high_nm = (volume.frame.to_nm(corner).tolist() for corner in volume.bounds_vx)
+        found = zip(synapses["synapse_id"][outside], centers[outside].tolist(), strict=True)
+        lines = [f"  synapse {synapse_id}: center {center} nm" for synapse_id, center in list(found)[:LISTED]]
+        raise ExtractionError(
+            f"{outside.sum()} of {len(synapses)} synapses lie outside the volume {em_path}, "
+            f"which spans {low_nm} to {high_nm} nm (XYZ):\n"
+            + "\n".join(lines)
+            + (f"\n  and {outside.sum() - LISTED} more\n" if outside.sum() > LISTED else "\n")
+            + "Wrong units? Positions must be nanometres; CAVE tables hold voxels of 4x4x40 nm (see "
+            f"pipeline.space.ANNOTATION), and the volume's own voxels are {volume.frame.resolution_nm} nm."
+        )
+
+
+def apply_edge_policy(synapses, settings, volume):
+    """(synapses to cut, those left out with their padded fractions, or None where the policy is to reflect)."""
+    if settings.edge == "reflect":
+        return synapses, None
+    shapes = {"patch_padded": (1, settings.patch_px, settings.patch_px), "cube_padded": settings.cube_zyx}
+    padded = {
+        name: [padded_fraction(plan_box(c, shape, volume, settings.voxel_nm)) for c in synapses[CENTER].to_numpy(float)]
+        for name, shape in shapes.items()
+    }
+    padded = pd.DataFrame(padded, index=synapses.index)
+    beyond = (padded > 0).any(axis=1)
+    if beyond.all():
+        raise ExtractionError(
+            f"edge: drop leaves no synapse: all {len(synapses)} patches or cubes reach beyond the volume; "
+            "use smaller ones, or edge: reflect"
+        )
+    return synapses[~beyond], synapses[beyond].join(padded)
+
+
+def morton_order(synapses, volume):
+    """Row order along a Morton (Z-order) curve of the stored chunks that hold the centres."""
+    center_vx = volume.frame.to_vx(synapses[CENTER].to_numpy(float))
+    chunk = ((center_vx - volume.bounds_vx[0]) // volume.chunk_vx).astype(np.uint64)
+    code = np.zeros(len(chunk), np.uint64)
+    for bit in range(21):
+        for axis in range(3):
+            code |= ((chunk[:, axis] >> np.uint64(bit)) & np.uint64(1)) << np.uint64(3 * bit + axis)
+    return np.lexsort((synapses["synapse_id"], center_vx[:, 2], code))
