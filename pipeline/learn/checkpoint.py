@@ -36,8 +36,8 @@ class Card:
             )
         if any(want > have for want, have in zip(self.shape_zyx, images.shape_zyx, strict=True)):
             raise CheckpointError(
-                f"the model needs {self.input_kind}s of at least {self.shape_zyx} (ZYX), these are {images.shape_zyx}: "
-                "extract larger ones"
+                f"the model needs a {self.input_kind} of at least {self.shape_zyx} (ZYX), "
+                f"these are {images.shape_zyx}: extract larger ones"
             )
 
 
@@ -67,7 +67,7 @@ def load(path):
         raise CheckpointError(f"{path} was not written by this project: its metadata has no model card") from None
     if card.architecture not in registry.INPUT or card.input_kind != registry.INPUT[card.architecture]:
         raise CheckpointError(
-            f"{path} holds a {card.architecture!r} for {card.input_kind}s; this version knows {registry.INPUT}"
+            f"{path} holds a {card.architecture!r} for a {card.input_kind}; this version knows {registry.INPUT}"
         )
     if card.normalisation != NORMALISATION:
         raise CheckpointError(f"{path} expects another normalisation ({card.normalisation!r}): train again")

@@ -1,0 +1,101 @@
+"""Reading in any order, balanced sampling, the checks of a cohort, and synapses without an image."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import zarr
+
+from pipeline.learn import data
+
+
+def test_rows_come_in_the_order_asked_for_cached_or_not(cohort, monkeypatch):
+    patches, path = cohort
+    ids = pd.read_parquet(path)["synapse_id"].to_numpy()
+    stored = zarr.open_group(patches / "images.zarr", mode="r")["cube"][:]
+    place = pd.read_parquet(patches / "index.parquet")["synapse_id"].tolist()
+    rows = np.array([5, 0, 17, 5])
+    expected = stored[[place.index(ids[row]) for row in rows]]
+    cached = data.Images(patches, "cube", ids).read(rows)
+    monkeypatch.setattr(data, "CACHE_BYTES", 0)
+    streamed = data.Images(patches, "cube", ids).read(rows)
+    np.testing.assert_array_equal(cached, expected)
+    np.testing.assert_array_equal(streamed, expected)
+
+
+def test_a_patch_is_the_central_section_of_one_cube_format(cohort):
+    patches, path = cohort
+    ids = pd.read_parquet(path)["synapse_id"].to_numpy()
+    assert data.Images(patches, "patch", ids).shape_zyx == (1, 40, 40)
+
+
+def test_sampling_balances_classes_and_reins_in_large_neurons():
+    neuron = np.repeat([0, 1, 2, 3], [100, 1, 25, 4])
+    label = np.repeat([1, 1, 0, 0], [100, 1, 25, 4])
+    rows = data.balanced_rows(label, neuron, 4000, np.random.default_rng(0))
+    count = np.bincount(neuron[rows])
+    assert label[rows].mean() == 0.5
+    # expected shares: sqrt(100) : sqrt(1) and sqrt(25) : sqrt(4)
+    np.testing.assert_allclose(count / 2000, [10 / 11, 1 / 11, 5 / 7, 2 / 7], atol=0.02)
+    per_synapse = np.bincount(rows, minlength=len(neuron))[neuron == 0]
+    assert np.ptp(per_synapse) <= 1  # systematic: equal synapses appear equally often
+
+
+def test_sampling_repeats_with_its_seed_only():
+    label, neuron = np.tile([0, 1], 50), np.arange(100) // 4
+    first, again, other = (data.balanced_rows(label, neuron, 32, np.random.default_rng(s)) for s in (1, 1, 2))
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+def test_normalisation_ignores_brightness_and_contrast():
+    images = torch.rand(3, 2, 16, 16, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(data.normalise(images * 0.5 + 0.2), data.normalise(images), rtol=0.05, atol=0.05)
+    assert data.normalise(torch.full((1, 1, 8, 8), 0.7)).abs().max() < 1e-4
+
+
+def _synapses(**changes):
+    frame = pd.DataFrame(
+        [(split, label, neuron) for split in data.SPLITS for label in (0, 1) for neuron in (0, 1)],
+        columns=["split", "label", "pre_neuron_id"],
+    )
+    frame["pre_neuron_id"] += frame["label"] * 10 + frame["split"].map({"train": 0, "val": 100, "test": 200})
+    return frame.assign(**changes)
+
+
+def test_cohort_that_cannot_be_split_is_refused():
+    whole = _synapses()
+    data.check_splits(whole)
+    with pytest.raises(data.DataError, match="'val' has 1 inhibitory presynaptic neurons, at least 2"):
+        data.check_splits(whole[whole["pre_neuron_id"] != 101])
+    with pytest.raises(data.DataError, match="'test' has 0 excitatory presynaptic neurons, at least 1"):
+        data.check_splits(whole[(whole["split"] != "test") | (whole["label"] == 0)])
+    shared = pd.concat([whole, whole[whole["pre_neuron_id"] == 110].assign(split="test")])
+    with pytest.raises(data.DataError, match=r"more than one split: \[110\]"):
+        data.check_splits(shared)
+    with pytest.raises(data.DataError, match="labels 0 or 1"):
+        data.check_splits(_synapses(label=2))
+
+
+def test_synapse_without_image_is_an_error_unless_extraction_lists_it(cohort, tmp_path, caplog):
+    patches = shutil.copytree(cohort[0], tmp_path / "patches")
+    synapses = pd.read_parquet(cohort[1])
+    more = pd.concat([synapses, synapses.iloc[:1].assign(synapse_id=77)], ignore_index=True)
+    with pytest.raises(data.DataError, match=r"1 synapses have no patch.*\[77\]"):
+        data.Images(patches, "patch", data.with_images(more, patches)["synapse_id"])
+    pd.DataFrame({"synapse_id": [77]}).to_csv(patches / "dropped.csv", index=False)
+    pd.testing.assert_frame_equal(data.with_images(more, patches), synapses)
+    assert "1 of 193 synapses have no image" in caplog.text
+
+
+def test_crop_beyond_the_stored_size_is_refused(cohort):
+    images = data.Images(cohort[0], "cube", pd.read_parquet(cohort[1])["synapse_id"])
+    with pytest.raises(data.DataError, match=r"\(8, 32, 32\) does not fit into the stored cubes \(6, 40, 40\)"):
+        images.crop_zyx((8, 32, 32))
+
+
+def test_unfinished_extraction_is_refused(tmp_path):
+    with pytest.raises(data.DataError, match="no finished extraction"):
+        data.Images(tmp_path, "patch", [1])

@@ -1,0 +1,106 @@
+"""The loop: the average in closed form, a network that can memorise, labels that mean nothing, a loss that breaks."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from blobs import write_cohort
+from sklearn.metrics import roc_auc_score
+
+from pipeline import config
+from pipeline.learn import data, loop, run
+from pipeline.models import registry
+
+UNCHANGED = dict.fromkeys(config.Augmentation.model_fields, 0)
+
+
+def settings(**changes):
+    values = {"name": "m", "network": "unet3d", "crop": (6, 24, 24), "batch_size": 16, "epochs": 4}
+    return config.Model(**values | {"recipe": {"threads": 1}} | changes)
+
+
+def test_moving_average_follows_its_closed_form():
+    network = torch.nn.BatchNorm1d(2)
+    average = loop.averaged(network, decay=0.5)
+    values = [3.0, -1.0, 4.0, 1.0, -5.0, 9.0, 2.0, 6.0, 5.0, 3.0, 5.0]
+    expected = None
+    for step, value in enumerate(values):
+        torch.nn.init.constant_(network.weight, value)
+        network.running_mean.fill_(value)
+        network.num_batches_tracked += 1
+        average.update_parameters(network)
+        d = min(0.5, (1 + step) / (10 + step))
+        expected = value if step == 0 else d * expected + (1 - d) * value
+    torch.testing.assert_close(average.module.weight.detach(), torch.full((2,), expected))
+    torch.testing.assert_close(average.module.running_mean, torch.full((2,), expected))
+    assert int(average.module.num_batches_tracked) == len(values)
+
+
+def test_learning_rate_warms_up_and_ends_near_zero(cohort):
+    synapses = pd.read_parquet(cohort[1])
+    images = data.Images(cohort[0], "cube", synapses["synapse_id"])
+    chosen = settings(epochs=10, recipe={"learning_rate": 1.0, "warmup_epochs": 2})
+    training = loop._Training(registry.build("unet3d"), images, synapses, chosen, 0)
+    assert training.n_steps == 6  # 96 training synapses in batches of 16
+    rates = []
+    for _ in range(10 * training.n_steps):
+        rates.append(training.schedule.get_last_lr()[0])
+        training.optimizer.step()
+        training.schedule.step()
+    linear = np.arange(1, 13) / 13
+    cosine = (1 + np.cos(np.pi * np.arange(48) / 48)) / 2
+    np.testing.assert_allclose(rates, np.concatenate([linear, cosine]), atol=1e-6)
+
+
+def test_sixteen_synapses_can_be_memorised(cohort, tmp_path):
+    torch.manual_seed(0)
+    synapses = pd.read_parquet(cohort[1])
+    train = synapses[synapses["split"] == "train"].iloc[::6]
+    assert len(train) == 16
+    train = train.assign(label=np.random.default_rng(0).permutation(np.repeat([0, 1], 8)))  # nothing but memory helps
+    both = pd.concat([train, train.assign(split="val")], ignore_index=True)
+    images = data.Images(cohort[0], "cube", both["synapse_id"])
+    recipe = {"threads": 1, "dropout": 0, "weight_decay": 0, "label_smoothing": 0, "ema_decay": 0.5, "patience": 100}
+    chosen = settings(epochs=60, batch_size=4, recipe=recipe, augmentation=UNCHANGED)
+    loop.fit(registry.build("unet3d"), images, both, chosen, 0, tmp_path)
+    assert pd.read_csv(tmp_path / "log.csv")["val_balanced_accuracy"].max() == 1
+
+
+def test_resnet18_learns_from_patches_what_holds_for_other_neurons(cohort, tmp_path):
+    chosen = settings(network="resnet18", crop=(32, 32), epochs=3)
+    run.train(*cohort, chosen, tmp_path / "run", tmp_path / "p.parquet", 0)
+    found = pd.read_parquet(tmp_path / "p.parquet").query("split == 'test'")
+    assert roc_auc_score(found["label"], found["p_excitatory"]) > 0.9
+
+
+def test_labels_that_mean_nothing_teach_nothing(tmp_path):
+    patches, path = write_cohort(tmp_path, n_neurons=40, n_each=4, shuffled=True, seed=4)
+    run.train(patches, path, settings(epochs=3), tmp_path / "run", tmp_path / "p.parquet", 0)
+    found = pd.read_parquet(tmp_path / "p.parquet").query("split == 'test'")
+    # 10 held-out neurons: the null of the AUC over neurons has a standard deviation of about 0.19
+    assert 0.1 < roc_auc_score(found["label"], found["p_excitatory"]) < 0.9
+
+
+def test_loss_that_breaks_names_the_synapses(cohort, tmp_path):
+    synapses = pd.read_parquet(cohort[1])
+    images = data.Images(cohort[0], "cube", synapses["synapse_id"])
+    network = registry.build("unet3d")
+    with torch.no_grad():
+        network.head.bias.fill_(float("nan"))
+    with pytest.raises(loop.TrainingError, match=r"m: the loss became nan in epoch 1.*synapses \[1\d\d\d, 1\d\d\d"):
+        loop.fit(network, images, synapses, settings(), 0, tmp_path)
+
+
+def test_training_stops_when_validation_no_longer_improves(cohort, tmp_path, monkeypatch):
+    scores = iter([0.6, 0.8, 0.7, 0.8, 0.75, 0.9])
+    monkeypatch.setattr(
+        loop._Training,
+        "validate",
+        lambda self: {"val_loss": 0.5, "val_balanced_accuracy": next(scores), "val_roc_auc": 0.5},
+    )
+    synapses = pd.read_parquet(cohort[1])
+    images = data.Images(cohort[0], "cube", synapses["synapse_id"])
+    chosen = settings(epochs=20, recipe={"threads": 1, "patience": 3})
+    facts = loop.fit(registry.build("unet3d"), images, synapses, chosen, 0, tmp_path)
+    assert facts["best_epoch"] == 2
+    assert facts["epochs"] == 5
