@@ -109,10 +109,8 @@ for name in labels:
 curves = pd.concat(curves, ignore_index=True)
 
 test = part(best, "test").assign(predicted=lambda rows: (rows["p_excitatory"] >= tau[best]).astype(int))
-confusion = (
-    test.groupby(["label", "predicted"]).size().reindex(pd.MultiIndex.from_product([[1, 0], [1, 0]]), fill_value=0)
-)
-confusion = confusion.rename_axis(["true", "predicted"]).rename("synapses").reset_index()
+cells = pd.MultiIndex.from_product([[1, 0], [1, 0]], names=["label", "predicted"])
+confusion = test.groupby(["label", "predicted"]).size().reindex(cells, fill_value=0).rename("synapses").reset_index()
 confusion
 
 # %%

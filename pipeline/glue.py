@@ -71,6 +71,15 @@ def number(value, digits=2):
     return Value(_finite(value), _signed(value, digits))
 
 
+def significant(value, digits=2):
+    """`0.0077`, and `7.7 × 10⁻⁵` below a thousandth: so many significant digits, for values of any size."""
+    magnitude = math.floor(math.log10(abs(_finite(value)))) if value else 0
+    if magnitude >= -3:
+        return Value(float(value), _signed(value, max(0, digits - 1 - magnitude)))
+    power = str(magnitude).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return Value(float(value), f"{_signed(value / 10.0**magnitude, digits - 1)} × 10{power}")
+
+
 def percent(fraction, digits=0):
     """`12%`, of a fraction."""
     return Value(_finite(fraction), _signed(100 * fraction, digits) + "%")

@@ -1,0 +1,55 @@
+"""Simulated and real synapses side by side at the same scale: `make realism DATA=<folder of real EM>`."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import style
+
+from pipeline import glue
+from pipeline.artefacts import Build
+
+WINDOW_NM, BAR_NM = 1024, 250
+N_OF_CLASS = {1: 8, 0: 4}
+
+study = glue.study("figures/gallery.py")
+if not study.simulated:
+    raise glue.StudyError(f"the gallery sets simulated beside real synapses; {study.config.name!r} is not simulated")
+kasthuri = Build("kasthuri", study.build.root.parent)
+
+
+def windows(build):
+    """12 patches of a build, evenly spaced in the order of their ids within each class, cut to the window; labels."""
+    here = glue.Study(study.config, build, study.script)
+    synapses = here.read(build.patches / "index.parquet")[["synapse_id"]].merge(here.read(build.synapses))
+    chosen = []
+    for label, n in N_OF_CLASS.items():
+        ids = np.sort(synapses.loc[synapses["label"] == label, "synapse_id"])
+        chosen += [(ids[i], label) for i in np.linspace(0, len(ids) - 1, min(n, len(ids))).round().astype(int)]
+    patches = here.patches([synapse_id for synapse_id, _ in chosen])
+    pixel_nm = here.read(build.patches / "manifest.json")["voxel_nm"][0]
+    side = min(round(WINDOW_NM / pixel_nm), patches.shape[1])
+    start = (patches.shape[1] - side) // 2
+    return patches[:, start : start + side, start : start + side], [label for _, label in chosen], pixel_nm
+
+
+figure = plt.figure(figsize=(style.WIDTH * 1.4, 8.0))
+sizes = []
+for part, (build, title) in zip(
+    figure.subfigures(1, 2, wspace=0.04), ((study.build, "simulated"), (kasthuri, "real")), strict=True
+):
+    patches, labels, pixel_nm = windows(build)
+    sizes.append(patches.shape[1] * pixel_nm)
+    part.suptitle(title, fontweight="bold")
+    axes = part.subplots(4, 3)
+    for panel in axes.flat:
+        panel.set_axis_off()
+    for panel, patch, label in zip(axes.flat, patches, labels, strict=False):
+        style.image(panel, patch, pixel_nm, BAR_NM)
+        panel.set_title(glue.CLASSES[label], color=style.CLASS_COLOURS[label], fontsize=8, pad=2)
+glue.require(sizes[0] == sizes[1], f"both sides show windows of the same size (they are {sizes} nm)")
+
+study.save_figure(
+    figure,
+    f"""**Synapses of {study.data_phrase} (left) and of real electron microscopy (right) at the same scale.**
+    Real: mouse somatosensory cortex (Kasthuri et al. 2015, cutout AC3).
+    Evenly spaced in the order of their ids within each class; windows of {sizes[0] / 1000:.2g} µm, bar {BAR_NM} nm.""",
+)

@@ -1,0 +1,84 @@
+"""ROC and precision-recall curves, confusion and confidence on the test neurons."""
+
+import matplotlib.pyplot as plt
+import seaborn as sns
+import style
+
+from pipeline import glue
+
+study = glue.study("figures/performance.py")
+values = study.values("performance")
+curves = study.frame("performance", "curves")
+confusion = study.frame("performance", "confusion")
+confidence = study.frame("performance", "confidence")
+difference = study.frame("performance", "difference").set_index("metric")
+best, control = values["best_model"], values["control_model"]
+tau = values["best_tau"].value
+
+glue.require(
+    difference.loc["roc_auc", "low"] > 0,
+    f"{best.text} has a higher test ROC AUC than {control.text}, and the interval of the difference excludes 0 "
+    f"(it is {values['difference_roc_auc'].text})",
+)
+
+figure, axes = plt.subplots(2, 2, figsize=(style.WIDTH, 6.2))
+
+styles = style.model_styles(study.config.models)
+prevalence = values["test_excitatory_share"].value
+for panel, curve, name, metric in ((axes[0, 0], "roc", "A", "roc_auc"), (axes[0, 1], "pr", "B", "average_precision")):
+    for model, label in study.model_labels.items():
+        line = curves[(curves["model"] == model) & (curves["curve"] == curve)]
+        legend = f"{label}: {values[f'{model}_{metric}'].value:.2f}"
+        panel.plot(line["x"], line["y"], label=legend, zorder=3, **styles[model])
+    style.letter(panel, name)
+    panel.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+    panel.legend(loc="lower right", title=glue.METRICS[metric].replace("average", "Average"), alignment="left")
+axes[0, 0].plot([0, 1], [0, 1], color="0.8", linewidth=0.8, zorder=1)
+axes[0, 0].set(xlabel="False positive rate", ylabel="True positive rate")
+axes[0, 1].axhline(prevalence, color="0.8", linewidth=0.8, zorder=1)
+axes[0, 1].set(xlabel="Recall", ylabel="Precision")
+
+counts = confusion.pivot(index="label", columns="predicted", values="synapses").loc[[1, 0], [1, 0]]
+share = counts.div(counts.sum(axis=1), axis=0)
+texts = [
+    [f"{glue.count(n).text}\n{glue.percent(fraction).text}" for n, fraction in zip(*row, strict=True)]
+    for row in zip(counts.to_numpy(), share.to_numpy(), strict=True)
+]
+panel = axes[1, 0]
+names = [glue.CLASSES[label] for label in counts.index]
+sns.heatmap(share, annot=texts, fmt="", cmap="Greys", vmin=0, vmax=1, cbar=False, square=True, linewidths=1, ax=panel)
+panel.set_xticklabels(names)
+panel.set_yticklabels(names, rotation=90, va="center")
+panel.tick_params(length=0)
+panel.set(xlabel="Predicted class", ylabel="True class")
+style.letter(panel, "C")
+
+panel = axes[1, 1]
+for label, group in confidence.groupby("label", sort=False):
+    fraction = group["synapses"] / group["synapses"].sum()
+    edges = [*group["low"], group["high"].iloc[-1]]
+    colour = style.CLASS_COLOURS[label]
+    panel.stairs(fraction, edges, color=colour, fill=True, alpha=0.25)
+    panel.stairs(fraction, edges, color=colour, linewidth=1.4, label=f"true {glue.CLASSES[label]}")
+panel.axvline(tau, color="black", linestyle="--", linewidth=1, label=f"threshold {values['best_tau'].text}")
+panel.set(xlabel="Predicted probability of excitatory", ylabel="Share of the class", xlim=(0, 1))
+panel.set_ylim(top=panel.get_ylim()[1] * 1.12)
+panel.legend(loc="best")
+style.letter(panel, "D")
+
+study.save_figure(
+    figure,
+    f"""**Performance on held-out neurons ({study.data_phrase}).**
+    {values["n_test_synapses"].text} test synapses of {values["n_test_neurons"].text} presynaptic neurons that no model
+    was trained on; excitatory is the positive class.
+    **A**, receiver operating characteristic (ROC) of every model, with the area under the curve (AUC); the straight
+    line is chance.
+    **B**, precision against recall, with the average precision; the horizontal line is the share of excitatory
+    synapses, {values["test_excitatory_share"].text}.
+    Grey, broken lines: controls with random weights under a fitted logistic head.
+    **C**, synapses and row percentages of {best.text}, the trained model with the highest validation AUC, at the
+    threshold that maximised balanced accuracy on the validation neurons.
+    **D**, its predicted probabilities by true class.
+    Its test AUC exceeds that of {control.text} by {values["difference_roc_auc"].text}; brackets are
+    {study.interval_phrase}.""",
+)
