@@ -8,7 +8,7 @@ from tqdm import tqdm
 from pipeline.learn import checkpoint, data, device
 from pipeline.learn.augment import SYMMETRIES, symmetry
 
-BATCH = 64
+BATCH = 32
 COLUMNS = ["synapse_id", "pre_neuron_id", "label", "split", "fold"]  # what predictions keep of the cohort
 
 
