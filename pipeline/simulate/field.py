@@ -55,7 +55,7 @@ def periodic_noise(rng):
     5 the grain of densities.
     """
     channels = []
-    for broad, fine, share in [(3.2, 1.1, 0.3)] * 3 + [(2.5, 1.0, 0.3), (3.5, 1.0, 0.4), (1.0, 0.7, 0.5)]:
+    for broad, fine, share in [(2.8, 1.1, 0.33)] * 3 + [(2.5, 1.0, 0.3), (3.5, 1.0, 0.4), (1.0, 0.7, 0.5)]:
         total = 0
         for sigma, weight in ((broad, 1 - share), (fine, share)):
             layer = ndimage.gaussian_filter(rng.standard_normal((NOISE_NODES,) * 3, np.float32), sigma, mode="wrap")
@@ -128,7 +128,7 @@ def noise_at(noise, x, y, z, out):
         out[c] = a * (one - wz) + b * wz
 
 
-WARP_NM = 42.0  # displacement of one standard deviation (chosen: membranes wander as in kasthuri_ac3)
+WARP_NM = 55.0  # displacement of one standard deviation (chosen: membranes wander as in kasthuri_ac3)
 
 
 @numba.njit(cache=True)

@@ -34,25 +34,27 @@ VESICLE_FLATNESS = {1: (1.08, 0.04, 0.03, 0.06), 0: (1.50, 0.12, 0.08, 0.25)}  #
 #: Log-normal: median and spreads. Asymmetric density 25-45 nm, symmetric one thin (Colonnier 1968; Harris & Weinberg).
 PSD_THICKNESS = {1: (34.0, 0.12, 0.18), 0: (13.0, 0.15, 0.25)}
 #: Vesicles per um3 of bouton, log-normal (chosen to look as dense as AC3's boutons).
-VESICLES_PER_UM3 = {1: (1500.0, 0.22, 0.20), 0: (1300.0, 0.25, 0.20)}
-BOUTON_RADIUS = {1: (320.0, 0.10, 0.16), 0: (330.0, 0.10, 0.16)}  # boutons of 0.4-1.0 um (Peters et al. 1991)
-HEAD_RADIUS = (215.0, 0.22)  # spine heads of 0.3-0.6 um
+VESICLES_PER_UM3 = {1: (2300.0, 0.22, 0.20), 0: (2100.0, 0.25, 0.20)}
+BOUTON_RADIUS = {1: (275.0, 0.10, 0.16), 0: (280.0, 0.10, 0.16)}  # boutons of 0.4-1.0 um (Peters et al. 1991)
+HEAD_RADIUS = (200.0, 0.22)  # spine heads of 0.3-0.6 um
 NECK_RADIUS = (50.0, 75.0)  # spine necks of 0.1-0.15 um
 
 DENDRITES_PER_UM3 = 0.042  # chosen: with 0.6 um calibre about a third of the space (Kasthuri et al. 2015)
-FILLERS_PER_UM3 = 0.24  # thin neurites that belong to no known neuron (chosen)
+FILLERS_PER_UM3 = 0.50  # thin neurites that belong to no known neuron (chosen)
 APICALS_PER_UM3 = 1 / 380  # wide apical dendrites (chosen)
 MYELINS_PER_UM3 = 1 / 420  # chosen
 SMOOTH_SHARE = 0.25  # of dendrites, from inhibitory neurons, which have few or no spines
 
-AXON, DENDRITE, FILLER, MYELIN, SOMA = range(5)
+SPINE_NODES = 6  # four of the neck, two of the head
+
+AXON, DENDRITE, FILLER, MYELIN, SOMA, GLIA = range(6)
 
 
 @dataclasses.dataclass
 class Tissue:
     """Cells, chains of capsules and junctions.
 
-    `cells`: kind, neuron_id (0 = none known), root_id. `position` and `radius` `[N]` are nodes, `cell` their owners,
+    `cells`: kind, neuron_id (0 = none known), root_id; glia is the last. `position` and `radius` `[N]` are nodes, `cell` their owners,
     `edges` `[E, 2]` the capsules. `junctions`: one row a synapse. `neurons`: one row a known neuron.
     """
 
@@ -175,7 +177,7 @@ class _Builder:
         outward = np.where(corner == 0, -1, 1)
         centre = np.array([*(corner + outward * (radius - 1900) / np.sqrt(2)), self.rng.uniform(0, self.size[2])])
         cell = self.add_cell(SOMA, self.add_neuron(1, False, centre))
-        node = self.add_chain(cell, [centre], [radius])[0]
+        node = self.add_chain(cell, [centre, centre + (0, 600, 0)], [radius, radius])[0]
         self.targets.append((node, False))
 
     def add_dendrites(self):
@@ -188,7 +190,7 @@ class _Builder:
             cell = self.add_cell(DENDRITE, self.add_neuron(int(spiny), False))
             direction = self.rng.normal(size=3) * (0.3, 1, 0.3) if apical else self.rng.normal(size=3)
             # calibre 0.4-1.0 um, apical trunks 1.2-2 um (Peters et al. 1991)
-            mean = self.rng.uniform(600, 950) if apical else np.clip(_lognormal(self.rng, 300, 0.28), 190, 520)
+            mean = self.rng.uniform(600, 950) if apical else np.clip(_lognormal(self.rng, 265, 0.28), 170, 480)
             path = self.walk(self.anywhere(), direction, 250.0, 60e3 if apical else 25e3)
             radii = mean * self.undulation(len(path), 0.10)
             nodes = self.add_chain(cell, path, radii)
@@ -202,7 +204,7 @@ class _Builder:
             self.add_chain(self.add_cell(MYELIN), path, radii)
         for _ in range(round(FILLERS_PER_UM3 * self.volume)):
             path = self.walk(self.anywhere(), self.rng.normal(size=3), STEP_NM, 8e3)
-            radii = np.clip(self.rng.uniform(65, 130) * self.undulation(len(path), 0.22), 45, 320)
+            radii = np.clip(self.rng.uniform(50, 115) * self.undulation(len(path), 0.22), 40, 300)
             self.add_chain(self.add_cell(FILLER), path, radii)
 
     def add_presynaptic(self, label, n_synapses):
@@ -236,7 +238,7 @@ class _Builder:
         radii = rng.uniform(50, 95) * self.undulation(len(path), 0.12)  # axons of 0.1-0.2 um between boutons
         sites, at = [], int(rng.integers(3, 10))
         while at < len(path) - 3 and len(sites) < at_most:
-            bouton = float(np.clip(_lognormal(rng, effects["bouton"], BOUTON_RADIUS[label][2]), 200, 500))
+            bouton = float(np.clip(_lognormal(rng, effects["bouton"], BOUTON_RADIUS[label][2]), 180, 450))
             partner = self._find_partner(path[at], bouton, rng.random() < ON_SPINE[label])
             if partner is None:
                 at += 1
@@ -322,7 +324,7 @@ class _Builder:
                 "post_node": post_node,
                 "label": label,
                 "on_spine": tip is not None,
-                "radius": float(np.clip(size * rng.uniform(0.7, 1.0), 110, 280)),
+                "radius": float(np.clip(size * rng.uniform(0.85, 1.25), 130, 300)),
                 "psd_thickness_nm": float(np.clip(_lognormal(rng, effects["psd"], PSD_THICKNESS[label][2]), 6, 60)),
                 "vesicle_diameter_nm": float(np.clip(diameter, 26, 52)),
                 "vesicle_flatness": float(flatness),
@@ -338,6 +340,7 @@ class _Builder:
             np.array(self.edges, np.int64),
             np.array([(j["pre_node"], j["post_node"]) for j in self.junctions], np.int64).reshape(-1, 2),
         )
+        self.add_cell(GLIA)  # last: `field.GLIA`, -1, is its index
         position = packing.relax(nodes, self.low, self.high)
         neurons = pd.DataFrame(self.neurons)
         return Tissue(

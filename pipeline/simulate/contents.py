@@ -1,0 +1,290 @@
+"""What lies inside the cells: mitochondria, endoplasmic reticulum, cytoskeleton, dense bodies and synaptic vesicles.
+
+Shapes and sizes after Peters, Palay & Webster 1991 (mitochondria 0.1-0.35 um wide, microtubules 24 nm, reticulum and
+endosomes of 40-120 nm); their numbers are chosen by comparison with kasthuri_ac3. None of them depends on the class
+of a neuron, except for the vesicles (see `tissue`).
+"""
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from pipeline.simulate import field, tissue
+
+MITOCHONDRION, RETICULUM, ROD, FAINT_ROD, DENSE_BODY = range(5)
+
+
+GROWTH_NM = 60.0  # by which boutons outgrow their plan, filling the space between cells
+
+
+class Organelles(NamedTuple):
+    """Capsules: ends nm `[N, 2, 3]`, radii nm `[N, 2]`, and per organelle, the range `first[i]:first[i + 1]` of its
+    capsules, its kind, owning cell, and a random phase that shapes it.
+    """
+
+    ends: np.ndarray
+    radii: np.ndarray
+    first: np.ndarray
+    kind: np.ndarray
+    owner: np.ndarray
+    phase: np.ndarray
+
+
+class Vesicles(NamedTuple):
+    """Ellipsoids of revolution: tissue centre nm `[N, 3]`, half axes (along, across) nm `[N, 2]`, axis `[N, 3]`, cell."""
+
+    centre: np.ndarray
+    half_axes: np.ndarray
+    axis: np.ndarray
+    owner: np.ndarray
+    junction: np.ndarray
+
+
+def chains(tissue_):
+    """Rows of node indices, one per process branch or spine, in the order they were planned."""
+    edges = tissue_.edges
+    breaks = np.flatnonzero(edges[1:, 0] != edges[:-1, 1]) + 1
+    return [np.append(part[:, 0], part[-1, 1]) for part in np.split(edges, breaks)]
+
+
+class _Collector:
+    def __init__(self, rng):
+        self.rng, self.ends, self.radii, self.rows = rng, [], [], []
+
+    def chain(self, kind, owner, points, radius):
+        self.rows.append((len(points) - 1, kind, owner, self.rng.uniform(0, 2 * np.pi)))
+        self.ends.append(np.stack([points[:-1], points[1:]], axis=1))
+        self.radii.append(np.full((len(points) - 1, 2), radius))
+
+    def blob(self, kind, owner, centre, length, radius, direction=None):
+        direction = self.rng.normal(size=3) if direction is None else direction
+        half = 0.5 * length * direction / np.linalg.norm(direction)
+        self.chain(kind, owner, np.stack([centre - half, centre + half]), radius)
+
+    def finish(self):
+        count, kind, owner, phase = zip(*self.rows, strict=True)
+        return Organelles(
+            np.concatenate(self.ends).astype(np.float32),
+            np.concatenate(self.radii).astype(np.float32),
+            np.concatenate([[0], np.cumsum(count)]),
+            np.array(kind, np.int8),
+            np.array(owner, np.int32),
+            np.array(phase, np.float32),
+        )
+
+
+def organelles(tissue_, rng):
+    """Organelles of every cell of a Tissue."""
+    out = _Collector(rng)
+    kinds = tissue_.cells.kind.to_numpy()
+    synaptic = dict(zip(tissue_.junctions.pre_node, tissue_.junctions.post_node, strict=True))
+    for nodes in chains(tissue_):
+        cell = int(tissue_.cell[nodes[-1]])
+        points, radii = tissue_.position[nodes], tissue_.radius[nodes]
+        if kinds[cell] == tissue.DENDRITE and len(nodes) == tissue.SPINE_NODES + 1:
+            _fill_spine(out, cell, points, radii)
+        elif kinds[cell] == tissue.DENDRITE:
+            _fill_dendrite(out, cell, points, radii)
+        else:
+            _fill_axon(out, cell, points, radii, [synaptic.get(node) for node in nodes], tissue_)
+    for cell in np.flatnonzero(kinds == tissue.SOMA):
+        node = np.flatnonzero(tissue_.cell == cell)[0]
+        _fill_soma(out, cell, tissue_.position[node], tissue_.radius[node], tissue_.size)
+    return out.finish()
+
+
+def _frame(points):
+    """Two unit vectors across the course of a chain at each point, turning little from one to the next."""
+    along = np.gradient(points, axis=0)
+    along /= np.linalg.norm(along, axis=1, keepdims=True)
+    fixed = np.eye(3)[np.argmin(np.abs(along.mean(axis=0)))]
+    u = np.cross(along, fixed)
+    u /= np.linalg.norm(u, axis=1, keepdims=True) + 1e-9
+    return u, np.cross(along, u)
+
+
+def _beside(rng, points, radii, reach):
+    """A course parallel to a chain, at a random place of its cross-section within `reach` of its radius."""
+    u, v = _frame(points)
+    angle, share = rng.uniform(0, 2 * np.pi), reach * np.sqrt(rng.random())
+    return points + (share * radii)[:, None] * (np.cos(angle) * u + np.sin(angle) * v)
+
+
+def _runs(rng, n, spacing, gap_nm, length_nm):
+    """Slices of a chain of `n` nodes, separated by exponential gaps of mean `gap_nm`."""
+    at = rng.exponential(gap_nm) / spacing
+    while at < n - 2:
+        steps = max(rng.uniform(*length_nm) / spacing, 1)
+        yield slice(int(at), min(int(at + steps) + 1, n))
+        at += steps + rng.exponential(gap_nm) / spacing
+
+
+def _fill_dendrite(out, cell, points, radii):
+    rng, n = out.rng, len(points)
+    calibre = float(np.median(radii))
+    for _ in range(max(int(calibre / 45), 3)):
+        out.chain(FAINT_ROD, cell, _beside(rng, points, radii, 0.85), 11.0)
+    wide = max(calibre / 300, 1) ** 1.5  # wide trunks hold several mitochondria side by side
+    for _ in range(max(round(wide), 1)):
+        for run in _runs(rng, n, 250, 1900, (700, 2600)):
+            course = _beside(rng, points, radii, 0.55)[run]
+            out.chain(MITOCHONDRION, cell, course, min(rng.uniform(90, 170), 0.45 * calibre))
+    for _ in range(max(round(1.6 * wide), 1)):
+        for run in _runs(rng, n, 250, 900, (100, 700)):
+            course = _beside(rng, points, radii, 0.8)[run]
+            out.chain(RETICULUM, cell, course + rng.normal(0, 25, course.shape), rng.uniform(20, 55))
+        for run in _runs(rng, n, 250, 3000, (10, 20)):
+            at = _beside(rng, points, radii, 0.7)[run.start]
+            out.blob(RETICULUM, cell, at, rng.uniform(20, 160), rng.uniform(35, 90))
+        for run in _runs(rng, n, 250, 5000, (10, 20)):
+            at = _beside(rng, points, radii, 0.7)[run.start]
+            out.blob(DENSE_BODY, cell, at, rng.uniform(20, 120), rng.uniform(30, 75))
+
+
+def _fill_spine(out, cell, points, radii):
+    rng = out.rng
+    if rng.random() < 0.25:  # endosomes and spine apparatus in a minority of spines (Harris & Weinberg 2012)
+        offset = rng.normal(0, 0.25 * radii[-2], 3)
+        out.blob(RETICULUM, cell, points[-2] + offset, rng.uniform(20, 110), rng.uniform(22, 40))
+
+
+def _fill_axon(out, cell, points, radii, partners, tissue_):
+    rng, n = out.rng, len(points)
+    for _ in range(rng.integers(1, 3)):
+        course = _beside(rng, points, np.minimum(radii, 140), 0.55)
+        for run in _runs(rng, n, 180, 700, (800, 4000)):
+            thin = radii[run].max() < 220
+            out.chain(ROD if thin else FAINT_ROD, cell, course[run], rng.uniform(12, 20))
+    for i, partner in enumerate(partners):
+        if partner is None:
+            continue
+        away = points[i] - tissue_.position[partner]
+        away /= np.linalg.norm(away)
+        if rng.random() < 0.5:
+            radius = min(rng.uniform(80, 145), 0.45 * radii[i])
+            along = points[min(i + 1, n - 1)] - points[max(i - 1, 0)]
+            at = points[i] + away * rng.uniform(0.3, 0.5) * radii[i] + rng.normal(0, 30, 3)
+            out.blob(MITOCHONDRION, cell, at, rng.uniform(150, 500), radius, along + rng.normal(0, 80, 3))
+        for _ in range(rng.poisson(0.7)):
+            at = points[i] + rng.normal(0, 0.4 * radii[i], 3)
+            out.blob(RETICULUM, cell, at, rng.uniform(0, 90), rng.uniform(22, 55))
+        if rng.random() < 0.12:
+            out.blob(DENSE_BODY, cell, points[i] + rng.normal(0, 0.35 * radii[i], 3), 10, rng.uniform(25, 45))
+    if np.median(radii) > 95:
+        for run in _runs(rng, n, 180, 2500, (300, 1200)):
+            if radii[run].min() > 85:
+                out.chain(MITOCHONDRION, cell, points[run], 0.62 * radii[run].min())
+
+
+def _fill_soma(out, cell, centre, radius, size):
+    rng = out.rng
+    for kind, per_um3, width, length in [
+        (MITOCHONDRION, 0.9, (90, 190), (200, 1100)),
+        (RETICULUM, 4.0, (16, 40), (150, 700)),
+        (RETICULUM, 0.8, (40, 90), (10, 120)),
+        (DENSE_BODY, 0.5, (50, 160), (10, 120)),
+    ]:
+        low, high = np.maximum(centre - radius, -200), np.minimum(centre + radius, size + 200)
+        for _ in range(rng.poisson(per_um3 * np.prod(high - low) / 1e9)):
+            at = rng.uniform(low, high)
+            if np.linalg.norm(at - centre) < radius - 150:
+                out.blob(kind, cell, at, rng.uniform(*length), rng.uniform(*width))
+
+
+def contacts(tissue_):
+    """Tissue positions `[S, 3]` nm where the partners' faces meet, and unit vectors `[S, 3]` from pre to post."""
+    junctions = tissue_.junctions
+    pre, post = tissue_.position[junctions.pre_node], tissue_.position[junctions.post_node]
+    length = np.linalg.norm(post - pre, axis=1, keepdims=True)
+    normal = (post - pre) / length
+    r_pre = tissue_.radius[junctions.pre_node][:, None]
+    r_post = tissue_.radius[junctions.post_node][:, None]
+    return pre + normal * (r_pre + 0.5 * (length - r_pre - r_post)), normal
+
+
+def vesicles(tissue_, field_, organelles_, rng):
+    """Vesicles of every junction: a cloud in the bouton, denser towards the active zone, and a few docked there."""
+    junctions = tissue_.junctions
+    at, normal = contacts(tissue_)
+    centres, sizes = [], []
+    owners, of = [], []
+    flatness = []
+    for s, row in enumerate(junctions.itertuples()):
+        radius = tissue_.radius[row.pre_node]
+        wanted = row.vesicles_per_um3 * 4.19 * (radius + GROWTH_NM) ** 3 / 1e9
+        n = int(4 * wanted) + 40
+        place = rng.normal(size=(n, 3))
+        place *= ((radius + GROWTH_NM) * 1.2 * rng.random(n) ** (1 / 3) / np.linalg.norm(place, axis=1))[:, None]
+        place += tissue_.position[row.pre_node]
+        diameter = np.clip(rng.normal(row.vesicle_diameter_nm, tissue.VESICLE_DIAMETER[row.label][3], n), 24, 60)
+        docked = np.arange(n) < rng.integers(3, 9)  # about 2-10 docked (Harris & Weinberg 2012)
+        spread = rng.uniform(-1, 1, (n, 3)) * row.radius
+        spread -= (spread @ normal[s])[:, None] * normal[s]
+        beside = at[s] + spread - normal[s] * (0.5 * diameter + 14)[:, None]
+        place = np.where(docked[:, None], beside, place)
+        far = np.linalg.norm(place - at[s], axis=1) / (1.3 * radius)
+        keep = docked | (rng.random(n) < 0.3 + 0.7 * np.exp(-2 * far**2))
+        centres.append(place[keep])
+        sizes.append(diameter[keep])
+        spread = rng.normal(0, tissue.VESICLE_FLATNESS[row.label][3], n)
+        flatness.append(np.maximum(row.vesicle_flatness + spread, 1.0)[keep])
+        owners.append(np.full(keep.sum(), row.pre))
+        of.append(np.full(keep.sum(), s))
+    centres, sizes, flatness = np.concatenate(centres), np.concatenate(sizes), np.concatenate(flatness)
+    owners, of = np.concatenate(owners).astype(np.int32), np.concatenate(of)
+    cell, depth = field.query(field_, centres)
+    free = (cell == owners) & (depth > 0.5 * sizes + 9)
+    first = np.searchsorted(of, np.arange(len(junctions) + 1))
+    ball = 4.19 * (tissue_.radius[junctions.pre_node] + GROWTH_NM) ** 3 / 1e9
+    wanted = junctions.vesicles_per_um3.to_numpy() * ball
+    solid = np.flatnonzero(np.isin(organelles_.kind, (MITOCHONDRION, RETICULUM, DENSE_BODY)))
+    solid = solid[np.argsort(organelles_.owner[solid], kind="stable")]
+    listed = np.concatenate([np.arange(organelles_.first[i], organelles_.first[i + 1]) for i in solid])
+    owner = np.repeat(organelles_.owner[solid], np.diff(organelles_.first)[solid])
+    range_of = np.searchsorted(owner, np.arange(len(tissue_.cells) + 1))
+    chosen = _settle(centres, sizes, free, first, wanted, owners, organelles_, listed, range_of)
+    axis = rng.normal(size=(len(centres), 3))
+    axis /= np.linalg.norm(axis, axis=1, keepdims=True)
+    # an ellipsoid of revolution with the volume of the sphere: along = r * f**(2/3), across = r * f**(-1/3)
+    half = 0.5 * sizes[:, None] * np.stack([flatness ** (2 / 3), flatness ** (-1 / 3)], axis=1)
+    return Vesicles(
+        centres[chosen].astype(np.float32),
+        half[chosen].astype(np.float32),
+        axis[chosen].astype(np.float32),
+        owners[chosen],
+        of[chosen].astype(np.int32),
+    )
+
+
+@numba.njit(cache=True)
+def _settle(centres, sizes, free, first, wanted, owners, organelles_, listed, range_of):
+    """Accept candidates in order where they touch neither an accepted vesicle nor an organelle, up to the number wanted."""
+    chosen = np.zeros(len(sizes), np.bool_)
+    for s in range(len(first) - 1):
+        count = 0
+        kept = np.empty(first[s + 1] - first[s], np.int64)
+        for i in range(first[s], first[s + 1]):
+            if count >= wanted[s]:
+                break
+            if not free[i]:
+                continue
+            x, y, z = np.float32(centres[i, 0]), np.float32(centres[i, 1]), np.float32(centres[i, 2])
+            clear = True
+            for m in range(range_of[owners[i]], range_of[owners[i] + 1]):
+                if field.distance(organelles_.ends, organelles_.radii, listed[m], x, y, z)[0] < 0.5 * sizes[i] + 8:
+                    clear = False
+                    break
+            for k in range(count):
+                j = kept[k]
+                square = 0.0
+                for axis in range(3):
+                    square += (centres[i, axis] - centres[j, axis]) ** 2
+                if square < (0.5 * (sizes[i] + sizes[j]) + 2) ** 2:
+                    clear = False
+                    break
+            if clear:
+                kept[count] = i
+                count += 1
+                chosen[i] = True
+    return chosen

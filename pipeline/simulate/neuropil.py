@@ -1,0 +1,271 @@
+"""The simulated neuropil as files: EM, segmentation and clefts in precomputed format, and the truth behind them.
+
+Sections are made in slabs of one chunk's depth, as Dask tasks. Every section has its own random stream, so the bytes
+depend on the seed and the settings alone, not on how many workers there are or which of them does what.
+"""
+
+import functools
+import logging
+import pickle
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from cloudvolume import CloudVolume
+
+from pipeline import artefacts, compute, space
+from pipeline.simulate import contents, field, render, tissue
+
+log = logging.getLogger("pipeline")
+
+PIXEL_NM = space.EM.resolution_nm[0]
+CHUNK = (128, 128, 16)  # XYZ voxels
+BAND_PX = 4 * CHUNK[1]  # rows written at once, which bounds the memory of 64-bit ids
+OFFSET_VX = (60_000, 52_000, 21_000)  # XYZ; not zero, so that a forgotten offset shows
+JPEG_QUALITY = 90  # chosen: kasthuri_ac3 is stored at 92
+FIRST_SYNAPSE_ID = 100_001
+MIN_CLEFT_VX = 30  # smaller junctions are grazed by the tissue around them and are not counted as synapses
+
+JITTER_SHARE, JITTER_PX = 0.15, 2  # sections out of line, and by how much at most
+STEP_SHARE = 0.08  # sections at which brightness changes for good
+
+
+class Flaws(NamedTuple):
+    """What went wrong with the sections: shift (YX pixels), gain, offset (greys), the lost one and the folded one."""
+
+    shift: np.ndarray
+    gain: np.ndarray
+    offset: np.ndarray
+    missing: int
+    folded: int
+
+
+def generate(settings, seed, out, client):
+    """Write `em/`, `segmentation/`, `clefts/`, `truth/*.parquet` and, last, `manifest.json` into the folder `out`.
+
+    `settings` is a `config.Simulated`, `client` a Dask client (`compute.workers`). Raises ValueError when the
+    settings cannot be satisfied.
+    """
+    out = Path(out).resolve()
+    size_vx = space.EM.to_vx(np.asarray(settings.size_um) * 1000)
+    if np.any(size_vx < (128, 128, 16)):
+        raise ValueError(f"source: size_um {settings.size_um} is too small; at least 1.024 x 1.024 x 0.64 um is needed")
+    for name in ("em", "segmentation", "clefts", "truth"):
+        shutil.rmtree(out / name, ignore_errors=True)
+    (out / "manifest.json").unlink(missing_ok=True)
+
+    plan, scene = build_scene(settings, seed)
+    log.info("simulate: %d cells, %d planned junctions", len(plan.cells), len(plan.junctions))
+    flaws = _flaws(int(size_vx[2]), np.random.default_rng([seed, 1]))
+    for name, dtype, encoding in (
+        ("em", "uint8", "jpeg"),
+        ("segmentation", "uint64", "compressed_segmentation"),
+        ("clefts", "uint32", "compressed_segmentation"),
+    ):
+        _create(out / name, dtype, encoding, size_vx)
+    shared = out / "scene.pickle"  # how workers, perhaps on other machines, get what they draw; removed at the end
+    with artefacts.atomic(shared) as temporary:
+        temporary.write_bytes(pickle.dumps((scene, plan.cells.root_id.to_numpy(np.uint64), flaws, size_vx)))
+    try:
+        slabs = [(z, min(z + CHUNK[2], int(size_vx[2]))) for z in range(0, int(size_vx[2]), CHUNK[2])]
+        found = dict(compute.run(client, functools.partial(_write_slab, out, seed), slabs, "sections"))
+        voxels = np.concatenate([found[slab] for slab in slabs])
+        synapses = _synapses(plan, scene, voxels)
+        kept = np.zeros(len(plan.junctions), bool)
+        kept[synapses.pop("junction")] = True
+        clefts = voxels[(voxels[:, 4] == 0) & kept[voxels[:, 0]]]
+        items = [(slab, clefts[(clefts[:, 3] >= slab[0]) & (clefts[:, 3] < slab[1])]) for slab in slabs]
+        for _ in compute.run(client, functools.partial(_write_clefts, out, tuple(size_vx)), items, "clefts"):
+            pass
+    finally:
+        shared.unlink(missing_ok=True)
+
+    offset_nm = space.EM.to_nm(OFFSET_VX)
+    neurons = plan.neurons.copy()
+    neurons["presynaptic"] = neurons.neuron_id.isin(synapses.pre_neuron_id)
+    for frame, points in ((neurons, ("soma",)), (synapses, ("center", "pre", "post"))):
+        for point in points:
+            for axis, shift in zip("xyz", offset_nm, strict=True):
+                frame[f"{point}_{axis}_nm"] += shift
+    artefacts.write_parquet(out / "truth" / "neurons.parquet", neurons)
+    artefacts.write_parquet(out / "truth" / "synapses.parquet", synapses)
+    per_neuron = synapses.groupby("pre_neuron_id").size()
+    log.info("simulate: %d synapses of %d neurons (at least %d each)", len(synapses), len(per_neuron), per_neuron.min())
+    artefacts.write_json(
+        out / "manifest.json",
+        {
+            "settings": settings.model_dump(mode="json"),
+            "seed": seed,
+            "resolution_nm": list(space.EM.resolution_nm),
+            "voxel_offset": list(OFFSET_VX),
+            "size_vx": [int(n) for n in size_vx],
+            "missing_section": OFFSET_VX[2] + flaws.missing,
+            "folded_section": OFFSET_VX[2] + flaws.folded,
+            "junctions_too_small": int(len(kept) - kept.sum()),
+            "synapses": len(synapses),
+            "presynaptic_neurons": len(per_neuron),
+        },
+    )
+
+
+def build_scene(settings, seed):
+    """The planned Tissue, and the Scene of everything that is drawn."""
+    plan_rng, noise_rng, fill_rng, vesicle_rng, tone_rng = np.random.default_rng([seed, 0]).spawn(5)
+    plan = tissue.plan(settings, plan_rng)
+    low, high = np.full(3, -900.0), plan.size + 900
+    field_ = field.build(
+        plan.position[plan.edges], plan.radius[plan.edges], plan.cell[plan.edges[:, 1]], low, high, noise_rng
+    )
+    organelles = contents.organelles(plan, fill_rng)
+    vesicles = contents.vesicles(plan, field_, organelles, vesicle_rng)
+    organelle_image = field.to_image(field_, organelles.ends.reshape(-1, 3)).reshape(-1, 2, 3)
+    reach, starts = organelles.radii.max(axis=1) + 50, organelles.first[:-1]
+    lowest = np.minimum.reduceat(organelle_image[..., 2].min(axis=1) - reach, starts)
+    highest = np.maximum.reduceat(organelle_image[..., 2].max(axis=1) + reach, starts)
+    centre, _ = contents.contacts(plan)
+    planned = plan.junctions
+    junctions = render.Junctions(
+        centre.astype(np.float32),
+        field.to_image(field_, centre).astype(np.float32),
+        planned.pre.to_numpy(np.int32),
+        planned.post.to_numpy(np.int32),
+        planned.radius.to_numpy(np.float32),
+        planned.psd_thickness_nm.to_numpy(np.float32),
+        planned.label.to_numpy(np.int8),
+    )
+    kind = plan.cells.kind.to_numpy()
+    tone, flecks = render.cytoplasm(kind, tone_rng)
+    return plan, render.Scene(
+        field_,
+        organelles,
+        organelle_image.astype(np.float32),
+        np.stack([lowest, highest], axis=1),
+        vesicles,
+        field.to_image(field_, vesicles.centre).astype(np.float32),
+        junctions,
+        tone,
+        flecks,
+        kind == tissue.MYELIN,
+    )
+
+
+def _flaws(n_sections, rng):
+    jittered = rng.random(n_sections) < JITTER_SHARE
+    shift = np.where(jittered[:, None], rng.integers(-JITTER_PX, JITTER_PX + 1, (n_sections, 2)), 0)
+    level = np.cumsum(np.where(rng.random(n_sections) < STEP_SHARE, rng.normal(0, 6, n_sections), 0))
+    level = level - level.mean() + rng.normal(0, 2.0, n_sections)  # brightness is adjusted, never quite, per section
+    gain = np.exp(rng.normal(0, 0.03, n_sections))
+    missing, folded = rng.choice(np.arange(n_sections // 4, 3 * n_sections // 4), 2, replace=False)
+    return Flaws(shift, gain, np.clip(level, -14, 14), int(missing), int(folded))
+
+
+def _create(folder, dtype, encoding, size_vx):
+    info = CloudVolume.create_new_info(
+        num_channels=1,
+        layer_type="image" if encoding == "jpeg" else "segmentation",
+        data_type=dtype,
+        encoding=encoding,
+        resolution=[int(r) for r in space.EM.resolution_nm],
+        voxel_offset=OFFSET_VX,
+        volume_size=[int(n) for n in size_vx],
+        chunk_size=CHUNK,
+        **({"encoding_level": JPEG_QUALITY} if encoding == "jpeg" else {}),
+    )
+    CloudVolume(f"file://{folder}", info=info).commit_info()
+
+
+@functools.lru_cache(maxsize=1)
+def _scene(path):
+    return pickle.loads(Path(path).read_bytes())
+
+
+def _store(folder, slab, image, values=None):
+    """Write a slab `[Z, Y, X]`, or the `values` that it indexes, in bands of rows that are whole chunks."""
+    volume = CloudVolume(f"file://{folder}", compress=False, progress=False)
+    x, y, z = OFFSET_VX
+    for row in range(0, image.shape[1], BAND_PX):
+        band = image[:, row : row + BAND_PX].transpose(2, 1, 0)
+        band = band if values is None else values[band]
+        volume[x : x + band.shape[0], y + row : y + row + band.shape[1], z + slab[0] : z + slab[1]] = band[..., None]
+
+
+def _write_slab(out, seed, slab):
+    """Render and write sections `slab`; returns the slab and the voxels of its clefts and partners (`render`)."""
+    scene, root_ids, flaws, size_vx = _scene(str(out / "scene.pickle"))
+    shape = (int(size_vx[1]), int(size_vx[0]))
+    em = np.zeros((slab[1] - slab[0], *shape), np.uint8)
+    cells = np.empty(em.shape, np.int32)
+    voxels = []
+    for row, index in enumerate(range(*slab)):
+        draw, camera = np.random.SeedSequence([seed, 2, index]).spawn(2)
+        cells[row], grey, found = render.section(scene, index, shape, PIXEL_NM, draw)
+        if index == flaws.missing:  # lost in cutting: black, and nobody could have seen a cleft there
+            continue
+        rng = np.random.default_rng(camera)
+        if index == flaws.folded:
+            render.fold(grey, rng)
+        grey = render.displace(grey, flaws.shift[index])
+        em[row] = render.photograph(grey, rng, flaws.gain[index], flaws.offset[index])
+        voxels.append(found)
+    _store(out / "em", slab, em)
+    _store(out / "segmentation", slab, cells, root_ids)
+    return slab, np.concatenate(voxels)
+
+
+def _write_clefts(out, size_vx, item):
+    slab, voxels = item
+    clefts = np.zeros((slab[1] - slab[0], size_vx[1], size_vx[0]), np.uint32)
+    clefts[voxels[:, 3] - slab[0], voxels[:, 2], voxels[:, 1]] = FIRST_SYNAPSE_ID + voxels[:, 0]
+    _store(out / "clefts", slab, clefts)
+
+
+def _synapses(plan, scene, voxels):
+    """The truth about every junction that can be seen: one row a synapse, points relative to the volume's corner.
+
+    `voxels` `[N, 5]` lists junction, x, y, z and kind (0 cleft, 1 presynaptic, 2 postsynaptic side).
+    """
+    frame = pd.DataFrame(voxels, columns=["junction", "x", "y", "z", "kind"])
+    points = {}
+    cleft = frame[frame.kind == 0]
+    middle = cleft.groupby("junction")[["x", "y", "z"]].mean()
+    points["center"] = _nearest(cleft, middle)
+    for kind, name in ((1, "pre"), (2, "post")):
+        points[name] = _nearest(frame[frame.kind == kind], points["center"])
+    size = cleft.groupby("junction").size()
+    listed = size.index[size >= MIN_CLEFT_VX]
+    for point in points.values():
+        listed = listed.intersection(point.index)
+    listed = listed.sort_values()
+    planned = plan.junctions.loc[listed]
+    neuron_of = plan.cells.neuron_id.to_numpy()
+    synapses = pd.DataFrame(
+        {
+            "junction": listed,
+            "synapse_id": FIRST_SYNAPSE_ID + listed.to_numpy(np.int64),
+            "pre_neuron_id": neuron_of[planned.pre],
+            "post_neuron_id": neuron_of[planned.post],
+            **{
+                f"{name}_{axis}_nm": space.EM.to_nm(points[name].loc[listed].to_numpy())[:, i]
+                for name in ("center", "pre", "post")
+                for i, axis in enumerate("xyz")
+            },
+            "label": planned.label.to_numpy(),
+            "on_spine": planned.on_spine.to_numpy(),
+            "size": size.loc[listed].to_numpy(),
+            "psd_thickness_nm": planned.psd_thickness_nm.to_numpy(),
+            "n_vesicles": np.bincount(scene.vesicles.junction, minlength=len(plan.junctions))[listed],
+            "vesicle_diameter_nm": planned.vesicle_diameter_nm.to_numpy(),
+            "vesicle_flatness": planned.vesicle_flatness.to_numpy(),
+        }
+    )
+    return synapses
+
+
+def _nearest(voxels, targets):
+    """For each junction in both, the voxel nearest (in nm) to its target: a frame of x, y, z by junction."""
+    voxels = voxels[voxels.junction.isin(targets.index)]
+    offset = (voxels[["x", "y", "z"]].to_numpy() - targets.loc[voxels.junction].to_numpy()) * space.EM.resolution_nm
+    nearest = voxels.assign(distance=(offset**2).sum(axis=1)).sort_values(["junction", "distance", "z", "y", "x"])
+    return nearest.drop_duplicates("junction").set_index("junction")[["x", "y", "z"]]

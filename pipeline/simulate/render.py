@@ -1,0 +1,330 @@
+"""One section of the simulated volume: its cells, its clefts and the electron micrograph.
+
+A section is a slab of 40 nm. Membranes and densities are drawn from the distance to the membrane and the slope of the
+membrane through the slab, so that what is cut obliquely blurs, as it does in a real section. Greys are those of
+kasthuri_ac3 (uint8, 0 black).
+"""
+
+import math
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from scipy import ndimage
+
+from pipeline.simulate import contents, field
+
+SECTION_NM = 40.0
+
+CYTOPLASM = 172.0  # median grey of clear cytoplasm
+MEMBRANE_NM = 9.5  # unit membrane (Peters et al. 1991)
+#: Half the cleft: 20-30 nm wide at asymmetric, 12-20 nm at symmetric junctions (Peters et al. 1991), drawn narrower
+#: by the membranes' own blur.
+HALF_CLEFT_NM = (6.5, 9.0)  # inhibitory, excitatory
+CLEFT_REACH_NM = 16.0  # a cleft mask takes voxels this near to the middle of the cleft
+SIDE_NM = (40.0, 90.0)  # depth at which points of the two partners are taken
+
+
+class Junctions(NamedTuple):
+    """Synapses as the painter needs them: tissue centre nm `[S, 3]`, cells, radius nm, density nm, label."""
+
+    centre: np.ndarray
+    image_centre: np.ndarray
+    pre: np.ndarray
+    post: np.ndarray
+    radius: np.ndarray
+    thickness: np.ndarray
+    label: np.ndarray
+
+
+class Scene(NamedTuple):
+    """All that is drawn, in tissue coordinates; `*_image` are the positions at which it appears."""
+
+    field: field.Field
+    organelles: contents.Organelles
+    organelle_image: np.ndarray  # [N, 2, 3] nm
+    organelle_z: np.ndarray  # [organelles, 2] nm, lowest and highest section that may show each
+    vesicles: contents.Vesicles
+    vesicle_image: np.ndarray  # [V, 3] nm
+    junctions: Junctions
+    tone: np.ndarray  # [cells] grey offset of each cell's cytoplasm
+    flecks: np.ndarray  # [cells] how granular its cytoplasm is
+    myelin: np.ndarray  # [cells] bool
+
+
+@numba.njit(cache=True)
+def _step(x, sigma):
+    """A smooth step from 0 to 1: the normal distribution function, by its logistic approximation."""
+    return np.float32(1.0) / (np.float32(1.0) + math.exp(min(max(-1.702 * x / sigma, -30.0), 30.0)))
+
+
+@numba.njit(cache=True)
+def _band(x, low, high, sigma):
+    return _step(x - low, sigma) - _step(x - high, sigma)
+
+
+@numba.njit(cache=True)
+def _smear(sigma, tilt):
+    """Blur of an edge that crosses the slab at a slope: the projected width of a uniform slab added to `sigma`."""
+    return math.sqrt(sigma * sigma + (SECTION_NM * tilt) ** 2 / 12.0)
+
+
+@numba.njit(cache=True)
+def _paint_cytoplasm(cell, grain, cloud, tone, flecks, out):
+    height, width = cell.shape
+    for y in range(height):
+        for x in range(width):
+            c = cell[y, x]
+            fleck = max(grain[y, x] - np.float32(0.75) - np.float32(0.35) * cloud[y, x], np.float32(0))
+            out[y, x] = CYTOPLASM + tone[c] + 5 * cloud[y, x] - 46 * flecks[c] * fleck + 8.0 * grain[y, x]
+
+
+@numba.njit(cache=True)
+def _paint_organelles(organelles, image, rows, z_nm, pixel, noise_field, cell, depth, where, out):
+    height, width = cell.shape
+    noise = np.empty(6, np.float32)
+    for n in range(len(rows)):
+        k = rows[n]
+        kind, owner, phase = organelles.kind[k], organelles.owner[k], organelles.phase[k]
+        first, last = organelles.first[k], organelles.first[k + 1]
+        low_x = low_y = np.float32(1e9)
+        high_x = high_y = np.float32(-1e9)
+        near = np.empty(last - first, np.int64)  # the capsules that this section cuts
+        count = 0
+        for i in range(first, last):
+            reach = max(organelles.radii[i, 0], organelles.radii[i, 1]) + 50
+            if min(image[i, 0, 2], image[i, 1, 2]) - reach > z_nm or max(image[i, 0, 2], image[i, 1, 2]) + reach < z_nm:
+                continue
+            near[count] = i
+            count += 1
+            low_x, high_x = min(low_x, image[i, 0, 0] - reach), max(high_x, image[i, 0, 0] + reach)
+            low_x, high_x = min(low_x, image[i, 1, 0] - reach), max(high_x, image[i, 1, 0] + reach)
+            low_y, high_y = min(low_y, image[i, 0, 1] - reach), max(high_y, image[i, 0, 1] + reach)
+            low_y, high_y = min(low_y, image[i, 1, 1] - reach), max(high_y, image[i, 1, 1] + reach)
+        for y in range(max(int(low_y / pixel), 0), min(int(high_y / pixel) + 1, height)):
+            for x in range(max(int(low_x / pixel), 0), min(int(high_x / pixel) + 1, width)):
+                if cell[y, x] != owner:
+                    continue
+                qx, qy, qz = where[y, x, 0], where[y, x, 1], where[y, x, 2]
+                s, gx, gy, gz = np.float32(1e9), np.float32(0), np.float32(0), np.float32(0)
+                at = near[0]
+                for i in range(count):
+                    other = field.distance(organelles.ends, organelles.radii, near[i], qx, qy, qz)
+                    if other[0] < s:
+                        s, gx, gy, gz = other
+                        at = near[i]
+                if s > 45:
+                    continue
+                inside = _step(depth[y, x] - 24, 4.0)
+                if kind == contents.MITOCHONDRION:
+                    field.noise_at(noise_field, 1.7 * qx + 900 * phase, 1.7 * qy, 1.7 * qz, noise)
+                    s += 11 * noise[0]
+                    blur = _smear(4.5, abs(gz))
+                    body = _step(-s, blur) * inside
+                    # cristae: folds across the long axis about 45 nm apart, bent by noise
+                    ax = organelles.ends[at, 1, 0] - organelles.ends[at, 0, 0]
+                    ay = organelles.ends[at, 1, 1] - organelles.ends[at, 0, 1]
+                    az = organelles.ends[at, 1, 2] - organelles.ends[at, 0, 2]
+                    norm = math.sqrt(ax * ax + ay * ay + az * az) + 1e-3
+                    course = ((qx * ax + qy * ay + qz * az) / norm + 0.35 * (qx * gy - qy * gx)) / 46.0
+                    folds = math.sin(6.28 * course + 2.0 * noise[1] + phase) + 0.7 * noise[4]
+                    matrix = 96 + 12 * math.sin(5 * phase) - 30 * _step(folds - 0.2, 0.35) + 6 * noise[2]
+                    matrix -= 58 * _band(s, -14.0, 3.0, blur) + 14 * _band(s, -30.0, -14.0, blur)
+                    out[y, x] += body * (matrix - out[y, x])
+                elif kind == contents.RETICULUM:
+                    field.noise_at(noise_field, 1.9 * qx + 900 * phase, 1.9 * qy, 1.9 * qz, noise)
+                    s += 17 * noise[0] + 10 * noise[5]
+                    wall = _band(s, -5.0, 5.0, _smear(3.6, abs(gz))) * inside
+                    out[y, x] += 12 * _step(-s - 6, 4.0) * inside - 125 * wall
+                elif kind == contents.ROD:
+                    out[y, x] -= 85 * _step(-s, _smear(4.0, abs(gz))) * inside
+                elif kind == contents.FAINT_ROD:
+                    out[y, x] -= 30 * _step(-s, _smear(4.0, abs(gz))) * inside
+                else:
+                    field.noise_at(noise_field, qx + 900 * phase, qy, qz, noise)
+                    body = _step(-s - 10 * noise[0], _smear(5.0, abs(gz))) * inside
+                    out[y, x] += body * (45 + 14 * noise[5] - out[y, x])
+
+
+@numba.njit(cache=True)
+def _paint_vesicles(vesicles, image, rows, z_nm, pixel, cell, out):
+    height, width = cell.shape
+    for n in range(len(rows)):
+        k = rows[n]
+        along, across = vesicles.half_axes[k]
+        reach = max(along, across) + 14
+        cx, cy, cz = image[k]
+        ux, uy, uz = vesicles.axis[k]
+        size = (along * across * across) ** (1 / 3)
+        for y in range(max(int((cy - reach) / pixel), 0), min(int((cy + reach) / pixel) + 1, height)):
+            for x in range(max(int((cx - reach) / pixel), 0), min(int((cx + reach) / pixel) + 1, width)):
+                if cell[y, x] != vesicles.owner[k]:
+                    continue
+                dx, dy = (x + 0.5) * pixel - cx, (y + 0.5) * pixel - cy
+                wall = np.float32(0)
+                lumen = np.float32(0)
+                for level in range(-1, 2):  # three thirds of the section's thickness
+                    dz = z_nm + level * SECTION_NM / 3 - cz
+                    axial = dx * ux + dy * uy + dz * uz
+                    radial = dx * dx + dy * dy + dz * dz - axial * axial
+                    s = (math.sqrt((axial / along) ** 2 + radial / (across * across)) - 1) * size
+                    wall += _band(s, -7.0, 1.5, 3.2)
+                    lumen += _step(-s - 6, 3.0)
+                out[y, x] += (5 * lumen - 112 * wall) / 3
+
+
+@numba.njit(cache=True)
+def _paint_membranes(cell, across, depth, tilt, texture, myelin, out):
+    height, width = cell.shape
+    for y in range(height):
+        for x in range(width):
+            d = depth[y, x]
+            c = cell[y, x]
+            if myelin[c] and d < 130:
+                sheath = _band(d, 4.0, 88.0, _smear(5.0, tilt[y, x]))
+                out[y, x] += sheath * (38 + 6 * math.sin(d * 0.5) - out[y, x])
+            if d > 75:
+                continue
+            half = min(max(np.float32(3.5) + np.float32(2.8) * texture[y, x, 0], np.float32(1.0)), np.float32(12))
+            blur = _smear(4.2, tilt[y, x])
+            dark = _band(d, half, half + MEMBRANE_NM, blur) + _band(-d, half, half + MEMBRANE_NM, blur)
+            out[y, x] -= (136 + 13 * texture[y, x, 1]) * min(dark, np.float32(1.15))
+
+
+@numba.njit(cache=True)
+def _paint_junctions(junctions, rows, z_index, z_nm, pixel, cell, across, depth, tilt, where, texture, grain, out):
+    """Densities of the junctions `rows`; returns the voxels of their clefts and of the partners beside them.
+
+    The list is `[N, 5]`: junction, x, y, z (voxels), kind (0 cleft, 1 presynaptic side, 2 postsynaptic side).
+    """
+    height, width = cell.shape
+    found = np.empty((4096, 5), np.int32)
+    count = 0
+    for n in range(len(rows)):
+        k = rows[n]
+        reach = junctions.radius[k] + 220
+        cx, cy = junctions.image_centre[k, 0], junctions.image_centre[k, 1]
+        excitatory = junctions.label[k] == 1
+        half = HALF_CLEFT_NM[1] if excitatory else HALF_CLEFT_NM[0]
+        for y in range(max(int((cy - reach) / pixel), 0), min(int((cy + reach) / pixel) + 1, height)):
+            for x in range(max(int((cx - reach) / pixel), 0), min(int((cx + reach) / pixel) + 1, width)):
+                c, o, d = cell[y, x], across[y, x], depth[y, x]
+                before = c == junctions.pre[k] and o == junctions.post[k]
+                after = c == junctions.post[k] and o == junctions.pre[k]
+                if not (before or after) or d > 120:
+                    continue
+                square = np.float32(0)
+                for axis in range(3):
+                    square += (where[y, x, axis] - junctions.centre[k, axis]) ** 2
+                # the disc is measured along the face: what lies deeper is as far from the middle as its foot
+                lateral = math.sqrt(max(square - d * d, np.float32(0))) + 12 * texture[y, x, 0]
+                extent = _step(junctions.radius[k] - lateral, 26.0)
+                if extent < 0.02:
+                    continue
+                fine = _smear(4.2, tilt[y, x])
+                fuzzy = _smear(6.5, tilt[y, x])
+                rough = 1 + 0.16 * texture[y, x, 1] + 0.10 * grain[y, x]
+                thick = junctions.thickness[k]
+                inner = half + 3
+                if excitatory:
+                    dark = 30 * _band(d, -half, half, fine)
+                    if after:  # the density fades into the cytoplasm
+                        dark += 78 * rough * _band(d, inner, inner + 0.9 * thick, fuzzy)
+                        dark += 34 * rough * _band(d, inner, inner + 1.5 * thick, 2 * fuzzy)
+                    else:
+                        dark += 36 * rough * _band(d, inner, inner + 14, fuzzy)
+                else:
+                    dark = 30 * _band(d, -half, half, fine)
+                    dark += 70 * rough * _band(d, inner, inner + thick * (0.85 if after else 0.8), fuzzy)
+                floor = out[y, x] - 30
+                out[y, x] -= extent * min(dark, max(floor, np.float32(0)))
+                if extent > 0.5:
+                    kind = -1
+                    if d <= CLEFT_REACH_NM:
+                        kind = 0
+                    elif SIDE_NM[0] <= d <= SIDE_NM[1]:
+                        kind = 1 if before else 2
+                    if kind >= 0:
+                        if count == len(found):
+                            found = np.concatenate((found, np.empty_like(found)))
+                        found[count, 0], found[count, 1], found[count, 2] = k, x, y
+                        found[count, 3], found[count, 4] = z_index, kind
+                        count += 1
+    return found[:count]
+
+
+def cytoplasm(kind, rng):
+    """Grey offset and granularity of the cytoplasm of cells of each `tissue` kind, `[cells]` (chosen)."""
+    tone = rng.normal(0, 14, len(kind)) + np.array([-24, 2, -18, -4, -4, 0])[kind]
+    flecks = np.clip(rng.normal(1, 0.25, len(kind)), 0.3, None) * np.array([0.7, 1.0, 0.7, 0.7, 1.4, 0.8])[kind]
+    return tone.astype(np.float32), flecks.astype(np.float32)
+
+
+def _unit(rng, shape, sigma):
+    """Gaussian noise `[Y, X]` of unit variance, smoothed by `sigma` pixels."""
+    noise = rng.standard_normal(shape, np.float32)
+    if sigma:
+        noise = ndimage.gaussian_filter(noise, sigma, mode="wrap", truncate=3)
+        noise /= noise.std()
+    return noise
+
+
+def section(scene, index, shape, pixel_nm, seed):
+    """Cells `[Y, X]` int32, grey `[Y, X]` float32, and the voxels of clefts and partners (`_paint_junctions`).
+
+    `seed` is a SeedSequence of this section alone, so that its pixels do not depend on who renders it.
+    """
+    rng = np.random.default_rng(seed)
+    z_nm = (index + 0.5) * SECTION_NM
+    cell, across, depth, tilt, where, texture = field.section(scene.field, z_nm, shape, pixel_nm)
+    fine = _unit(rng, shape, 1.2)
+    grain = fine - 0.5 * _unit(rng, shape, 3.0)
+    cloud = ndimage.zoom(_unit(rng, (shape[0] // 12 + 2, shape[1] // 12 + 2), 1.5), 12, order=1)[: shape[0], : shape[1]]
+    grey = np.empty(shape, np.float32)
+    _paint_cytoplasm(cell, grain, cloud, scene.tone, scene.flecks, grey)
+
+    rows = np.flatnonzero((scene.organelle_z[:, 0] < z_nm) & (scene.organelle_z[:, 1] > z_nm))
+    _paint_organelles(
+        scene.organelles, scene.organelle_image, rows, z_nm, pixel_nm, scene.field.noise, cell, depth, where, grey
+    )
+    reach = scene.vesicles.half_axes.max(axis=1) + SECTION_NM / 2
+    rows = np.flatnonzero(np.abs(scene.vesicle_image[:, 2] - z_nm) < reach)
+    _paint_vesicles(scene.vesicles, scene.vesicle_image, rows, z_nm, pixel_nm, cell, grey)
+    _paint_membranes(cell, across, depth, tilt, texture, scene.myelin, grey)
+
+    rows = np.flatnonzero(np.abs(scene.junctions.image_centre[:, 2] - z_nm) < scene.junctions.radius + 160)
+    found = _paint_junctions(
+        scene.junctions, rows, index, z_nm, pixel_nm, cell, across, depth, tilt, where, texture, grain, grey
+    )
+    return cell, grey, found
+
+
+def fold(grey, rng):
+    """Darken a curved band across the section, where it lies on itself; changes `grey` in place."""
+    height, width = grey.shape
+    y, x = np.ogrid[:height, :width]
+    angle = rng.uniform(0, np.pi)
+    across = (x - width / 2) * np.cos(angle) + (y - height / 2) * np.sin(angle) + rng.uniform(-0.2, 0.2) * width
+    along = (y - height / 2) * np.cos(angle) - (x - width / 2) * np.sin(angle)
+    middle = 0.02 * width * np.sin(along / (0.11 * width))
+    grey -= (60 * np.exp(-(((across - middle) / 7) ** 2))).astype(np.float32)
+
+
+def displace(grey, shift):
+    """The section moved by whole pixels (YX), its border repeated."""
+    margin = int(np.abs(shift).max())
+    if not margin:
+        return grey
+    padded = np.pad(grey, margin, mode="edge")
+    y, x = margin - shift[0], margin - shift[1]
+    return padded[y : y + grey.shape[0], x : x + grey.shape[1]]
+
+
+def photograph(grey, rng, gain=1.0, offset=0.0):
+    """The camera's uint8 image of a section's greys `[Y, X]`: focus, shading and noise."""
+    shape = grey.shape
+    image = ndimage.gaussian_filter(grey, 0.5, truncate=4)
+    shading = ndimage.zoom(rng.standard_normal((6, 6)), (shape[0] / 6, shape[1] / 6), order=3)[: shape[0], : shape[1]]
+    image = 150 + gain * (image - 150) + offset + 2.0 * shading
+    image += 2.0 * _unit(rng, shape, 0.0) + 5.0 * _unit(rng, shape, 0.9)
+    return np.clip(np.rint(image), 1, 255).astype(np.uint8)
