@@ -54,12 +54,12 @@ for model in study.config.models:
             "tau": float(best_threshold(validation["label"].to_numpy(), validation["p_excitatory"].to_numpy())),
             "validation_auc": Scored(validation["label"], validation["p_excitatory"]).metrics()["roc_auc"].item(),
             "parameters": result["parameters"],
-            "best_epoch": result["best_epoch"],
-            "seconds_per_epoch": result["seconds_per_epoch"],
+            "best_epoch": result.get("best_epoch"),
+            "seconds_per_epoch": result.get("seconds_per_epoch"),
             "device": result["device"],
         }
     )
-runs = pd.DataFrame(runs)
+runs = pd.DataFrame(runs)  # a control has no epochs
 for trained, what in ((True, "trained model"), (False, "untrained control")):
     if not (runs["trained"] == trained).any():
         raise glue.StudyError(f"config {study.config.name!r} has no {what}: add one to its `models`")

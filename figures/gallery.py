@@ -17,12 +17,18 @@ kasthuri = Build("kasthuri", study.build.root.parent)
 
 
 def windows(build):
-    """12 patches of a build, evenly spaced in the order of their ids within each class, cut to the window; labels."""
+    """12 patches of a build cut to the window [N, Y, X], their labels, and the size of a pixel in nm.
+
+    Of each class, patches that lie wholly in the volume (else those that are padded least), evenly spaced by id.
+    """
     here = glue.Study(study.config, build, study.script)
-    synapses = here.read(build.patches / "index.parquet")[["synapse_id"]].merge(here.read(build.synapses))
+    synapses = here.read(build.patches / "quality.parquet")[["synapse_id", "patch_padded"]].merge(
+        here.read(build.synapses)
+    )
     chosen = []
     for label, n in N_OF_CLASS.items():
-        ids = np.sort(synapses.loc[synapses["label"] == label, "synapse_id"])
+        of_class = synapses[synapses["label"] == label].sort_values(["patch_padded", "synapse_id"])
+        ids = np.sort(of_class["synapse_id"].head(max(n, (of_class["patch_padded"] == 0).sum())))
         chosen += [(ids[i], label) for i in np.linspace(0, len(ids) - 1, min(n, len(ids))).round().astype(int)]
     patches = here.patches([synapse_id for synapse_id, _ in chosen])
     pixel_nm = here.read(build.patches / "manifest.json")["voxel_nm"][0]
@@ -51,5 +57,6 @@ study.save_figure(
     figure,
     f"""**Synapses of {study.data_phrase} (left) and of real electron microscopy (right) at the same scale.**
     Real: mouse somatosensory cortex (Kasthuri et al. 2015, cutout AC3).
-    Evenly spaced in the order of their ids within each class; windows of {sizes[0] / 1000:.2g} µm, bar {BAR_NM} nm.""",
+    Of each class, evenly spaced in the order of their ids among the patches that lie wholly in the volume, or else the
+    least padded; windows of {sizes[0] / 1000:.2g} µm, bar {BAR_NM} nm.""",
 )

@@ -37,7 +37,7 @@ figure.legend(handles=handles, loc="outside lower center", ncols=2)
 
 study.save_figure(
     figure,
-    f"""**Errors cluster in neurons ({study.data_phrase}).**
+    f"""**Accuracy of single neurons ({study.data_phrase}).**
     Share of the test synapses of each presynaptic neuron that {values["best_model"].text} called correctly, against
     their number: **A**, excitatory and **B**, inhibitory neurons; {values["n_test_synapses"].text} synapses of
     {values["n_test_neurons"].text} neurons in all.

@@ -91,6 +91,8 @@ def _patches(build, synapses, rng):
     group = zarr.open_group(build.patches / "images.zarr", mode="w")
     group.create_array("patch", data=grey)
     artefacts.write_parquet(build.patches / "index.parquet", synapses[["synapse_id"]])
+    quality = synapses[["synapse_id"]].assign(patch_padded=0.0)
+    artefacts.write_parquet(build.patches / "quality.parquet", quality)
     manifest = {"n": len(synapses), "patch_px": 128, "voxel_nm": [8.0, 8.0, 40.0]}
     artefacts.write_json(build.patches / "manifest.json", manifest)
 
@@ -104,8 +106,10 @@ def _predictions(build, synapses, rng):
         keys = ["synapse_id", "pre_neuron_id", "label", "split", "fold"]
         rows = synapses[keys].assign(p_excitatory=1 / (1 + np.exp(-score)))
         artefacts.write_parquet(build.predictions(name), rows)
-        result = {"parameters": 11_170_000, "best_epoch": 2, "seconds_per_epoch": 3.25, "device": "cpu"}
-        artefacts.write_json(build.run(name) / "result.json", result | {"tau": 0.5})
+        result = {"parameters": 11_170_000, "device": "cpu"}
+        if "untrained" not in name:
+            result |= {"best_epoch": 2, "seconds_per_epoch": 3.25}
+        artefacts.write_json(build.run(name) / "result.json", result)
 
 
 def _source(build, rng):
