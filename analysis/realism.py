@@ -41,6 +41,7 @@ quantiles
 
 # %%
 spectrum = pd.DataFrame({"frequency_per_um": ours["frequency_per_um"], "ours": ours["power"], "real": real["power"]})
+spectrum = spectrum.dropna(ignore_index=True)  # small patches cannot show the lowest frequencies
 spectrum["relative_difference"] = spectrum["ours"] / spectrum["real"] - 1
 spectrum
 

@@ -27,8 +27,8 @@ def summary(patches, voxel_nm):
     `grey_level` are the quantiles of all pixels at `level` (inverse of the empirical distribution). `power` is the
     mean spectral density in each band around `frequency_per_um` (geometric centre of the band, cycles per µm), in
     grey levels squared times µm², so that it does not depend on the size of the patch: its integral over the
-    frequency plane is the variance. Each patch is freed of its mean and tapered by a Hann window first. Raises
-    TextureError on other arrays, and where the patches are too small or too coarse for the bands.
+    frequency plane is the variance; it is None in bands that patches of this size or resolution cannot show. Each
+    patch is freed of its mean and tapered by a Hann window first. Raises TextureError on other arrays.
     """
     patches = np.asarray(patches)
     if patches.ndim != 3 or patches.dtype != np.uint8 or not len(patches):
@@ -41,8 +41,6 @@ def summary(patches, voxel_nm):
     n_bands = len(BAND_EDGES) - 1
     inside = (band >= 0) & (band < n_bands)
     members = np.bincount(band[inside], minlength=n_bands)
-    if (members == 0).any():
-        raise TextureError(f"patches of {height}x{width} pixels of {voxel_nm} nm have no frequency in some band")
 
     taper = np.outer(np.hanning(height), np.hanning(width))
     density = voxel_nm[0] * voxel_nm[1] / 1e6 / (taper**2).sum()
@@ -54,7 +52,7 @@ def summary(patches, voxel_nm):
         block = block.astype(np.float64)
         block -= (block * taper).sum(axis=(1, 2), keepdims=True) / taper.sum()
         power += (np.abs(scipy.fft.fft2(block * taper)) ** 2).sum(axis=0).ravel() * density
-    power = np.bincount(band[inside], weights=power[inside], minlength=n_bands) / members / len(patches)
+    power = np.bincount(band[inside], weights=power[inside], minlength=n_bands) / len(patches)
     below = np.cumsum(histogram) / histogram.sum()
     return {
         "n_patches": len(patches),
@@ -63,7 +61,7 @@ def summary(patches, voxel_nm):
         "level": list(LEVELS),
         "grey_level": [int(np.argmax(below >= level - 1e-12)) for level in LEVELS],
         "frequency_per_um": [float(f"{f:.4g}") for f in np.sqrt(BAND_EDGES[:-1] * BAND_EDGES[1:])],
-        "power": [float(f"{value:.6g}") for value in power],
+        "power": [float(f"{total / n:.6g}") if n else None for total, n in zip(power, members, strict=True)],
     }
 
 

@@ -1,0 +1,157 @@
+"""The numbers of the analyses, against recomputations that share no code with them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_build import run_script
+from sklearn import metrics
+
+from pipeline import artefacts
+from pipeline.learn.threshold import best_threshold
+
+MODELS = ("resnet18", "unet3d", "unet3d_untrained")
+
+
+def _part(build, model, split):
+    rows = pd.read_parquet(build.predictions(model))
+    return rows[rows["split"] == split]
+
+
+def _values(build, script):
+    entries = artefacts.read_json(build.analysis / f"{script}.json")
+    return {name: entry["value"] for name, entry in entries.items()}
+
+
+def test_test_metrics_are_those_of_scikit_learn(performed):
+    build, _ = performed
+    values = _values(build, "performance")
+    for model in MODELS:
+        val, test = _part(build, model, "val"), _part(build, model, "test")
+        tau = best_threshold(val["label"].to_numpy(), val["p_excitatory"].to_numpy())
+        called = test["p_excitatory"] >= tau
+        expected = {
+            "accuracy": metrics.accuracy_score(test["label"], called),
+            "balanced_accuracy": metrics.balanced_accuracy_score(test["label"], called),
+            "roc_auc": metrics.roc_auc_score(test["label"], test["p_excitatory"]),
+            "average_precision": metrics.average_precision_score(test["label"], test["p_excitatory"]),
+            "f1": metrics.f1_score(test["label"], called),
+        }
+        assert {name: values[f"{model}_{name}"] for name in expected} == pytest.approx(expected)
+
+
+def test_the_best_model_is_chosen_on_validation_even_where_test_disagrees(performed):
+    build, _ = performed
+    values = _values(build, "performance")
+    validation, test = (
+        {
+            model: metrics.roc_auc_score(rows["label"], rows["p_excitatory"])
+            for model in MODELS[:2]
+            for rows in [_part(build, model, split)]
+        }
+        for split in ("val", "test")
+    )
+    assert max(validation, key=validation.get) == "unet3d" == values["best_model"]
+    assert max(test, key=test.get) == "resnet18"
+    assert values["best_validation_auc"] == pytest.approx(validation["unet3d"])
+    assert values["control_model"] == "unet3d_untrained"
+    assert values["difference_roc_auc"] == pytest.approx(values["unet3d_roc_auc"] - values["unet3d_untrained_roc_auc"])
+
+
+def test_neurons_confusion_and_confidence_count_every_test_synapse(performed):
+    build, _ = performed
+    values = _values(build, "performance")
+    test = _part(build, "unet3d", "test")
+    called = (test["p_excitatory"] >= values["best_tau"]).astype(int)
+    confusion = pd.read_parquet(build.analysis / "performance.confusion.parquet")
+    cells = confusion.pivot(index="label", columns="predicted", values="synapses").to_numpy()
+    assert (cells == metrics.confusion_matrix(test["label"], called)).all()
+    confidence = pd.read_parquet(build.analysis / "performance.confidence.parquet")
+    assert confidence.groupby("label")["synapses"].sum().to_dict() == test["label"].value_counts().to_dict()
+    neurons = pd.read_parquet(build.analysis / "performance.neurons.parquet").set_index("pre_neuron_id")
+    assert set(neurons.index) == set(test["pre_neuron_id"])
+    for neuron, rows in test.groupby("pre_neuron_id"):
+        right = (called[rows.index] == rows["label"]).sum()
+        assert neurons.loc[neuron, "accuracy"] == pytest.approx(right / len(rows))
+
+
+def test_a_second_run_writes_the_same_bytes(fake):
+    build, environment = fake
+    digests = []
+    for _ in range(2):
+        done = run_script("analysis/performance.py", environment)
+        assert done.returncode == 0, done.stderr
+        digests.append(artefacts.sha256(build.analysis))
+    assert digests[0] == digests[1]
+
+
+def test_models_on_different_synapses_are_not_compared(fake):
+    build, environment = fake
+    path = build.predictions("unet3d")
+    pd.read_parquet(path).iloc[1:].to_parquet(path)
+    done = run_script("analysis/performance.py", environment)
+    assert done.returncode
+    assert "the predictions of unet3d and those of resnet18 differ in synapses" in done.stderr
+    assert not (build.analysis / "performance.json").exists()
+
+
+def test_the_cohort_is_counted_from_its_synapses(fake):
+    build, environment = fake
+    done = run_script("analysis/cohort.py", environment)
+    assert done.returncode == 0, done.stderr
+    synapses, values = pd.read_parquet(build.synapses), _values(build, "cohort")
+    assert values["n_synapses"] == len(synapses)
+    inhibitory = synapses.query("label == 0 and split == 'test'")
+    assert values["n_inhibitory_neurons"] == synapses.query("label == 0")["pre_neuron_id"].nunique()
+    splits = pd.read_parquet(build.analysis / "cohort.splits.parquet").set_index(["part", "class"])
+    assert splits.loc[("test", "inhibitory"), "synapses"] == len(inhibitory)
+    assert (values["n_conflicts"], values["n_excluded_conflicts"]) == (2, 1)
+
+
+def test_examples_span_the_confidence_of_each_class(fake):
+    build, environment = fake
+    for script in ("performance", "examples"):
+        done = run_script(f"analysis/{script}.py", environment)
+        assert done.returncode == 0, done.stderr
+    tau = _values(build, "performance")["best_tau"]
+    test = _part(build, "unet3d", "test")
+    examples = pd.read_parquet(build.analysis / "examples.examples.parquet")
+    for label in (0, 1):
+        for correct, n in ((True, 4), (False, 2)):
+            group = test[(test["label"] == label) & (((test["p_excitatory"] >= tau) == label) == correct)]
+            shown = examples[(examples["label"] == label) & (examples["correct"] == correct)]
+            assert set(shown["synapse_id"]) <= set(group["synapse_id"])
+            assert len(shown) == min(n, len(group))
+            distance, all_distances = abs(shown["p_excitatory"] - tau), abs(group["p_excitatory"] - tau)
+            assert distance.iloc[0] == all_distances.max()
+            assert distance.iloc[-1] == all_distances.min()
+
+
+def test_the_overview_shows_a_section_that_is_there_and_each_cleft_in_its_class(fake):
+    build, environment = fake
+    done = run_script("analysis/simulation.py", environment)
+    assert done.returncode == 0, done.stderr
+    overview = pd.read_parquet(build.analysis / "simulation.overview.parquet")
+    assert overview["grey"].mean() > 100, "section 8 of the volume is missing"
+    rows = overview[overview["cleft_id"] > 0].groupby("cleft_id")
+    assert rows["cleft_label"].first().to_dict() == {1: 1, 2: 0}
+    assert rows["y"].agg(["min", "max"]).to_numpy().tolist() == [[40, 79], [160, 189]]
+    assert rows["x"].agg(["min", "max"]).to_numpy().tolist() == [[124, 131]] * 2
+    assert set(overview.loc[overview["x"].between(124, 132), "segment"]) == {0}
+    truth = pd.read_parquet(build.source / "truth" / "synapses.parquet")
+    u, v = (truth.loc[truth["label"] == label, "psd_thickness_nm"].to_numpy() for label in (1, 0))
+    values = _values(build, "simulation")
+    assert values["psd_thickness_nm_auc"] == pytest.approx(np.mean(u[:, None] > v))
+    assert values["synapses_per_um3"] == pytest.approx(200 / (2.048 * 2.048 * 0.64))
+
+
+def test_the_largest_difference_of_texture_is_found(fake):
+    build, environment = fake
+    done = run_script("analysis/realism.py", environment)
+    assert done.returncode == 0, done.stderr
+    quantiles, spectrum = (
+        pd.read_parquet(build.analysis / f"realism.{name}.parquet") for name in ("quantiles", "spectrum")
+    )
+    ratios = pd.concat([quantiles["ours"] / quantiles["real"], spectrum["ours"] / spectrum["real"]]) - 1
+    values = _values(build, "realism")
+    assert abs(values["largest_difference"]) == pytest.approx(ratios.abs().max())
+    assert "cycles per µm" in values["largest_difference_in"]

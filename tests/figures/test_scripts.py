@@ -1,0 +1,115 @@
+"""Scripts of figures/ and tables/, run alone as a reviewer would."""
+
+import re
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_build import run_script
+from PIL import Image
+
+from pipeline import artefacts
+
+FIGURES = ("performance", "neurons", "examples", "realism", "simulation")
+TABLES = ("cohort", "audit", "models", "results", "realism")
+
+
+def _run(script, environment):
+    done = run_script(script, environment)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_has_picture_and_caption_and_the_same_bytes_again(results, name):
+    build, environment = results
+    digests = set()
+    for _ in range(2 if name in ("performance", "examples") else 1):  # curves and pixels
+        _run(f"figures/{name}.py", environment)
+        digests.add(artefacts.sha256(build.figures))
+    assert len(digests) == 1
+    assert {path.name for path in build.figures.iterdir()} == {f"{name}.{s}" for s in ("svg", "png", "caption.md")}
+    caption = (build.figures / f"{name}.caption.md").read_text()
+    assert "simulated neuropil" in caption
+    assert caption.endswith(f"Source: `figures/{name}.py`.\n")
+    pixels = np.asarray(Image.open(build.figures / f"{name}.png").convert("L"))
+    assert pixels.shape[1] == 1400, "7 inches at 200 dots"
+    for side in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
+        assert (side > 250).all(), "something is cut off at the border"
+    svg = (build.figures / f"{name}.svg").read_text()
+    assert not re.search(r'href="(?!#|data:)', svg), "it asks for something outside of the file"
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_shows_the_same_cells_in_both_formats(results, name):
+    build, environment = results
+    _run(f"tables/{name}.py", environment)
+    written = pd.read_csv(build.tables / f"{name}.csv", dtype=str, keep_default_na=False)
+    lines = (build.tables / f"{name}.md").read_text().splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert cells[0] == list(written.columns)
+    assert cells[2:] == written.to_numpy().tolist()
+    assert "simulated neuropil" in (build.tables / f"{name}.caption.md").read_text()
+
+
+def test_the_results_table_quotes_the_analysis(results):
+    build, environment = results
+    _run("tables/results.py", environment)
+    values = artefacts.read_json(build.analysis / "performance.json")
+    rows = pd.read_csv(build.tables / "results.csv").set_index("Model")
+    assert rows.loc["**UNet3D**", "ROC AUC"] == values["unet3d_roc_auc"]["text"]
+    assert rows.loc["Best minus control", "F1"] == values["difference_f1"]["text"]
+
+
+def test_a_missing_input_fails_and_removes_the_picture_of_an_earlier_run(results):
+    build, environment = results
+    _run("figures/realism.py", environment)
+    (build.analysis / "realism.spectrum.parquet").unlink()
+    done = run_script("figures/realism.py", environment)
+    assert done.returncode
+    assert "realism.spectrum.parquet, which does not exist" in done.stderr
+    assert list(build.figures.iterdir()) == []
+
+
+def test_a_claim_that_does_not_hold_leaves_no_picture(results):
+    build, environment = results
+    path = build.analysis / "performance.curves.parquet"
+    curves = pd.read_parquet(path)
+    curves.loc[(curves["model"] == "unet3d") & (curves["curve"] == "roc"), "y"] *= 0.9
+    curves.to_parquet(path)
+    done = run_script("figures/performance.py", environment)
+    assert done.returncode
+    assert "the claim does not hold: the ROC curve of UNet3D encloses its AUC" in done.stderr
+    assert not build.figures.exists() or list(build.figures.iterdir()) == []
+
+
+def test_a_shared_presynaptic_neuron_stops_the_audit_table(results):
+    build, environment = results
+    path = build.analysis / "cohort.audit.parquet"
+    pd.read_parquet(path).assign(shared_presynaptic=[0, 1, 0]).to_parquet(path)
+    done = run_script("tables/audit.py", environment)
+    assert done.returncode
+    assert "no presynaptic neuron is in two parts" in done.stderr
+    assert not build.tables.exists() or list(build.tables.iterdir()) == []
+
+
+@pytest.mark.parametrize(("low", "high", "words"), [(0.1, 0.3, "exceeds"), (-0.1, 0.3, "does not clearly differ from")])
+def test_the_caption_says_no_more_than_the_interval(results, low, high, words):
+    build, environment = results
+    path = build.analysis / "performance.difference.parquet"
+    pd.read_parquet(path).assign(low=low, high=high).to_parquet(path)
+    _run("figures/performance.py", environment)
+    assert f"Its test AUC {words} that of UNet3D, untrained" in (build.figures / "performance.caption.md").read_text()
+
+
+def test_the_gallery_sets_both_at_the_same_scale(results):
+    build, environment = results
+    kasthuri = artefacts.Build("kasthuri", build.root.parent)
+    for part in ("patches", "cohort"):
+        shutil.copytree(build.root / part, kasthuri.root / part)
+    _run("figures/gallery.py", environment)
+    assert "real electron microscopy" in (build.figures / "gallery.caption.md").read_text()
+    artefacts.write_json(kasthuri.patches / "manifest.json", {"voxel_nm": [6.0, 6.0, 30.0]})
+    done = run_script("figures/gallery.py", environment)
+    assert "windows of the same size" in done.stderr
+    assert list(build.figures.iterdir()) == []
