@@ -8,11 +8,9 @@
 import numpy as np
 import pandas as pd
 from cloudvolume import CloudVolume
-from scipy.spatial import cKDTree
 from sklearn.metrics import roc_auc_score
 
 from pipeline import glue
-from pipeline.space import VoxelFrame
 
 study = glue.study("analysis/simulation.py")
 if not study.simulated:
@@ -107,21 +105,19 @@ z_vx = max(clefts_in, key=clefts_in.get)
 
 # %% [markdown]
 # Segment ids are replaced by small numbers, with 0 for none.
-# Each cleft gets the class of its synapse, which is the one whose centre is nearest to the cleft's pixels.
+# A cleft's id is that of its synapse, whose class it gets; contacts too small to be listed as synapses get none.
 
 # %%
 ids = section("segmentation", z_vx)
-_, segment = np.unique(np.append(ids.ravel(), 0), return_inverse=True)  # 0 is the smallest id, also where absent
+_, segment = np.unique(np.append(ids.ravel(), np.uint64(0)), return_inverse=True)  # so that 0 stays 0
 clefts = section("clefts", z_vx)
 y, x = np.indices(clefts.shape)
 overview = pd.DataFrame({"y": y.ravel(), "x": x.ravel(), "grey": section("em", z_vx).ravel()})
 overview["segment"] = segment[:-1]
 overview["cleft_id"] = clefts.ravel().astype(np.int64)
-pixels_vx = overview[overview["cleft_id"] > 0].groupby("cleft_id")[["x", "y"]].mean() + corner_vx
-centers_nm = VoxelFrame(tuple(resolution_nm)).to_nm(pixels_vx.assign(z=z_vx).to_numpy() + 0.5)
-_, nearest = cKDTree(synapses[["center_x_nm", "center_y_nm", "center_z_nm"]]).query(centers_nm)
-cleft_label = pd.Series(synapses["label"].to_numpy()[nearest], index=pixels_vx.index)
-overview["cleft_label"] = overview["cleft_id"].map(cleft_label).astype("Int8")
+label_of = synapses.set_index("synapse_id")["label"]
+overview["cleft_label"] = overview["cleft_id"].map(label_of).astype("Int8")
+cleft_label = overview.dropna().groupby("cleft_id")["cleft_label"].first()
 pd.DataFrame({"clefts": cleft_label.map(glue.CLASSES).value_counts()})
 
 # %%

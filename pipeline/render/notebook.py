@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import sys
+import tempfile
 from pathlib import Path
 
 import jupytext
@@ -56,15 +57,17 @@ def run(script, build, config, data=None):
     values = build.analysis / f"{script.stem}.json"
     values.unlink(missing_ok=True)  # so that one found afterwards is this run's
 
-    client = nbclient.NotebookClient(
-        notebook,
-        km=AsyncKernelManager(kernel_spec_manager=_ThisInterpreter()),
-        timeout=None,
-        record_timing=False,
-        coalesce_streams=True,
-    )
     try:
-        client.execute(cwd=str(artefacts.REPOSITORY), env=environment)
+        with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
+            kernel = AsyncKernelManager(
+                kernel_spec_manager=_ThisInterpreter(),
+                transport="ipc",  # files that only this user can open, and no port
+                ip=f"{sockets}/socket",
+            )
+            client = nbclient.NotebookClient(
+                notebook, km=kernel, timeout=None, record_timing=False, coalesce_streams=True
+            )
+            client.execute(cwd=str(artefacts.REPOSITORY), env=environment, cleanup_kc=True)
     except nbclient.exceptions.CellExecutionError as error:
         raise NotebookError(f"{script} failed:\n{_ANSI.sub('', str(error))}") from None
     except nbclient.exceptions.DeadKernelError as error:
