@@ -92,7 +92,7 @@ $(B)/figures/%.png: figures/%.py figures/style.py pipeline/glue.py $(ENV)
 
 $(B)/figures/performance.png: $(B)/analysis/performance.json
 $(B)/figures/neurons.png: $(B)/analysis/performance.json
-$(B)/figures/examples.png: $(B)/analysis/examples.json
+$(B)/figures/examples.png: $(B)/analysis/examples.json $(B)/patches/manifest.json
 $(B)/figures/simulation.png: $(B)/analysis/simulation.json
 $(B)/figures/realism.png: $(B)/analysis/realism.json
 $(B)/figures/gallery.png: $(B)/patches/manifest.json $(BUILD)/kasthuri/patches/manifest.json
@@ -102,7 +102,7 @@ $(B)/tables/%.md: tables/%.py pipeline/glue.py $(ENV)
 
 $(B)/tables/cohort.md: $(B)/analysis/cohort.json
 $(B)/tables/audit.md: $(B)/analysis/cohort.json
-$(B)/tables/models.md: $(MODELS:%=$(B)/predictions/%.parquet)
+$(B)/tables/models.md: $(B)/analysis/performance.json $(B)/analysis/cohort.json
 $(B)/tables/results.md: $(B)/analysis/performance.json
 $(B)/tables/realism.md: $(B)/analysis/realism.json
 

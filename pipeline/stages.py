@@ -5,8 +5,9 @@ Imports are inside the functions, so that training on a bare GPU machine never n
 
 import contextlib
 import os
-import runpy
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 from pipeline import artefacts, config
@@ -219,15 +220,16 @@ def analyse(options):
 def draw(options):
     """Run a script of `figures/` or `tables/`, as `python <script>` does, and record its provenance."""
     edition, build = _edition(options)
-    os.environ["SYNAPSE_EI_CONFIG"] = str(options.config)
-    os.environ["SYNAPSE_EI_BUILD"] = str(options.build)
+    environment = os.environ | {"SYNAPSE_EI_CONFIG": str(options.config), "SYNAPSE_EI_BUILD": str(options.build)}
+    environment.pop("SYNAPSE_EI_DATA", None)
     if options.data is not None:
-        os.environ["SYNAPSE_EI_DATA"] = str(options.data)
+        environment["SYNAPSE_EI_DATA"] = str(options.data)
     kind, name = options.script.parent.name, options.script.stem
     folder = build.root / kind
     outputs = [folder / f"{name}.{suffix}" for suffix in (("png", "svg") if kind == "figures" else ("md", "csv"))]
     with artefacts.step(build, f"{kind}-{name}", options.script, options.inputs, outputs, edition.stats):
-        runpy.run_path(str(options.script), run_name="__main__")
+        if subprocess.run([sys.executable, options.script], env=environment).returncode:
+            raise StageError(f"{options.script} failed, see above")
 
 
 def page(options):

@@ -21,7 +21,7 @@ def isolated_home(tmp_path_factory):
 @pytest.fixture(scope="session")
 def real_data():
     """Folder of the real EM and connectivity (never part of the repository); skips where it is absent."""
-    folder = Path(os.environ.get("SYNAPSE_EI_DATA", REPOSITORY.parent / "shared" / "data"))
+    folder = Path(os.environ.get("SYNAPSE_EI_REAL_DATA", REPOSITORY.parent / "shared" / "data"))
     if not folder.is_dir():
-        pytest.skip(f"real data absent: no folder {folder} (set SYNAPSE_EI_DATA to run this test)")
+        pytest.skip(f"real data absent: no folder {folder} (set SYNAPSE_EI_REAL_DATA to run this test)")
     return folder
