@@ -133,7 +133,7 @@ test: $(ENV)                                    ## style check and the whole tes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 bench: $(ENV)                                   ## ratios of speed, each measured within one run
-	$(BIN)/python -m tests.bench
+	$(BIN)/python tests/bench.py
 
 clean:                                          ## remove what this edition built
 	rm -rf $(B)
