@@ -18,13 +18,19 @@ MITOCHONDRION, RETICULUM, ROD, FAINT_ROD, DENSE_BODY = range(5)
 GROWTH_NM = 60.0  # by which boutons outgrow their plan, filling the space between cells
 
 
+FACE_POINTS, FACE_NM = 800, 300.0  # drawn around a planned contact to find the partners' common face
+
+
 class Organelles(NamedTuple):
-    """Capsules: ends nm `[N, 2, 3]`, radii nm `[N, 2]`, and per organelle, the range `first[i]:first[i + 1]` of its
-    capsules, its kind, owning cell, and a random phase that shapes it.
+    """Capsules: ends nm `[N, 2, 3]`, radius nm `[N]`, and both packed, `[N, 9]` (`field.pack`).
+
+    Per organelle: the range `first[i]:first[i + 1]` of its capsules, its kind, the owning cell, and a random phase
+    that shapes it.
     """
 
     ends: np.ndarray
-    radii: np.ndarray
+    radius: np.ndarray
+    capsules: np.ndarray
     first: np.ndarray
     kind: np.ndarray
     owner: np.ndarray
@@ -32,7 +38,7 @@ class Organelles(NamedTuple):
 
 
 class Vesicles(NamedTuple):
-    """Ellipsoids of revolution: tissue centre nm `[N, 3]`, half axes (along, across) nm `[N, 2]`, axis `[N, 3]`, cell."""
+    """Ellipsoids of revolution: tissue centre nm `[N, 3]`, half axes (along, across) nm `[N, 2]`, axis `[N, 3]`."""
 
     centre: np.ndarray
     half_axes: np.ndarray
@@ -50,12 +56,12 @@ def chains(tissue_):
 
 class _Collector:
     def __init__(self, rng):
-        self.rng, self.ends, self.radii, self.rows = rng, [], [], []
+        self.rng, self.ends, self.radius, self.rows = rng, [], [], []
 
     def chain(self, kind, owner, points, radius):
         self.rows.append((len(points) - 1, kind, owner, self.rng.uniform(0, 2 * np.pi)))
         self.ends.append(np.stack([points[:-1], points[1:]], axis=1))
-        self.radii.append(np.full((len(points) - 1, 2), radius))
+        self.radius.extend([radius] * (len(points) - 1))
 
     def blob(self, kind, owner, centre, length, radius, direction=None):
         direction = self.rng.normal(size=3) if direction is None else direction
@@ -64,9 +70,11 @@ class _Collector:
 
     def finish(self):
         count, kind, owner, phase = zip(*self.rows, strict=True)
+        ends, radius = np.concatenate(self.ends), np.array(self.radius)
         return Organelles(
-            np.concatenate(self.ends).astype(np.float32),
-            np.concatenate(self.radii).astype(np.float32),
+            ends.astype(np.float32),
+            radius.astype(np.float32),
+            field.pack(ends, np.stack([radius, radius], axis=1)),
             np.concatenate([[0], np.cumsum(count)]),
             np.array(kind, np.int8),
             np.array(owner, np.int32),
@@ -192,21 +200,43 @@ def _fill_soma(out, cell, centre, radius, size):
                 out.blob(kind, cell, at, rng.uniform(*length), rng.uniform(*width))
 
 
-def contacts(tissue_):
-    """Tissue positions `[S, 3]` nm where the partners' faces meet, and unit vectors `[S, 3]` from pre to post."""
+def contacts(tissue_, field_, rng):
+    """Middle of each pair of partners' common face, `[S, 3]` nm in tissue, its normal from pre to post, and its radius.
+
+    Partners are packed to touch, but their neighbours decide how: points are drawn around the planned contact, and
+    those near the membrane that the partners share outline their face. A pair without one keeps its plan and radius 0.
+    """
     junctions = tissue_.junctions
     pre, post = tissue_.position[junctions.pre_node], tissue_.position[junctions.post_node]
     length = np.linalg.norm(post - pre, axis=1, keepdims=True)
     normal = (post - pre) / length
     r_pre = tissue_.radius[junctions.pre_node][:, None]
     r_post = tissue_.radius[junctions.post_node][:, None]
-    return pre + normal * (r_pre + 0.5 * (length - r_pre - r_post)), normal
+    planned = pre + normal * (r_pre + 0.5 * (length - r_pre - r_post))
+    place = rng.normal(size=(len(planned), FACE_POINTS, 3))
+    place *= FACE_NM * rng.random((len(planned), FACE_POINTS, 1)) ** (1 / 3) / np.linalg.norm(place, axis=2)[..., None]
+    place += planned[:, None]
+    cell, across, depth = field.query(field_, place.reshape(-1, 3))
+    shape = place.shape[:2]
+    pair = np.stack([cell, across], axis=1).reshape(*shape, 2)
+    wanted = junctions[["pre", "post"]].to_numpy()[:, None]
+    on_face = ((pair == wanted).all(axis=2) | (pair == wanted[..., ::-1]).all(axis=2)) & (depth.reshape(shape) < 25)
+    middle, radius = planned.copy(), np.zeros(len(planned))
+    for s, mask in enumerate(on_face):
+        if mask.sum() >= 6:
+            points = place[s][mask]
+            middle[s] = points[np.argmin(((points - points.mean(axis=0)) ** 2).sum(axis=1))]
+            # a disc's root mean square distance from its middle is its radius over the square root of 2
+            radius[s] = np.sqrt(2 * ((points - points.mean(axis=0)) ** 2).sum(axis=1).mean())
+    return middle, normal, radius
 
 
-def vesicles(tissue_, field_, organelles_, rng):
-    """Vesicles of every junction: a cloud in the bouton, denser towards the active zone, and a few docked there."""
+def vesicles(tissue_, field_, organelles_, at, normal, rng):
+    """Vesicles of every junction: a cloud in the bouton, denser towards the active zone, and a few docked there.
+
+    `at` and `normal` `[S, 3]` are the junctions' `contacts`.
+    """
     junctions = tissue_.junctions
-    at, normal = contacts(tissue_)
     centres, sizes = [], []
     owners, of = [], []
     flatness = []
@@ -233,7 +263,7 @@ def vesicles(tissue_, field_, organelles_, rng):
         of.append(np.full(keep.sum(), s))
     centres, sizes, flatness = np.concatenate(centres), np.concatenate(sizes), np.concatenate(flatness)
     owners, of = np.concatenate(owners).astype(np.int32), np.concatenate(of)
-    cell, depth = field.query(field_, centres)
+    cell, _, depth = field.query(field_, centres)
     free = (cell == owners) & (depth > 0.5 * sizes + 9)
     first = np.searchsorted(of, np.arange(len(junctions) + 1))
     ball = 4.19 * (tissue_.radius[junctions.pre_node] + GROWTH_NM) ** 3 / 1e9
@@ -259,7 +289,7 @@ def vesicles(tissue_, field_, organelles_, rng):
 
 @numba.njit(cache=True)
 def _settle(centres, sizes, free, first, wanted, owners, organelles_, listed, range_of):
-    """Accept candidates in order where they touch neither an accepted vesicle nor an organelle, up to the number wanted."""
+    """Accept candidates in order, as many as wanted, that touch neither an accepted one nor an organelle."""
     chosen = np.zeros(len(sizes), np.bool_)
     for s in range(len(first) - 1):
         count = 0
@@ -272,7 +302,7 @@ def _settle(centres, sizes, free, first, wanted, owners, organelles_, listed, ra
             x, y, z = np.float32(centres[i, 0]), np.float32(centres[i, 1]), np.float32(centres[i, 2])
             clear = True
             for m in range(range_of[owners[i]], range_of[owners[i] + 1]):
-                if field.distance(organelles_.ends, organelles_.radii, listed[m], x, y, z)[0] < 0.5 * sizes[i] + 8:
+                if field.distance(organelles_.capsules, listed[m], x, y, z) < 0.5 * sizes[i] + 8:
                     clear = False
                     break
             for k in range(count):

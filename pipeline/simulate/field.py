@@ -14,8 +14,8 @@ import numba
 import numpy as np
 from scipy import ndimage
 
-GRID_NM = 320.0  # side of the cubes that list their capsules
-REACH_NM = 260.0  # surfaces farther than this from a cube cannot matter in it
+GRID_NM = 200.0  # side of the cubes that list their capsules
+REACH_NM = 230.0  # surfaces farther than this from a cube cannot matter in it
 NOISE_STEP_NM = 80.0
 NOISE_NODES = 64  # the noise repeats after 64 * 80 nm, beyond the extent of any patch or cube
 BLOCK_PX = 8
@@ -26,8 +26,7 @@ FAR_NM = 400.0
 class Field(NamedTuple):
     """Capsules `[N]` with their owners, the cubes that list them (CSR), and periodic noise `[Z, Y, X, 6]`."""
 
-    ends: np.ndarray  # [N, 2, 3] nm
-    radii: np.ndarray  # [N, 2] nm
+    capsules: np.ndarray  # [N, 9], see `pack`
     owner: np.ndarray  # [N] cell index
     origin: np.ndarray  # [3] nm, lower corner of cube (0, 0, 0)
     shape: np.ndarray  # [3] cubes
@@ -36,16 +35,27 @@ class Field(NamedTuple):
     noise: np.ndarray
 
 
+def pack(ends, radii):
+    """Capsules `[N, 9]` float32 for `distance`: start, course (XYZ nm), 1 / its square, radius, change of radius.
+
+    `ends` `[N, 2, 3]` and `radii` `[N, 2]` are nm.
+    """
+    course = ends[:, 1] - ends[:, 0]
+    inverse = 1 / np.maximum((course**2).sum(axis=1), 1e-6)
+    parts = (ends[:, 0], course, inverse[:, None], radii[:, :1], radii[:, 1:] - radii[:, :1])
+    return np.ascontiguousarray(np.concatenate(parts, axis=1), np.float32)
+
+
 def build(ends, radii, owner, low, high, rng):
-    """The Field of capsules over the box `low` to `high` (nm)."""
-    ends, radii = ends.astype(np.float32), radii.astype(np.float32)
+    """The Field of capsules (`ends` `[N, 2, 3]`, `radii` `[N, 2]`, nm) over the box `low` to `high` (nm)."""
+    capsules = pack(ends, radii)
     origin = np.asarray(low, np.float32)
     shape = np.ceil((np.asarray(high) - low) / GRID_NM).astype(np.int64)
-    counts = _list_capsules(ends, radii, origin, shape, np.zeros(0, np.int64), np.zeros(0, np.int32))
+    counts = _list_capsules(capsules, origin, shape, np.zeros(0, np.int64), np.zeros(0, np.int32))
     start = np.concatenate([[0], np.cumsum(counts)])
     items = np.empty(start[-1], np.int32)
-    _list_capsules(ends, radii, origin, shape, start, items)
-    return Field(ends, radii, owner.astype(np.int32), origin, shape, start, items, periodic_noise(rng))
+    _list_capsules(capsules, origin, shape, start, items)
+    return Field(capsules, owner.astype(np.int32), origin, shape, start, items, periodic_noise(rng))
 
 
 def periodic_noise(rng):
@@ -64,42 +74,50 @@ def periodic_noise(rng):
     return np.stack(channels, axis=-1).astype(np.float32)
 
 
+@numba.njit(cache=True, inline="always")
+def _offset(capsules, k, x, y, z):
+    """Vector from the axis of capsule `k` to a point, and the capsule's radius there (nm)."""
+    c = capsules[k]
+    vx, vy, vz = x - c[0], y - c[1], z - c[2]
+    t = min(max((vx * c[3] + vy * c[4] + vz * c[5]) * c[6], np.float32(0)), np.float32(1))
+    return vx - t * c[3], vy - t * c[4], vz - t * c[5], c[7] + t * c[8]
+
+
 @numba.njit(cache=True)
-def distance(ends, radii, k, x, y, z):
-    """Signed distance (nm) from a point to capsule `k`, and its gradient (XYZ)."""
-    ax, ay, az = ends[k, 0, 0], ends[k, 0, 1], ends[k, 0, 2]
-    ux, uy, uz = ends[k, 1, 0] - ax, ends[k, 1, 1] - ay, ends[k, 1, 2] - az
-    vx, vy, vz = x - ax, y - ay, z - az
-    square = ux * ux + uy * uy + uz * uz
-    t = np.float32(0)
-    if square > 0:
-        t = min(max((vx * ux + vy * uy + vz * uz) / square, np.float32(0)), np.float32(1))
-    vx, vy, vz = vx - t * ux, vy - t * uy, vz - t * uz
+def distance(capsules, k, x, y, z):
+    """Signed distance (nm) from a point to the surface of capsule `k` of `pack`."""
+    vx, vy, vz, radius = _offset(capsules, k, x, y, z)
+    return np.sqrt(vx * vx + vy * vy + vz * vz) - radius
+
+
+@numba.njit(cache=True)
+def gradient(capsules, k, x, y, z):
+    """Direction (XYZ) in which the distance to capsule `k` grows."""
+    vx, vy, vz, _ = _offset(capsules, k, x, y, z)
     length = np.sqrt(vx * vx + vy * vy + vz * vz) + np.float32(1e-3)
-    return length - radii[k, 0] - t * (radii[k, 1] - radii[k, 0]), vx / length, vy / length, vz / length
+    return vx / length, vy / length, vz / length
 
 
 @numba.njit(cache=True)
-def _list_capsules(ends, radii, origin, shape, start, items):
+def _list_capsules(capsules, origin, shape, start, items):
     """Count the capsules of each cube or, given `start`, write them to `items`."""
     nx, ny, nz = shape
     counts = np.zeros(nx * ny * nz, np.int64)
     half = 0.5 * GRID_NM * np.sqrt(3.0)
     low, high = np.zeros(3, np.int64), np.zeros(3, np.int64)
-    for k in range(len(radii)):
-        reach = max(radii[k, 0], radii[k, 1]) + REACH_NM
+    for k in range(len(capsules)):
+        reach = max(capsules[k, 7], capsules[k, 7] + capsules[k, 8]) + REACH_NM
         for axis in range(3):
-            a = min(ends[k, 0, axis], ends[k, 1, axis]) - reach - origin[axis]
-            b = max(ends[k, 0, axis], ends[k, 1, axis]) + reach - origin[axis]
-            low[axis] = min(max(np.int64(np.floor(a / GRID_NM)), 0), shape[axis] - 1)
-            high[axis] = min(max(np.int64(np.floor(b / GRID_NM)), 0), shape[axis] - 1)
+            a, b = capsules[k, axis] - origin[axis], capsules[k, axis] + capsules[k, axis + 3] - origin[axis]
+            low[axis] = min(max(np.int64(np.floor((min(a, b) - reach) / GRID_NM)), 0), shape[axis] - 1)
+            high[axis] = min(max(np.int64(np.floor((max(a, b) + reach) / GRID_NM)), 0), shape[axis] - 1)
         for iz in range(low[2], high[2] + 1):
             for iy in range(low[1], high[1] + 1):
                 for ix in range(low[0], high[0] + 1):
                     x = np.float32(origin[0] + (ix + 0.5) * GRID_NM)
                     y = np.float32(origin[1] + (iy + 0.5) * GRID_NM)
                     z = np.float32(origin[2] + (iz + 0.5) * GRID_NM)
-                    if distance(ends, radii, k, x, y, z)[0] > REACH_NM + half:
+                    if distance(capsules, k, x, y, z) > REACH_NM + half:
                         continue
                     cube = (iz * ny + iy) * nx + ix
                     if len(items):
@@ -138,32 +156,63 @@ def glia_reach(noise):
 
 
 @numba.njit(cache=True)
+def _between(field, own, other, s_own, s_other, x, y, z):
+    """Distance (nm) to the face between two capsules, inside the first, and the z of the face's normal."""
+    ax, ay, az = gradient(field.capsules, own, x, y, z)
+    bx, by, bz = gradient(field.capsules, other, x, y, z)
+    hx, hy, hz = bx - ax, by - ay, bz - az
+    slope = max(np.sqrt(hx * hx + hy * hy + hz * hz), np.float32(0.5))
+    return (s_other - s_own) / slope, hz / slope
+
+
+@numba.njit(cache=True)
 def _nearest(field, candidates, count, x, y, z, reach):
     """Cell at a point, the cell across its nearest membrane, distance to that membrane (nm), z of its normal."""
     s1, s2 = np.float32(1e9), np.float32(1e9)
-    k1 = np.int32(GLIA)
-    k2 = np.int32(GLIA)
-    g1x = g1y = g1z = g2x = g2y = g2z = np.float32(0)
+    k1 = k2 = np.int32(-1)
+    c1 = np.int32(GLIA)
     for i in range(count):
         k = candidates[i]
-        s, gx, gy, gz = distance(field.ends, field.radii, k, x, y, z)
+        s = distance(field.capsules, k, x, y, z)
+        if s >= s2:
+            continue
         cell = field.owner[k]
         if s < s1:
-            if cell != k1:
-                s2, k2, g2x, g2y, g2z = s1, k1, g1x, g1y, g1z
-            s1, k1, g1x, g1y, g1z = s, cell, gx, gy, gz
-        elif cell != k1 and s < s2:
-            s2, k2, g2x, g2y, g2z = s, cell, gx, gy, gz
+            if cell != c1:
+                s2, k2 = s1, k1
+            s1, k1, c1 = s, k, cell
+        elif cell != c1:
+            s2, k2 = s, k
+    if k1 < 0:
+        return np.int32(GLIA), np.int32(GLIA), np.float32(FAR_NM), np.float32(0)
     if s1 >= reach:
-        return np.int32(GLIA), k1, min(s1 - reach, np.float32(FAR_NM)), g1z
-    other, depth, normal = np.int32(GLIA), reach - s1, g1z
-    if s2 < 1e8:
-        hx, hy, hz = g2x - g1x, g2y - g1y, g2z - g1z
-        slope = max(np.sqrt(hx * hx + hy * hy + hz * hz), np.float32(0.5))
-        across = (s2 - s1) / slope
-        if across < depth:
-            other, depth, normal = k2, across, hz / slope
-    return k1, other, min(depth, np.float32(FAR_NM)), normal
+        return np.int32(GLIA), c1, min(s1 - reach, np.float32(FAR_NM)), gradient(field.capsules, k1, x, y, z)[2]
+    if k2 >= 0 and s2 - s1 < 2 * (reach - s1):  # the slope is 2 at most: nothing farther can beat the glia
+        across, normal = _between(field, k1, k2, s1, s2, x, y, z)
+        if across < reach - s1:
+            return c1, field.owner[k2], min(across, np.float32(FAR_NM)), normal
+    return c1, np.int32(GLIA), min(reach - s1, np.float32(FAR_NM)), gradient(field.capsules, k1, x, y, z)[2]
+
+
+@numba.njit(cache=True)
+def pair_distance(field, own, other, x, y, z):
+    """Distance (nm) from a point in cell `own` to its face with cell `other`, and the z of the face's normal."""
+    cube = _cube(field, x, y, z)
+    s_own, s_other = np.float32(1e9), np.float32(1e9)
+    k_own = k_other = np.int32(-1)
+    for i in range(field.start[cube], field.start[cube + 1]):
+        k = field.items[i]
+        cell = field.owner[k]
+        if cell != own and cell != other:
+            continue
+        s = distance(field.capsules, k, x, y, z)
+        if cell == own and s < s_own:
+            s_own, k_own = s, k
+        elif cell == other and s < s_other:
+            s_other, k_other = s, k
+    if k_own < 0 or k_other < 0:
+        return np.float32(FAR_NM), np.float32(0)
+    return _between(field, k_own, k_other, s_own, s_other, x, y, z)
 
 
 @numba.njit(cache=True)
@@ -176,8 +225,9 @@ def _cube(field, x, y, z):
 
 @numba.njit(cache=True)
 def query(field, points):
-    """Cell index and distance to its membrane (nm) at tissue points `[N, 3]` (nm)."""
+    """Cell, cell across the nearest membrane, and distance to that (nm) at tissue points `[N, 3]` (nm)."""
     cells = np.empty(len(points), np.int32)
+    across = np.empty(len(points), np.int32)
     depths = np.empty(len(points), np.float32)
     noise = np.empty(6, np.float32)
     for i in range(len(points)):
@@ -185,8 +235,8 @@ def query(field, points):
         noise_at(field.noise, x, y, z, noise)
         cube = _cube(field, x, y, z)
         listed = field.items[field.start[cube] : field.start[cube + 1]]
-        cells[i], _, depths[i], _ = _nearest(field, listed, len(listed), x, y, z, glia_reach(noise[3]))
-    return cells, depths
+        cells[i], across[i], depths[i], _ = _nearest(field, listed, len(listed), x, y, z, glia_reach(noise[3]))
+    return cells, across, depths
 
 
 @numba.njit(cache=True)
@@ -216,16 +266,16 @@ def section(field, z_nm, shape, pixel_nm):
             cube = _cube(field, x, y, z)
             first, last = field.start[cube], field.start[cube + 1]
             s1, s2 = np.float32(1e9), np.float32(1e9)
-            k1 = np.int32(GLIA)
+            c1 = np.int32(GLIA)
             for i in range(first, last):
                 k = field.items[i]
-                s = distance(field.ends, field.radii, k, x, y, z)[0]
+                s = distance(field.capsules, k, x, y, z)
                 sizes[i - first] = s
                 if s < s1:
-                    if field.owner[k] != k1:
-                        s2, k1 = s1, field.owner[k]
+                    if field.owner[k] != c1:
+                        s2, c1 = s1, field.owner[k]
                     s1 = s
-                elif field.owner[k] != k1 and s < s2:
+                elif field.owner[k] != c1 and s < s2:
                     s2 = s
             count = 0
             for i in range(first, last):

@@ -71,7 +71,7 @@ def generate(settings, seed, out, client):
     try:
         slabs = [(z, min(z + CHUNK[2], int(size_vx[2]))) for z in range(0, int(size_vx[2]), CHUNK[2])]
         found = dict(compute.run(client, functools.partial(_write_slab, out, seed), slabs, "sections"))
-        voxels = np.concatenate([found[slab] for slab in slabs])
+        voxels = _claimed_once(np.concatenate([found[slab] for slab in slabs]))
         synapses = _synapses(plan, scene, voxels)
         kept = np.zeros(len(plan.junctions), bool)
         kept[synapses.pop("junction")] = True
@@ -112,26 +112,26 @@ def generate(settings, seed, out, client):
 
 def build_scene(settings, seed):
     """The planned Tissue, and the Scene of everything that is drawn."""
-    plan_rng, noise_rng, fill_rng, vesicle_rng, tone_rng = np.random.default_rng([seed, 0]).spawn(5)
+    plan_rng, noise_rng, fill_rng, face_rng, vesicle_rng, tone_rng = np.random.default_rng([seed, 0]).spawn(6)
     plan = tissue.plan(settings, plan_rng)
     low, high = np.full(3, -900.0), plan.size + 900
     field_ = field.build(
         plan.position[plan.edges], plan.radius[plan.edges], plan.cell[plan.edges[:, 1]], low, high, noise_rng
     )
     organelles = contents.organelles(plan, fill_rng)
-    vesicles = contents.vesicles(plan, field_, organelles, vesicle_rng)
+    centre, normal, face = contents.contacts(plan, field_, face_rng)
+    vesicles = contents.vesicles(plan, field_, organelles, centre, normal, vesicle_rng)
     organelle_image = field.to_image(field_, organelles.ends.reshape(-1, 3)).reshape(-1, 2, 3)
-    reach, starts = organelles.radii.max(axis=1) + 50, organelles.first[:-1]
+    reach, starts = render.organelle_reach(organelles.radius), organelles.first[:-1]
     lowest = np.minimum.reduceat(organelle_image[..., 2].min(axis=1) - reach, starts)
     highest = np.maximum.reduceat(organelle_image[..., 2].max(axis=1) + reach, starts)
-    centre, _ = contents.contacts(plan)
     planned = plan.junctions
     junctions = render.Junctions(
         centre.astype(np.float32),
         field.to_image(field_, centre).astype(np.float32),
         planned.pre.to_numpy(np.int32),
         planned.post.to_numpy(np.int32),
-        planned.radius.to_numpy(np.float32),
+        np.minimum(planned.radius, 0.95 * face).to_numpy(np.float32),
         planned.psd_thickness_nm.to_numpy(np.float32),
         planned.label.to_numpy(np.int8),
     )
@@ -221,6 +221,14 @@ def _write_clefts(out, size_vx, item):
     _store(out / "clefts", slab, clefts)
 
 
+def _claimed_once(voxels):
+    """`voxels` without those of a cleft that a junction with a lower number claims too."""
+    order = np.lexsort([voxels[:, i] for i in (0, 4, 1, 2, 3)])  # by z, y, x, kind; the lowest junction first
+    voxels = voxels[order]
+    repeated = (voxels[1:, 1:] == voxels[:-1, 1:]).all(axis=1) & (voxels[1:, 4] == 0)
+    return voxels[np.concatenate([[True], ~repeated])]
+
+
 def _synapses(plan, scene, voxels):
     """The truth about every junction that can be seen: one row a synapse, points relative to the volume's corner.
 
@@ -240,7 +248,7 @@ def _synapses(plan, scene, voxels):
     listed = listed.sort_values()
     planned = plan.junctions.loc[listed]
     neuron_of = plan.cells.neuron_id.to_numpy()
-    synapses = pd.DataFrame(
+    return pd.DataFrame(
         {
             "junction": listed,
             "synapse_id": FIRST_SYNAPSE_ID + listed.to_numpy(np.int64),
@@ -260,7 +268,6 @@ def _synapses(plan, scene, voxels):
             "vesicle_flatness": planned.vesicle_flatness.to_numpy(),
         }
     )
-    return synapses
 
 
 def _nearest(voxels, targets):

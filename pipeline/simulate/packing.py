@@ -17,11 +17,12 @@ FIXED_NM = 2000.0  # somata stay
 ROUNDS = 50
 RENEW = 5  # rounds between lists of neighbours
 SKIN_NM = 120.0
+CLEARANCE_NM = 60.0  # others keep this much farther from partners, so that nothing slips between them
 STEP_NM = 60.0  # longest move of a node in one round
 
 
 class Nodes(NamedTuple):
-    """Balls `[N]`, chain edges `[E, 2]` (consecutive edges of a chain share a node) and synapses' node pairs `[S, 2]`."""
+    """Balls `[N]`, edges `[E, 2]` (those of a chain in a row, sharing nodes) and node pairs of synapses `[S, 2]`."""
 
     position: np.ndarray  # [N, 3] nm
     radius: np.ndarray  # [N] nm
@@ -39,10 +40,11 @@ def relax(nodes, low, high):
     partner = np.full(len(position), -1, np.int64)
     for column in (0, 1):
         partner[nodes.pairs[:, column]] = nodes.pairs[:, 1 - column]
+    girth = nodes.radius + np.where(partner >= 0, CLEARANCE_NM, 0.0)
     for round_ in range(ROUNDS):
         if round_ % RENEW == 0:
-            near = _neighbours(position, nodes.radius, nodes.cell, partner, low, shape)
-        _round(position, nodes.radius, near, nodes.edges, rest, nodes.pairs)
+            near = _neighbours(position, girth, nodes.cell, partner, low, shape)
+        _round(position, nodes.radius, girth, near, nodes.edges, rest, nodes.pairs)
     return position
 
 
@@ -141,12 +143,12 @@ def _pull(i, j, wanted, stiffness, position, radius, move, weight):
 
 
 @numba.njit(cache=True)
-def _round(position, radius, near, edges, rest, pairs):
+def _round(position, radius, girth, near, edges, rest, pairs):
     n = len(radius)
     move = np.zeros((n, 3))
     weight = np.ones(n)
     for k in range(len(near)):
-        _repel(near[k, 0], near[k, 1], position, radius, move, weight)
+        _repel(near[k, 0], near[k, 1], position, girth, move, weight)
     for e in range(len(edges)):
         _pull(edges[e, 0], edges[e, 1], rest[e], 0.7, position, radius, move, weight)
     for e in range(len(edges) - 1):

@@ -16,8 +16,11 @@ from pipeline.simulate import contents, field
 
 SECTION_NM = 40.0
 
-CYTOPLASM = 172.0  # median grey of clear cytoplasm
-MEMBRANE_NM = 9.5  # unit membrane (Peters et al. 1991)
+#: The camera's curve, matched to the grey-level quantiles of kasthuri_ac3: what is drawn as 143 is 131, and so on.
+DRAWN_MIDDLE, MIDDLE, CONTRAST = 143.0, 131.0, 1.19
+NOISE_WHITE, NOISE_SOFT = 0.8, 4.5  # standard deviations (greys), matched to its power spectrum
+CYTOPLASM = 174.0  # median grey of clear cytoplasm
+MEMBRANE_NM = 8.5  # unit membrane (Peters et al. 1991)
 #: Half the cleft: 20-30 nm wide at asymmetric, 12-20 nm at symmetric junctions (Peters et al. 1991), drawn narrower
 #: by the membranes' own blur.
 HALF_CLEFT_NM = (6.5, 9.0)  # inhibitory, excitatory
@@ -70,13 +73,23 @@ def _smear(sigma, tilt):
 
 
 @numba.njit(cache=True)
-def _paint_cytoplasm(cell, grain, cloud, tone, flecks, out):
+def _paint_cytoplasm(cell, across, depth, tilt, grain, cloud, tone, flecks, out):
     height, width = cell.shape
     for y in range(height):
         for x in range(width):
             c = cell[y, x]
-            fleck = max(grain[y, x] - np.float32(0.75) - np.float32(0.35) * cloud[y, x], np.float32(0))
-            out[y, x] = CYTOPLASM + tone[c] + 5 * cloud[y, x] - 46 * flecks[c] * fleck + 8.0 * grain[y, x]
+            shade = tone[c]
+            if depth[y, x] < 60:  # where the membrane lies slanted in the slab, both cells are seen at once
+                shade += (tone[across[y, x]] - shade) * _step(-depth[y, x], _smear(3.0, tilt[y, x]))
+            fleck = grain[y, x] - np.float32(0.85) - np.float32(0.35) * cloud[y, x]
+            fleck = max(fleck, np.float32(0)) / (1 + np.float32(0.5) * max(fleck, np.float32(0)))
+            out[y, x] = CYTOPLASM + shade + 5 * cloud[y, x] - 52 * flecks[c] * fleck + 9.0 * grain[y, x]
+
+
+@numba.njit(cache=True)
+def organelle_reach(radius):
+    """How far (nm) from its planned axis an organelle may show, warped and roughened."""
+    return 1.35 * radius + 60
 
 
 @numba.njit(cache=True)
@@ -92,7 +105,7 @@ def _paint_organelles(organelles, image, rows, z_nm, pixel, noise_field, cell, d
         near = np.empty(last - first, np.int64)  # the capsules that this section cuts
         count = 0
         for i in range(first, last):
-            reach = max(organelles.radii[i, 0], organelles.radii[i, 1]) + 50
+            reach = organelle_reach(organelles.radius[i])
             if min(image[i, 0, 2], image[i, 1, 2]) - reach > z_nm or max(image[i, 0, 2], image[i, 1, 2]) + reach < z_nm:
                 continue
             near[count] = i
@@ -106,15 +119,14 @@ def _paint_organelles(organelles, image, rows, z_nm, pixel, noise_field, cell, d
                 if cell[y, x] != owner:
                     continue
                 qx, qy, qz = where[y, x, 0], where[y, x, 1], where[y, x, 2]
-                s, gx, gy, gz = np.float32(1e9), np.float32(0), np.float32(0), np.float32(0)
-                at = near[0]
+                s, at = np.float32(1e9), near[0]
                 for i in range(count):
-                    other = field.distance(organelles.ends, organelles.radii, near[i], qx, qy, qz)
-                    if other[0] < s:
-                        s, gx, gy, gz = other
-                        at = near[i]
+                    other = field.distance(organelles.capsules, near[i], qx, qy, qz)
+                    if other < s:
+                        s, at = other, near[i]
                 if s > 45:
                     continue
+                gx, gy, gz = field.gradient(organelles.capsules, at, qx, qy, qz)
                 inside = _step(depth[y, x] - 24, 4.0)
                 if kind == contents.MITOCHONDRION:
                     field.noise_at(noise_field, 1.7 * qx + 900 * phase, 1.7 * qy, 1.7 * qz, noise)
@@ -122,20 +134,18 @@ def _paint_organelles(organelles, image, rows, z_nm, pixel, noise_field, cell, d
                     blur = _smear(4.5, abs(gz))
                     body = _step(-s, blur) * inside
                     # cristae: folds across the long axis about 45 nm apart, bent by noise
-                    ax = organelles.ends[at, 1, 0] - organelles.ends[at, 0, 0]
-                    ay = organelles.ends[at, 1, 1] - organelles.ends[at, 0, 1]
-                    az = organelles.ends[at, 1, 2] - organelles.ends[at, 0, 2]
+                    ax, ay, az = organelles.capsules[at, 3:6]
                     norm = math.sqrt(ax * ax + ay * ay + az * az) + 1e-3
                     course = ((qx * ax + qy * ay + qz * az) / norm + 0.35 * (qx * gy - qy * gx)) / 46.0
                     folds = math.sin(6.28 * course + 2.0 * noise[1] + phase) + 0.7 * noise[4]
-                    matrix = 96 + 12 * math.sin(5 * phase) - 30 * _step(folds - 0.2, 0.35) + 6 * noise[2]
+                    matrix = 110 + 12 * math.sin(5 * phase) - 30 * _step(folds - 0.2, 0.35) + 6 * noise[2]
                     matrix -= 58 * _band(s, -14.0, 3.0, blur) + 14 * _band(s, -30.0, -14.0, blur)
                     out[y, x] += body * (matrix - out[y, x])
                 elif kind == contents.RETICULUM:
                     field.noise_at(noise_field, 1.9 * qx + 900 * phase, 1.9 * qy, 1.9 * qz, noise)
                     s += 17 * noise[0] + 10 * noise[5]
-                    wall = _band(s, -5.0, 5.0, _smear(3.6, abs(gz))) * inside
-                    out[y, x] += 12 * _step(-s - 6, 4.0) * inside - 125 * wall
+                    wall = _band(s, -6.0, 6.0, _smear(3.6, abs(gz))) * inside
+                    out[y, x] += 12 * _step(-s - 6, 4.0) * inside - 140 * wall
                 elif kind == contents.ROD:
                     out[y, x] -= 85 * _step(-s, _smear(4.0, abs(gz))) * inside
                 elif kind == contents.FAINT_ROD:
@@ -170,7 +180,7 @@ def _paint_vesicles(vesicles, image, rows, z_nm, pixel, cell, out):
                     s = (math.sqrt((axial / along) ** 2 + radial / (across * across)) - 1) * size
                     wall += _band(s, -7.0, 1.5, 3.2)
                     lumen += _step(-s - 6, 3.0)
-                out[y, x] += (5 * lumen - 112 * wall) / 3
+                out[y, x] += (11 * lumen - 112 * wall) / 3
 
 
 @numba.njit(cache=True)
@@ -185,14 +195,14 @@ def _paint_membranes(cell, across, depth, tilt, texture, myelin, out):
                 out[y, x] += sheath * (38 + 6 * math.sin(d * 0.5) - out[y, x])
             if d > 75:
                 continue
-            half = min(max(np.float32(3.5) + np.float32(2.8) * texture[y, x, 0], np.float32(1.0)), np.float32(12))
+            half = min(max(np.float32(4.5) + np.float32(4.0) * texture[y, x, 0], np.float32(1.0)), np.float32(15))
             blur = _smear(4.2, tilt[y, x])
             dark = _band(d, half, half + MEMBRANE_NM, blur) + _band(-d, half, half + MEMBRANE_NM, blur)
-            out[y, x] -= (136 + 13 * texture[y, x, 1]) * min(dark, np.float32(1.15))
+            out[y, x] -= (124 + 12 * texture[y, x, 1]) * min(dark, np.float32(1.15))
 
 
 @numba.njit(cache=True)
-def _paint_junctions(junctions, rows, z_index, z_nm, pixel, cell, across, depth, tilt, where, texture, grain, out):
+def _paint_junctions(field_, junctions, rows, z_index, pixel, cell, depth, where, texture, grain, out):
     """Densities of the junctions `rows`; returns the voxels of their clefts and of the partners beside them.
 
     The list is `[N, 5]`: junction, x, y, z (voxels), kind (0 cleft, 1 presynaptic side, 2 postsynaptic side).
@@ -208,35 +218,41 @@ def _paint_junctions(junctions, rows, z_index, z_nm, pixel, cell, across, depth,
         half = HALF_CLEFT_NM[1] if excitatory else HALF_CLEFT_NM[0]
         for y in range(max(int((cy - reach) / pixel), 0), min(int((cy + reach) / pixel) + 1, height)):
             for x in range(max(int((cx - reach) / pixel), 0), min(int((cx + reach) / pixel) + 1, width)):
-                c, o, d = cell[y, x], across[y, x], depth[y, x]
-                before = c == junctions.pre[k] and o == junctions.post[k]
-                after = c == junctions.post[k] and o == junctions.pre[k]
-                if not (before or after) or d > 120:
+                before, after = cell[y, x] == junctions.pre[k], cell[y, x] == junctions.post[k]
+                if not (before or after) or depth[y, x] > 130:
                     continue
                 square = np.float32(0)
                 for axis in range(3):
                     square += (where[y, x, axis] - junctions.centre[k, axis]) ** 2
+                if square > (junctions.radius[k] + 140) ** 2:
+                    continue
+                other = junctions.post[k] if before else junctions.pre[k]
+                px, py, pz = where[y, x, 0], where[y, x, 1], where[y, x, 2]
+                d, slant = field.pair_distance(field_, cell[y, x], other, px, py, pz)
+                if d > 120:
+                    continue
+                slant = abs(slant)
                 # the disc is measured along the face: what lies deeper is as far from the middle as its foot
                 lateral = math.sqrt(max(square - d * d, np.float32(0))) + 12 * texture[y, x, 0]
                 extent = _step(junctions.radius[k] - lateral, 26.0)
                 if extent < 0.02:
                     continue
-                fine = _smear(4.2, tilt[y, x])
-                fuzzy = _smear(6.5, tilt[y, x])
+                fine = _smear(4.2, slant)
+                fuzzy = _smear(6.5, slant)
                 rough = 1 + 0.16 * texture[y, x, 1] + 0.10 * grain[y, x]
                 thick = junctions.thickness[k]
                 inner = half + 3
                 if excitatory:
                     dark = 30 * _band(d, -half, half, fine)
                     if after:  # the density fades into the cytoplasm
-                        dark += 78 * rough * _band(d, inner, inner + 0.9 * thick, fuzzy)
+                        dark += 80 * rough * _band(d, inner, inner + thick, fuzzy)
                         dark += 34 * rough * _band(d, inner, inner + 1.5 * thick, 2 * fuzzy)
                     else:
                         dark += 36 * rough * _band(d, inner, inner + 14, fuzzy)
                 else:
                     dark = 30 * _band(d, -half, half, fine)
-                    dark += 70 * rough * _band(d, inner, inner + thick * (0.85 if after else 0.8), fuzzy)
-                floor = out[y, x] - 30
+                    dark += 58 * rough * _band(d, inner, inner + thick * (0.85 if after else 0.8), fuzzy)
+                floor = out[y, x] - 60
                 out[y, x] -= extent * min(dark, max(floor, np.float32(0)))
                 if extent > 0.5:
                     kind = -1
@@ -255,7 +271,7 @@ def _paint_junctions(junctions, rows, z_index, z_nm, pixel, cell, across, depth,
 
 def cytoplasm(kind, rng):
     """Grey offset and granularity of the cytoplasm of cells of each `tissue` kind, `[cells]` (chosen)."""
-    tone = rng.normal(0, 14, len(kind)) + np.array([-24, 2, -18, -4, -4, 0])[kind]
+    tone = np.clip(rng.normal(0, 7, len(kind)), -16, 16) + np.array([-18, 0, -14, -4, -2, -2])[kind]
     flecks = np.clip(rng.normal(1, 0.25, len(kind)), 0.3, None) * np.array([0.7, 1.0, 0.7, 0.7, 1.4, 0.8])[kind]
     return tone.astype(np.float32), flecks.astype(np.float32)
 
@@ -281,9 +297,10 @@ def section(scene, index, shape, pixel_nm, seed):
     grain = fine - 0.5 * _unit(rng, shape, 3.0)
     cloud = ndimage.zoom(_unit(rng, (shape[0] // 12 + 2, shape[1] // 12 + 2), 1.5), 12, order=1)[: shape[0], : shape[1]]
     grey = np.empty(shape, np.float32)
-    _paint_cytoplasm(cell, grain, cloud, scene.tone, scene.flecks, grey)
+    _paint_cytoplasm(cell, across, depth, tilt, grain, cloud, scene.tone, scene.flecks, grey)
 
     rows = np.flatnonzero((scene.organelle_z[:, 0] < z_nm) & (scene.organelle_z[:, 1] > z_nm))
+    rows = rows[np.argsort(scene.organelles.kind[rows] == contents.MITOCHONDRION, kind="stable")]  # over the rest
     _paint_organelles(
         scene.organelles, scene.organelle_image, rows, z_nm, pixel_nm, scene.field.noise, cell, depth, where, grey
     )
@@ -294,7 +311,7 @@ def section(scene, index, shape, pixel_nm, seed):
 
     rows = np.flatnonzero(np.abs(scene.junctions.image_centre[:, 2] - z_nm) < scene.junctions.radius + 160)
     found = _paint_junctions(
-        scene.junctions, rows, index, z_nm, pixel_nm, cell, across, depth, tilt, where, texture, grain, grey
+        scene.field, scene.junctions, rows, index, pixel_nm, cell, depth, where, texture, grain, grey
     )
     return cell, grey, found
 
@@ -324,7 +341,8 @@ def photograph(grey, rng, gain=1.0, offset=0.0):
     """The camera's uint8 image of a section's greys `[Y, X]`: focus, shading and noise."""
     shape = grey.shape
     image = ndimage.gaussian_filter(grey, 0.5, truncate=4)
-    shading = ndimage.zoom(rng.standard_normal((6, 6)), (shape[0] / 6, shape[1] / 6), order=3)[: shape[0], : shape[1]]
-    image = 150 + gain * (image - 150) + offset + 2.0 * shading
-    image += 2.0 * _unit(rng, shape, 0.0) + 5.0 * _unit(rng, shape, 0.9)
+    coarse = rng.standard_normal((6, 6), np.float32)
+    shading = ndimage.zoom(coarse, (shape[0] / 6, shape[1] / 6), order=1)[: shape[0], : shape[1]]
+    image = MIDDLE + np.float32(gain * CONTRAST) * (image - DRAWN_MIDDLE) + np.float32(offset) + 2 * shading
+    image += NOISE_WHITE * _unit(rng, shape, 0.0) + NOISE_SOFT * _unit(rng, shape, 1.0)
     return np.clip(np.rint(image), 1, 255).astype(np.uint8)

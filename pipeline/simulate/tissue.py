@@ -32,9 +32,9 @@ ON_SPINE = {1: 0.885, 0: 0.03}
 VESICLE_DIAMETER = {1: (40.0, 1.4, 1.0, 2.5), 0: (36.0, 1.6, 1.2, 3.5)}
 VESICLE_FLATNESS = {1: (1.08, 0.04, 0.03, 0.06), 0: (1.50, 0.12, 0.08, 0.25)}  # long over short axis
 #: Log-normal: median and spreads. Asymmetric density 25-45 nm, symmetric one thin (Colonnier 1968; Harris & Weinberg).
-PSD_THICKNESS = {1: (34.0, 0.12, 0.18), 0: (13.0, 0.15, 0.25)}
+PSD_THICKNESS = {1: (38.0, 0.12, 0.18), 0: (12.0, 0.15, 0.25)}
 #: Vesicles per um3 of bouton, log-normal (chosen to look as dense as AC3's boutons).
-VESICLES_PER_UM3 = {1: (2300.0, 0.22, 0.20), 0: (2100.0, 0.25, 0.20)}
+VESICLES_PER_UM3 = {1: (3800.0, 0.22, 0.20), 0: (3500.0, 0.25, 0.20)}
 BOUTON_RADIUS = {1: (275.0, 0.10, 0.16), 0: (280.0, 0.10, 0.16)}  # boutons of 0.4-1.0 um (Peters et al. 1991)
 HEAD_RADIUS = (200.0, 0.22)  # spine heads of 0.3-0.6 um
 NECK_RADIUS = (50.0, 75.0)  # spine necks of 0.1-0.15 um
@@ -54,8 +54,9 @@ AXON, DENDRITE, FILLER, MYELIN, SOMA, GLIA = range(6)
 class Tissue:
     """Cells, chains of capsules and junctions.
 
-    `cells`: kind, neuron_id (0 = none known), root_id; glia is the last. `position` and `radius` `[N]` are nodes, `cell` their owners,
-    `edges` `[E, 2]` the capsules. `junctions`: one row a synapse. `neurons`: one row a known neuron.
+    `cells`: kind, neuron_id (0 = none known), root_id; glia is the last. `neurons`: one row a known neuron.
+    `junctions`: one row a synapse. `position` and `radius` `[N]` are nodes, `cell` their owners, `edges` `[E, 2]` the
+    capsules.
     """
 
     size: np.ndarray
@@ -239,7 +240,7 @@ class _Builder:
         sites, at = [], int(rng.integers(3, 10))
         while at < len(path) - 3 and len(sites) < at_most:
             bouton = float(np.clip(_lognormal(rng, effects["bouton"], BOUTON_RADIUS[label][2]), 180, 450))
-            partner = self._find_partner(path[at], bouton, rng.random() < ON_SPINE[label])
+            partner = self._find_partner(path[at], bouton, bool(rng.random() < ON_SPINE[label]))
             if partner is None:
                 at += 1
                 continue
@@ -262,7 +263,7 @@ class _Builder:
             return None
         if self._crowded(centre, bouton):
             return None
-        targets, position, radius = self._targets(on_spine)
+        targets, position, radius = self._receivers[on_spine]
         offset = position - centre
         length = np.linalg.norm(offset, axis=1)
         gap = length - radius
@@ -280,11 +281,14 @@ class _Builder:
                 return int(targets[best]), tip, head
         return None
 
-    @functools.cache
-    def _targets(self, spiny_only):
-        """Nodes that may receive, their positions and radii; called once all dendrites are there."""
-        nodes = np.array([node for node, spiny in self.targets if spiny or not spiny_only])
-        return nodes, np.array(self.position)[nodes], np.array(self.radius)[nodes]
+    @functools.cached_property
+    def _receivers(self):
+        """Nodes that may receive on a spine (True) or a shaft (False), with their positions and radii."""
+        chosen = {}
+        for on_spine in (False, True):
+            nodes = np.array([node for node, spiny in self.targets if spiny or not on_spine])
+            chosen[on_spine] = nodes, np.array(self.position)[nodes], np.array(self.radius)[nodes]
+        return chosen
 
     def _crowded(self, centre, radius):
         """Whether a ball would crowd the boutons and heads there are (overlaps of a quarter can still relax)."""

@@ -1,0 +1,151 @@
+"""The simulated volumes against their own truth, read back through cloud-volume."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from cloudvolume import CloudVolume
+from conftest import SEED, TINY, generate
+from scipy import ndimage
+from sklearn.metrics import roc_auc_score
+
+from pipeline import artefacts, config, space
+from pipeline.simulate import neuropil, tissue
+
+
+@pytest.fixture(scope="module")
+def volumes(tiny_truth):
+    """EM, segmentation and clefts `[Z, Y, X]`, and the voxel (XYZ) of their first element."""
+    arrays = {}
+    for name in ("em", "segmentation", "clefts"):
+        volume = CloudVolume(f"file://{tiny_truth / name}", progress=False)
+        arrays[name] = np.asarray(volume[volume.bounds])[..., 0].transpose(2, 1, 0)
+        arrays["offset"] = np.array(volume.voxel_offset)
+    return arrays
+
+
+@pytest.fixture(scope="module")
+def synapses(tiny_truth):
+    return pd.read_parquet(tiny_truth / "truth" / "synapses.parquet")
+
+
+@pytest.fixture(scope="module")
+def neurons(tiny_truth):
+    return pd.read_parquet(tiny_truth / "truth" / "neurons.parquet")
+
+
+def zyx_of(synapses, point, offset):
+    position = synapses[[f"{point}_{axis}_nm" for axis in "xyz"]].to_numpy()
+    return space.zyx(space.EM.to_vx(position) - offset)
+
+
+def test_same_seed_gives_the_same_bytes_with_other_workers_and_over_leftovers(tiny_truth, tmp_path):
+    (tmp_path / "em" / "8_8_40").mkdir(parents=True)
+    (tmp_path / "em" / "8_8_40" / "stray-chunk").write_bytes(b"of an interrupted run")
+    assert artefacts.sha256(generate(tmp_path, workers=2)) == artefacts.sha256(tiny_truth)
+
+
+def test_another_seed_gives_another_tissue(tiny_truth, neurons, tmp_path):
+    other = generate(tmp_path / "other", workers=1, seed=SEED + 1)
+    assert artefacts.sha256(other / "em") != artefacts.sha256(tiny_truth / "em")
+    assert not set(pd.read_parquet(other / "truth" / "neurons.parquet").neuron_id) & set(neurons.neuron_id)
+
+
+def test_every_centre_lies_on_its_own_cleft(volumes, synapses):
+    centre = zyx_of(synapses, "center", volumes["offset"])
+    assert (volumes["clefts"][tuple(centre.T)] == synapses.synapse_id).all()
+
+
+def test_cleft_volume_holds_exactly_the_synapses_of_the_table(volumes, synapses):
+    ids, counts = np.unique(volumes["clefts"][volumes["clefts"] > 0], return_counts=True)
+    assert dict(zip(ids, counts, strict=True)) == dict(zip(synapses.synapse_id, synapses["size"], strict=True))
+
+
+@pytest.mark.parametrize("side", ["pre", "post"])
+def test_partner_points_lie_in_their_partners(volumes, synapses, side):
+    point = zyx_of(synapses, side, volumes["offset"])
+    assert (volumes["segmentation"][tuple(point.T)] == synapses[f"{side}_neuron_id"].astype(np.uint64)).all()
+
+
+def test_partners_touch_within_the_cleft(volumes, synapses):
+    for row in synapses.itertuples():
+        cleft = volumes["clefts"] == row.synapse_id
+        box = ndimage.find_objects(cleft.astype(np.uint8))[0]
+        inside = np.unique(volumes["segmentation"][box][cleft[box]])
+        assert {row.pre_neuron_id, row.post_neuron_id} == set(inside.tolist())
+        pre = cleft[box] & (volumes["segmentation"][box] == row.pre_neuron_id)
+        post = cleft[box] & (volumes["segmentation"][box] == row.post_neuron_id)
+        assert (ndimage.binary_dilation(pre) & post).any()
+
+
+def test_missing_section_is_black_and_holds_no_synapse(tiny_truth, volumes, synapses):
+    missing = artefacts.read_json(tiny_truth / "manifest.json")["missing_section"] - volumes["offset"][2]
+    black = volumes["em"].max(axis=(1, 2)) < 16  # JPEG rings a little
+    assert np.flatnonzero(black).tolist() == [missing]
+    assert not volumes["clefts"][missing].any()
+    assert missing not in zyx_of(synapses, "center", volumes["offset"])[:, 0]
+
+
+def test_ids_are_as_large_as_real_ones_and_labels_follow_the_presynaptic_neuron(synapses, neurons):
+    assert (neurons.neuron_id > 2**53).all()
+    assert (neurons.neuron_id.astype(str).str.len() == 18).all()
+    label = neurons.set_index("neuron_id").label
+    assert (synapses.label.to_numpy() == label[synapses.pre_neuron_id].to_numpy()).all()
+    assert set(neurons.neuron_id[neurons.presynaptic]) == set(synapses.pre_neuron_id)
+    assert set(synapses.post_neuron_id) <= set(neurons.neuron_id)
+
+
+def test_drawn_vesicles_have_the_sizes_of_the_truth(synapses):
+    """The ellipsoids that are drawn, measured without the planner: volume-equivalent diameter and count."""
+    _, scene = neuropil.build_scene(TINY, SEED)
+    along, across = scene.vesicles.half_axes.T.astype(float)
+    drawn = pd.DataFrame({"junction": scene.vesicles.junction, "diameter": 2 * np.cbrt(along * across**2)})
+    by_synapse = drawn.groupby("junction").diameter.agg(["mean", "size"])
+    by_synapse = by_synapse.loc[synapses.synapse_id - neuropil.FIRST_SYNAPSE_ID]
+    assert (by_synapse["size"].to_numpy() == synapses.n_vesicles).all()
+    assert by_synapse["mean"].to_numpy() == pytest.approx(synapses.vesicle_diameter_nm, abs=1.5)
+    means = synapses.groupby("label").vesicle_diameter_nm.mean()
+    assert means[1] == pytest.approx(40, abs=1.5)  # round vesicles of about 40 nm (Harris & Weinberg 2012)
+    assert means[0] < means[1] - 2
+
+
+def test_share_of_spine_synapses_is_that_of_real_cortex():
+    """AC3 (Kasthuri et al. 2015): 85 of 96 excitatory synapses on spines, none of 10 inhibitory ones."""
+    settings = config.Simulated(
+        kind="simulated", size_um=(7, 7, 4), n_excitatory=18, n_inhibitory=9, synapses_per_neuron=10
+    )
+    junctions = tissue.plan(settings, np.random.default_rng(1)).junctions
+    share = junctions.groupby("label").on_spine.agg(["mean", "size"])
+    for label, expected in ((1, 85 / 96), (0, 0.03)):
+        error = np.sqrt(expected * (1 - expected) / share["size"][label])
+        assert abs(share["mean"][label] - expected) < 3.5 * error
+
+
+def test_class_shows_in_the_pixels_as_an_asymmetric_density(volumes, synapses):
+    """Behind the postsynaptic membrane it is darker than before the presynaptic one, more so where excitatory."""
+    difference = []
+    missing = volumes["em"].max(axis=(1, 2)) < 16
+    for row in synapses.itertuples():
+        cleft = volumes["clefts"] == row.synapse_id
+        cleft[missing] = False
+        box = tuple(
+            slice(max(part.start - margin, 0), part.stop + margin)
+            for part, margin in zip(ndimage.find_objects(cleft.astype(np.uint8))[0], (0, 10, 10), strict=True)
+        )
+        distance = ndimage.distance_transform_edt(~cleft[box], sampling=(1e6, 8, 8))  # within sections only
+        band = (distance > 12) & (distance < 36)
+        segment, em = volumes["segmentation"][box], volumes["em"][box].astype(float)
+        pre, post = (em[band & (segment == side)] for side in (row.pre_neuron_id, row.post_neuron_id))
+        difference.append(np.mean(pre) - np.mean(post))
+    assert roc_auc_score(synapses.label, difference) > 0.7
+
+
+def test_too_many_synapses_for_the_box_are_refused():
+    settings = TINY.model_copy(update={"synapses_per_neuron": 40})
+    with pytest.raises(ValueError, match=r"do not fit.*enlarge size_um, or lower synapses_per_neuron"):
+        tissue.plan(settings, np.random.default_rng(0))
+
+
+def test_too_small_a_box_is_refused(tmp_path):
+    settings = TINY.model_copy(update={"size_um": (1.0, 4.0, 2.0)})
+    with pytest.raises(ValueError, match=r"size_um .* is too small"):
+        neuropil.generate(settings, 0, tmp_path, client=None)
