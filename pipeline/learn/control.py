@@ -10,28 +10,24 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from pipeline.learn.predict import mean_output
-
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # scikit-learn's C; the best on validation is used, to be fair to the control
 
 
-def fit(network, images, synapses, shape_zyx):
+def fit(network, features, synapses):
     """Set the head of `network` to a logistic regression on its standardised features, in place; returns facts.
 
-    Features are averaged over the 8 symmetries. The regression sees the `train` rows of `synapses` only; `val`
-    chooses its strength by ROC AUC.
+    `features` `[N, F]` belong to the rows of `synapses`. The regression sees the `train` rows only; `val` chooses its
+    strength by ROC AUC.
     """
-    network.eval()
     label = synapses["label"].to_numpy()
-    train, val = (np.flatnonzero(synapses["split"] == split) for split in ("train", "val"))
-    raw = {split: mean_output(network.encoder, images, rows, shape_zyx) for split, rows in (("t", train), ("v", val))}
-    scaler = StandardScaler().fit(raw["t"])
-    features = {split: scaler.transform(value) for split, value in raw.items()}
+    train, val = ((synapses["split"] == split).to_numpy() for split in ("train", "val"))
+    scaler = StandardScaler().fit(features[train])
+    scaled = scaler.transform(features)
     score, chosen = -1.0, None
     for strength in STRENGTHS:
         candidate = LogisticRegression(C=strength, class_weight="balanced", max_iter=2000)
-        candidate.fit(features["t"], label[train])
-        found = roc_auc_score(label[val], candidate.decision_function(features["v"]))
+        candidate.fit(scaled[train], label[train])
+        found = roc_auc_score(label[val], candidate.decision_function(scaled[val]))
         if found > score:
             score, chosen = found, candidate
     weight = chosen.coef_[0] / scaler.scale_

@@ -18,9 +18,8 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from pipeline.artefacts import atomic
-from pipeline.learn import data, device
+from pipeline.learn import data, device, predict
 from pipeline.learn.augment import Augment
-from pipeline.learn.predict import mean_output, probability
 from pipeline.learn.threshold import best_threshold
 
 log = logging.getLogger("pipeline")
@@ -163,8 +162,9 @@ class _Training:
     def validate(self):
         """Scores of the averaged weights on the validation rows, without averaging over symmetries."""
         self.ema.eval()
-        logits = mean_output(self.ema, self.images, self.val, self.shape_zyx, symmetries=1)
-        p, label = probability(logits), self.label[self.val]
+        network = self.ema.module
+        logits = predict.logits(network, predict.features(network, self.images, self.val, self.shape_zyx, symmetries=1))
+        p, label = predict.probability(logits), self.label[self.val]
         loss = functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(label))
         return {
             "val_loss": float(loss),

@@ -13,27 +13,32 @@ COLUMNS = ["synapse_id", "pre_neuron_id", "label", "split", "fold"]  # what pred
 
 
 @torch.inference_mode()
-def mean_output(module, images, rows, shape_zyx, symmetries=SYMMETRIES):
-    """Output of `module` for rows of `images` (a `data.Images`), float64 `[len(rows), K]`.
+def features(network, images, rows, shape_zyx, symmetries=SYMMETRIES):
+    """Yield the encoder's features, float64 `[n, F]`, batch by batch, for rows of `images` (a `data.Images`).
 
-    The mean over the first `symmetries` of the 8 rotations and mirrorings of the central `shape_zyx`; one batch of
-    images is in memory at a time.
+    They are the mean over the first `symmetries` of the 8 rotations and mirrorings of the central `shape_zyx`. Under
+    a linear head that is the mean of the logits. One batch of images is in memory at a time.
     """
-    place = next(module.parameters()).device
-    outputs = []
+    place = next(network.parameters()).device
     for start in tqdm(range(0, len(rows), BATCH), desc="predict", disable=None, leave=False):
         stored = data.centre(images.read(rows[start : start + BATCH]), shape_zyx)
         x = data.normalise(stored.to(place).float() / 255)
         total = 0
         for number in range(symmetries):
             with device.autocast(place):
-                total = total + module(data.as_input(symmetry(x, number), images.kind)).double()
-        outputs.append((total / symmetries).cpu().numpy())
-    return np.concatenate(outputs)
+                total = total + network.encoder(data.as_input(symmetry(x, number), images.kind)).double()
+        yield (total / symmetries).cpu().numpy()
+
+
+def logits(network, batches):
+    """The head's logits `[N, 2]` (inhibitory, excitatory), float64, for batches of features."""
+    weight = network.head.weight.detach().double().cpu().numpy()
+    bias = network.head.bias.detach().double().cpu().numpy()
+    return np.concatenate([batch @ weight.T + bias for batch in batches])
 
 
 def probability(logits):
-    """p_excitatory from logits `[N, 2]` (inhibitory, excitatory)."""
+    """p_excitatory from logits `[N, 2]`."""
     return expit(logits[:, 1] - logits[:, 0])
 
 
@@ -52,5 +57,5 @@ def predict(model_path, patches_dir, synapses, place):
     synapses = data.with_images(synapses, patches_dir)
     images = data.Images(patches_dir, card.input_kind, synapses["synapse_id"])
     card.check(images)
-    logits = mean_output(network.to(place), images, np.arange(len(images)), card.shape_zyx)
-    return table(synapses, probability(logits))
+    batches = features(network.to(place), images, np.arange(len(images)), card.shape_zyx)
+    return table(synapses, probability(logits(network, batches)))

@@ -54,12 +54,13 @@ def train(patches_dir, synapses_path, model, run_dir, predictions_path, seed):
     own_seed = loop.seed_of(seed, model.seed)
     torch.manual_seed(own_seed)
     network = registry.build(model.network, model.pretrained, model.recipe.dropout).to(place)
-    if model.trained:
-        facts = loop.fit(network, images, synapses, model, own_seed, run_dir)
-    else:
-        facts = control.fit(network, images, synapses, shape_zyx)
+    facts = loop.fit(network, images, synapses, model, own_seed, run_dir) if model.trained else {}
     network.eval()
-    p = predict.probability(predict.mean_output(network, images, np.arange(len(images)), shape_zyx))
+    batches = predict.features(network, images, np.arange(len(images)), shape_zyx)
+    if not model.trained:
+        batches = list(batches)
+        facts = control.fit(network, np.concatenate(batches), synapses)
+    p = predict.probability(predict.logits(network, batches))
     val = (synapses["split"] == "val").to_numpy()
     label = synapses["label"].to_numpy()[val]
     tau = best_threshold(label, p[val])
