@@ -89,7 +89,7 @@ def _paint_cytoplasm(cell, across, depth, tilt, grain, cloud, tone, flecks, out)
 @numba.njit(cache=True)
 def organelle_reach(radius):
     """How far (nm) from its planned axis an organelle may show, warped and roughened."""
-    return 1.35 * radius + 60
+    return 1.4 * radius + 100
 
 
 @numba.njit(cache=True)
@@ -124,7 +124,7 @@ def _paint_organelles(organelles, image, rows, z_nm, pixel, noise_field, cell, d
                     other = field.distance(organelles.capsules, near[i], qx, qy, qz)
                     if other < s:
                         s, at = other, near[i]
-                if s > 45:
+                if s > 80:
                     continue
                 gx, gy, gz = field.gradient(organelles.capsules, at, qx, qy, qz)
                 inside = _step(depth[y, x] - 24, 4.0)

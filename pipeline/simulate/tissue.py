@@ -29,10 +29,10 @@ ON_SPINE = {1: 0.885, 0: 0.03}
 #: Means, and standard deviations between neurons, synapses of a neuron and (vesicles only) single vesicles.
 #: E: round vesicles of 35-50 nm; I: smaller, flattened by aldehyde (Colonnier 1968; Peters et al. 1991; Harris &
 #: Weinberg 2012). The spreads are chosen, so that classes overlap and a neuron's synapses resemble each other.
-VESICLE_DIAMETER = {1: (40.0, 1.4, 1.0, 2.5), 0: (36.0, 1.6, 1.2, 3.5)}
-VESICLE_FLATNESS = {1: (1.08, 0.04, 0.03, 0.06), 0: (1.50, 0.12, 0.08, 0.25)}  # long over short axis
+VESICLE_DIAMETER = {1: (40.0, 1.4, 1.2, 2.5), 0: (36.0, 1.7, 1.4, 3.5)}
+VESICLE_FLATNESS = {1: (1.10, 0.05, 0.05, 0.07), 0: (1.40, 0.12, 0.10, 0.25)}  # long over short axis
 #: Log-normal: median and spreads. Asymmetric density 25-45 nm, symmetric one thin (Colonnier 1968; Harris & Weinberg).
-PSD_THICKNESS = {1: (38.0, 0.12, 0.18), 0: (12.0, 0.15, 0.25)}
+PSD_THICKNESS = {1: (37.0, 0.15, 0.25), 0: (13.5, 0.20, 0.32)}
 #: Vesicles per um3 of bouton, log-normal (chosen to look as dense as AC3's boutons).
 VESICLES_PER_UM3 = {1: (3800.0, 0.22, 0.20), 0: (3500.0, 0.25, 0.20)}
 BOUTON_RADIUS = {1: (275.0, 0.10, 0.16), 0: (280.0, 0.10, 0.16)}  # boutons of 0.4-1.0 um (Peters et al. 1991)
@@ -271,7 +271,8 @@ class _Builder:
             near = np.flatnonzero(gap < bouton + 500)
             if not len(near):
                 return None
-            best = near[np.argmin(np.abs(gap[near] - bouton))]
+            weight = 1 / radius[near]  # per length of dendrite, not per its surface: most targets are thin
+            best = self.rng.choice(near, p=weight / weight.sum())
             return int(targets[best]), None, None
         head = float(np.clip(_lognormal(self.rng, *HEAD_RADIUS), 140, 330))
         near = np.flatnonzero((gap > bouton + 2 * head + 80) & (gap < bouton + 2 * head + 1300))
