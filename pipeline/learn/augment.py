@@ -55,14 +55,14 @@ class Augment:
         """Centre crop, shifted per image, with each section misaligned on its own; reflected beyond the border."""
         n, n_sections = images.shape[:2]
         depth, height, width = self.shape_zyx
-        z = (n_sections - depth) // 2 + torch.arange(depth)
+        z = n_sections // 2 - depth // 2 + torch.arange(depth)
         offsets = []
         for _ in range(2):
             shift = self._integers(self.settings.shift_vx, n, 1)
             slip = self._integers(self.settings.misalignment_vx, n, depth) if depth > 1 else 0
             offsets.append((shift + slip).expand(n, depth))
         y, x = (
-            _reflect((stored - size) // 2 + torch.arange(size) + offset[..., None], stored)
+            _reflect(stored // 2 - size // 2 + torch.arange(size) + offset[..., None], stored)
             for stored, size, offset in zip(images.shape[2:], (height, width), offsets, strict=True)
         )
         batch = torch.arange(n)[:, None, None, None]

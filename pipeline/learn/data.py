@@ -137,8 +137,8 @@ def balanced_rows(label, neuron, n, rng):
 
 
 def centre(images, shape_zyx):
-    """The central `shape_zyx` of images `[N, Z, Y, X]`; of an even excess, the same on both sides."""
-    low = [(have - want) // 2 for have, want in zip(images.shape[1:], shape_zyx, strict=True)]
+    """The central `shape_zyx` of images `[N, Z, Y, X]`; voxel `size // 2` of either holds the synapse's centre."""
+    low = [have // 2 - want // 2 for have, want in zip(images.shape[1:], shape_zyx, strict=True)]
     z, y, x = (slice(start, start + want) for start, want in zip(low, shape_zyx, strict=True))
     return images[:, z, y, x]
 

@@ -90,6 +90,15 @@ def test_synapse_without_image_is_an_error_unless_extraction_lists_it(cohort, tm
     assert "1 of 193 synapses have no image" in caplog.text
 
 
+@pytest.mark.parametrize("stored", [16, 17])
+@pytest.mark.parametrize("wanted", [8, 9])
+def test_centre_keeps_the_voxel_that_extraction_puts_the_synapse_in(stored, wanted):
+    images = torch.zeros(1, stored, stored, stored)
+    images[0, stored // 2, stored // 2, stored // 2] = 1
+    cropped = data.centre(images, (wanted, wanted, wanted))
+    assert torch.argwhere(cropped).tolist() == [[0, wanted // 2, wanted // 2, wanted // 2]]
+
+
 def test_crop_beyond_the_stored_size_is_refused(cohort):
     images = data.Images(cohort[0], "cube", pd.read_parquet(cohort[1])["synapse_id"])
     with pytest.raises(data.DataError, match=r"\(8, 32, 32\) does not fit into the stored cubes \(6, 40, 40\)"):
