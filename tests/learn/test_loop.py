@@ -60,8 +60,16 @@ def test_sixteen_synapses_can_be_memorised(cohort, tmp_path):
     train = train.assign(label=np.random.default_rng(0).permutation(np.repeat([0, 1], 8)))  # nothing but memory helps
     both = pd.concat([train, train.assign(split="val")], ignore_index=True)
     images = data.Images(cohort[0], "cube", both["synapse_id"])
-    recipe = {"threads": 1, "dropout": 0, "weight_decay": 0, "label_smoothing": 0, "ema_decay": 0.5, "patience": 100}
-    chosen = settings(epochs=40, batch_size=4, recipe=recipe, augmentation=UNCHANGED)
+    recipe = {
+        "threads": 1,
+        "dropout": 0,
+        "weight_decay": 0,
+        "label_smoothing": 0,
+        "ema_decay": 0.5,
+        "patience": 100,
+        "learning_rate": 3e-3,
+    }
+    chosen = settings(epochs=80, batch_size=8, recipe=recipe, augmentation=UNCHANGED)
     loop.fit(registry.build("unet3d"), images, both, chosen, 0, tmp_path)
     assert pd.read_csv(tmp_path / "log.csv")["val_balanced_accuracy"].max() == 1
 
