@@ -28,22 +28,28 @@ def workers(settings):
         yield client
 
 
-def run(client, function, items, what, window=4):
-    """Yield `function(item)` for each item as results come, a bounded number in flight, under a progress bar.
+def run(client, function, items, what, *shared, window=4):
+    """Yield `function(item, *shared)` for each item as results come, a bounded number in flight, under a progress bar.
 
-    The first failure cancels the rest and raises. `window` is the number of items in flight per worker.
+    `shared` values go to every worker once, however large. The first failure cancels the rest and raises. `window` is
+    the number of items in flight per worker.
     """
     items = list(items)
+    shared = [client.scatter(value, broadcast=True) for value in shared]
+
+    def submit(item):
+        return client.submit(function, item, *shared, pure=False, retries=0)
+
     limit = max(1, window * len(client.scheduler_info()["workers"]))
     waiting = iter(items)
     pool = distributed.as_completed(with_results=True)
     for _, item in zip(range(limit), waiting, strict=False):
-        pool.add(client.submit(function, item, pure=False, retries=0))
+        pool.add(submit(item))
     with tqdm(total=len(items), desc=what, disable=None) as bar:
         for future, result in pool:
             yield result
             bar.update()
             future.release()
             for item in waiting:
-                pool.add(client.submit(function, item, pure=False, retries=0))
+                pool.add(submit(item))
                 break

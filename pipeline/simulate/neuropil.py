@@ -6,7 +6,6 @@ depend on the seed and the settings alone, not on how many workers there are or 
 
 import functools
 import logging
-import pickle
 import shutil
 from pathlib import Path
 from typing import NamedTuple
@@ -45,13 +44,15 @@ class Flaws(NamedTuple):
 def generate(settings, seed, out, client):
     """Write `em/`, `segmentation/`, `clefts/`, `truth/*.parquet` and, last, `manifest.json` into the folder `out`.
 
-    `settings` is a `config.Simulated`, `client` a Dask client (`compute.workers`). Raises ValueError when the
+    `settings` is a `config.Simulated`, `client` a Dask client (`compute.workers`). Raises SimulationError when the
     settings cannot be satisfied.
     """
     out = Path(out).resolve()
     size_vx = space.EM.to_vx(np.asarray(settings.size_um) * 1000)
     if np.any(size_vx < (128, 128, 16)):
-        raise ValueError(f"source: size_um {settings.size_um} is too small; at least 1.024 x 1.024 x 0.64 um is needed")
+        raise tissue.SimulationError(
+            f"source: size_um {settings.size_um} is too small; at least 1.024 x 1.024 x 0.64 um is needed"
+        )
     for name in ("em", "segmentation", "clefts", "truth"):
         shutil.rmtree(out / name, ignore_errors=True)
     (out / "manifest.json").unlink(missing_ok=True)
@@ -65,22 +66,17 @@ def generate(settings, seed, out, client):
         ("clefts", "uint32", "compressed_segmentation"),
     ):
         _create(out / name, dtype, encoding, size_vx)
-    shared = out / "scene.pickle"  # how workers, perhaps on other machines, get what they draw; removed at the end
-    with artefacts.atomic(shared) as temporary:
-        temporary.write_bytes(pickle.dumps((scene, plan.cells.root_id.to_numpy(np.uint64), flaws, size_vx)))
-    try:
-        slabs = [(z, min(z + CHUNK[2], int(size_vx[2]))) for z in range(0, int(size_vx[2]), CHUNK[2])]
-        found = dict(compute.run(client, functools.partial(_write_slab, out, seed), slabs, "sections"))
-        voxels = _claimed_once(np.concatenate([found[slab] for slab in slabs]))
-        synapses = _synapses(plan, scene, voxels)
-        kept = np.zeros(len(plan.junctions), bool)
-        kept[synapses.pop("junction")] = True
-        clefts = voxels[(voxels[:, 4] == 0) & kept[voxels[:, 0]]]
-        items = [(slab, clefts[(clefts[:, 3] >= slab[0]) & (clefts[:, 3] < slab[1])]) for slab in slabs]
-        for _ in compute.run(client, functools.partial(_write_clefts, out, tuple(size_vx)), items, "clefts"):
-            pass
-    finally:
-        shared.unlink(missing_ok=True)
+    slabs = [(z, min(z + CHUNK[2], int(size_vx[2]))) for z in range(0, int(size_vx[2]), CHUNK[2])]
+    drawn = (scene, plan.cells.root_id.to_numpy(np.uint64), flaws, size_vx)
+    found = dict(compute.run(client, functools.partial(_write_slab, out, seed), slabs, "sections", drawn))
+    voxels = _claimed_once(np.concatenate([found[slab] for slab in slabs]))
+    synapses = _synapses(plan, scene, voxels)
+    kept = np.zeros(len(plan.junctions), bool)
+    kept[synapses.pop("junction")] = True
+    clefts = voxels[(voxels[:, 4] == 0) & kept[voxels[:, 0]]]
+    items = [(slab, clefts[(clefts[:, 3] >= slab[0]) & (clefts[:, 3] < slab[1])]) for slab in slabs]
+    for _ in compute.run(client, functools.partial(_write_clefts, out, tuple(size_vx)), items, "clefts"):
+        pass
 
     offset_nm = space.EM.to_nm(OFFSET_VX)
     neurons = plan.neurons.copy()
@@ -176,11 +172,6 @@ def _create(folder, dtype, encoding, size_vx):
     CloudVolume(f"file://{folder}", info=info).commit_info()
 
 
-@functools.lru_cache(maxsize=1)
-def _scene(path):
-    return pickle.loads(Path(path).read_bytes())
-
-
 def _store(folder, slab, image, values=None):
     """Write a slab `[Z, Y, X]`, or the `values` that it indexes, in bands of rows that are whole chunks."""
     volume = CloudVolume(f"file://{folder}", compress=False, progress=False)
@@ -191,9 +182,9 @@ def _store(folder, slab, image, values=None):
         volume[x : x + band.shape[0], y + row : y + row + band.shape[1], z + slab[0] : z + slab[1]] = band[..., None]
 
 
-def _write_slab(out, seed, slab):
+def _write_slab(out, seed, slab, drawn):
     """Render and write sections `slab`; returns the slab and the voxels of its clefts and partners (`render`)."""
-    scene, root_ids, flaws, size_vx = _scene(str(out / "scene.pickle"))
+    scene, root_ids, flaws, size_vx = drawn
     shape = (int(size_vx[1]), int(size_vx[0]))
     em = np.zeros((slab[1] - slab[0], *shape), np.uint8)
     cells = np.empty(em.shape, np.int32)

@@ -160,7 +160,7 @@ def _round(position, radius, girth, near, edges, rest, pairs):
     for s in range(len(pairs)):
         i, j = pairs[s]
         wanted = contact_distance(radius[i], radius[j])
-        for _ in range(3):  # three times the weight of a collision, so that partners stay partners
+        for _ in range(5):  # five times the weight of a collision, so that partners stay partners
             _pull(i, j, wanted, 0.9, position, radius, move, weight)
 
     for i in range(n):

@@ -16,9 +16,9 @@ from pipeline.simulate import contents, field
 
 SECTION_NM = 40.0
 
-#: The camera's curve, matched to the grey-level quantiles of kasthuri_ac3: what is drawn as 143 is 131, and so on.
-DRAWN_MIDDLE, MIDDLE, CONTRAST = 143.0, 131.0, 1.19
-NOISE_WHITE, NOISE_SOFT = 0.8, 4.5  # standard deviations (greys), matched to its power spectrum
+#: The camera's curve, matched to the grey-level quantiles of kasthuri_ac3: what is drawn as 143 is 132, and so on.
+DRAWN_MIDDLE, MIDDLE, CONTRAST = 143.0, 132.0, 1.21
+FOCUS_PX, NOISE = 0.62, 13.0  # blur, and noise before it (greys), matched to the power spectrum of kasthuri_ac3
 CYTOPLASM = 174.0  # median grey of clear cytoplasm
 MEMBRANE_NM = 8.5  # unit membrane (Peters et al. 1991)
 #: Half the cleft: 20-30 nm wide at asymmetric, 12-20 nm at symmetric junctions (Peters et al. 1991), drawn narrower
@@ -83,13 +83,13 @@ def _paint_cytoplasm(cell, across, depth, tilt, grain, cloud, tone, flecks, out)
                 shade += (tone[across[y, x]] - shade) * _step(-depth[y, x], _smear(3.0, tilt[y, x]))
             fleck = grain[y, x] - np.float32(0.85) - np.float32(0.35) * cloud[y, x]
             fleck = max(fleck, np.float32(0)) / (1 + np.float32(0.5) * max(fleck, np.float32(0)))
-            out[y, x] = CYTOPLASM + shade + 5 * cloud[y, x] - 52 * flecks[c] * fleck + 9.0 * grain[y, x]
+            out[y, x] = CYTOPLASM + shade + 5 * cloud[y, x] - 52 * flecks[c] * fleck + 11.0 * grain[y, x]
 
 
 @numba.njit(cache=True)
 def organelle_reach(radius):
     """How far (nm) from its planned axis an organelle may show, warped and roughened."""
-    return 1.4 * radius + 100
+    return 1.6 * radius + 50
 
 
 @numba.njit(cache=True)
@@ -278,11 +278,8 @@ def cytoplasm(kind, rng):
 
 def _unit(rng, shape, sigma):
     """Gaussian noise `[Y, X]` of unit variance, smoothed by `sigma` pixels."""
-    noise = rng.standard_normal(shape, np.float32)
-    if sigma:
-        noise = ndimage.gaussian_filter(noise, sigma, mode="wrap", truncate=3)
-        noise /= noise.std()
-    return noise
+    noise = ndimage.gaussian_filter(rng.standard_normal(shape, np.float32), sigma, mode="wrap", truncate=3)
+    return noise * np.float32(2 * np.sqrt(np.pi) * sigma)
 
 
 def section(scene, index, shape, pixel_nm, seed):
@@ -340,9 +337,9 @@ def displace(grey, shift):
 def photograph(grey, rng, gain=1.0, offset=0.0):
     """The camera's uint8 image of a section's greys `[Y, X]`: focus, shading and noise."""
     shape = grey.shape
-    image = ndimage.gaussian_filter(grey, 0.5, truncate=4)
     coarse = rng.standard_normal((6, 6), np.float32)
     shading = ndimage.zoom(coarse, (shape[0] / 6, shape[1] / 6), order=1)[: shape[0], : shape[1]]
-    image = MIDDLE + np.float32(gain * CONTRAST) * (image - DRAWN_MIDDLE) + np.float32(offset) + 2 * shading
-    image += NOISE_WHITE * _unit(rng, shape, 0.0) + NOISE_SOFT * _unit(rng, shape, 1.0)
+    image = MIDDLE + np.float32(gain * CONTRAST) * (grey - DRAWN_MIDDLE) + np.float32(offset) + 2 * shading
+    image += NOISE * rng.standard_normal(shape, np.float32)
+    image = ndimage.gaussian_filter(image, FOCUS_PX, truncate=4)
     return np.clip(np.rint(image), 1, 255).astype(np.uint8)

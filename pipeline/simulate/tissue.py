@@ -50,6 +50,10 @@ SPINE_NODES = 6  # four of the neck, two of the head
 AXON, DENDRITE, FILLER, MYELIN, SOMA, GLIA = range(6)
 
 
+class SimulationError(ValueError):
+    """Settings that no tissue can satisfy; the text says which to change."""
+
+
 @dataclasses.dataclass
 class Tissue:
     """Cells, chains of capsules and junctions.
@@ -70,13 +74,13 @@ class Tissue:
 
 
 def plan(settings, rng):
-    """A relaxed Tissue for `config.Simulated` settings; ValueError when they cannot be satisfied."""
+    """A relaxed Tissue for `config.Simulated` settings; SimulationError when they cannot be satisfied."""
     size = np.asarray(settings.size_um) * 1000
     usable = np.prod(np.maximum(size - 2 * EDGE_NM, 0)) / 1e9
     n_presynaptic = settings.n_excitatory + settings.n_inhibitory
     wanted = n_presynaptic * settings.synapses_per_neuron
     if usable * MAX_PER_UM3 < wanted:
-        raise ValueError(
+        raise SimulationError(
             f"source: {n_presynaptic} neurons with {settings.synapses_per_neuron} synapses each do not fit: the part "
             f"of size_um {settings.size_um} away from its faces, {usable:.1f} um3, holds at most "
             f"{int(usable * MAX_PER_UM3)} synapses; enlarge size_um, or lower synapses_per_neuron, n_excitatory "
@@ -221,14 +225,14 @@ class _Builder:
             "flatness": rng.normal(*VESICLE_FLATNESS[label][:2]),
         }
         # a neuron's synapses in the box vary around the mean, but stay worth having
-        wanted = int(np.clip(round(_lognormal(rng, n_synapses, 0.2)), 0.6 * n_synapses, 1.6 * n_synapses))
+        wanted = int(np.clip(round(_lognormal(rng, n_synapses, 0.2)), 0.8 * n_synapses, 1.6 * n_synapses))
         found = 0
         for _ in range(60):
             if found >= wanted:
                 return
             path = self.walk(self.rng.uniform(EDGE_NM, self.size - EDGE_NM), rng.normal(size=3), STEP_NM, 12e3)
             found += self._add_branch(label, cell, effects, path, wanted - found)
-        raise ValueError(
+        raise SimulationError(
             f"source: after 60 branches a neuron has room for {found} of {wanted} synapses; enlarge size_um, or lower "
             "synapses_per_neuron, n_excitatory or n_inhibitory"
         )
@@ -271,7 +275,8 @@ class _Builder:
             near = np.flatnonzero(gap < bouton + 500)
             if not len(near):
                 return None
-            weight = 1 / radius[near]  # per length of dendrite, not per its surface: most targets are thin
+            # as likely per length of thin as of thick dendrites, and rather where the bouton need not be moved far
+            weight = np.exp(-np.abs(gap[near] - bouton) / 120) / radius[near]
             best = self.rng.choice(near, p=weight / weight.sum())
             return int(targets[best]), None, None
         head = float(np.clip(_lognormal(self.rng, *HEAD_RADIUS), 140, 330))
