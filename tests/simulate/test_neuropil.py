@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from cloudvolume import CloudVolume
-from conftest import SEED, TINY, generate
 from scipy import ndimage
 from sklearn.metrics import roc_auc_score
+from tiny_tissue import SEED, TINY, generate
 
 from pipeline import artefacts, config, space
 from pipeline.simulate import neuropil, tissue
