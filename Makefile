@@ -130,7 +130,7 @@ reference: $(BUILD)/kasthuri/patches/manifest.json ## measure the real texture a
 test: $(ENV)                                    ## style check and the whole test suite
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/test_end_to_end.py tests
 
 bench: $(ENV)                                   ## ratios of speed, each measured within one run
 	$(BIN)/python tests/bench.py

@@ -17,7 +17,7 @@ from pipeline import config
 from pipeline.artefacts import Build
 from pipeline.cave import sandbox
 
-pytestmark = [pytest.mark.xdist_group("end_to_end"), pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TINY = "tests/tiny.yaml"
