@@ -130,7 +130,7 @@ values = {
     "overview_um": glue.number(side_vx[0] * resolution_nm[0] / 1000, 1),
     "overview_pixel_nm": glue.number(resolution_nm[0], 0),
     "n_overview_clefts": glue.count(len(cleft_label)),
-    "best_property": glue.text(properties.loc[properties["auc"].idxmax(), "label"]),
+    "best_property": glue.text(properties.loc[properties["auc"].idxmax(), "label"].split(" (")[0]),  # without unit
     "best_property_auc": glue.number(properties["auc"].max()),
 }
 for row in summary.itertuples():
