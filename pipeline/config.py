@@ -107,15 +107,25 @@ class Extract(Section):
 class Recipe(Section):
     """How a network is optimised; see `pipeline.learn.loop`."""
 
-    learning_rate: float = pydantic.Field(1e-3, gt=0)  # peak, after the warm-up
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    learning_rate: float = pydantic.Field(1e-3, gt=0)  # peak
+    encoder_learning_rate: float | None = pydantic.Field(None, gt=0)  # peak below the head; None: the same
+    head_epochs: int = pydantic.Field(0, ge=0)  # first epochs, in which the encoder is frozen
+    schedule: Literal["cosine", "constant"] = "cosine"  # after the warm-up, per step
+    warmup_epochs: int = pydantic.Field(2, ge=0)
     weight_decay: float = pydantic.Field(1e-2, ge=0)
-    warmup_epochs: int = pydantic.Field(2, ge=1)
+    loss: Literal["cross_entropy", "balanced_bce", "focal"] = "cross_entropy"
+    focal_gamma: float = pydantic.Field(2.0, ge=0)  # Lin et al. 2017; so is alpha
+    focal_alpha: float | None = pydantic.Field(0.25, gt=0, lt=1)  # weight of excitatory examples; None: no weights
     label_smoothing: float = pydantic.Field(0.05, ge=0, lt=1)
+    sampling: Literal["balanced", "uniform"] = "balanced"  # by class and neuron, or every synapse once an epoch
     dropout: float = pydantic.Field(0.2, ge=0, lt=1)
-    gradient_norm: float = pydantic.Field(1.0, gt=0)  # clipped to this
-    ema_decay: float = pydantic.Field(0.99, ge=0, lt=1)  # of the weights, per step, reached gradually
+    gradient_norm: float | None = pydantic.Field(1.0, gt=0)  # clipped to this
+    ema_decay: float = pydantic.Field(0.99, ge=0, lt=1)  # of the weights, per step, reached gradually; 0: no average
     patience: int = pydantic.Field(10, ge=1)  # epochs without a better validation score before stopping
     threads: int = pydantic.Field(2, ge=1)  # CPU threads of torch; fixed, since sums depend on their number
+    compile: bool = False  # torch.compile: minutes at the start, faster steps on a GPU
+    channels_last_3d: bool = False  # memory layout of cubes
 
 
 class Augmentation(Section):
@@ -123,8 +133,11 @@ class Augmentation(Section):
 
     shift_vx: int = pydantic.Field(4, ge=0)  # largest in-plane offset of the centre
     misalignment_vx: int = pydantic.Field(2, ge=0)  # largest offset of one section
-    rotation: float = pydantic.Field(0.5, ge=0, le=1)  # probability of any angle, beside right angles for all
+    right_angles: bool = True  # turns by right angles and mirrorings; False: mirrorings only
+    rotation: float = pydantic.Field(0.5, ge=0, le=1)  # probability of any angle
+    rotation_degrees: float = pydantic.Field(180.0, gt=0, le=180)  # largest angle
     scale: float = pydantic.Field(0.1, ge=0, lt=1)  # relative change of size, where rotated
+    elastic: float = pydantic.Field(0.2, ge=0, le=1)  # probability of a smooth warp along the section plane
     gamma: float = pydantic.Field(0.3, ge=0)  # largest absolute log2 of the exponent
     brightness: float = pydantic.Field(0.05, ge=0)  # offset per section and ramp over the field, of full scale
     contrast: float = pydantic.Field(0.1, ge=0, lt=1)  # relative, per section
@@ -132,31 +145,73 @@ class Augmentation(Section):
     blur: float = pydantic.Field(0.2, ge=0, le=1)
     noise: float = pydantic.Field(0.04, ge=0)  # largest standard deviation, of full scale
     cutout: float = pydantic.Field(0.3, ge=0, le=1)
+    mixup_alpha: float = pydantic.Field(0.0, ge=0)  # of the Beta distribution (Zhang et al. 2018); 0: off
+    cutmix_alpha: float = pydantic.Field(0.0, ge=0)  # likewise (Yun et al. 2019); with both, each batch draws one
+
+
+#: Axes of a network's images: 2D networks read sections as channels, 3D networks read cubes.
+DIMENSIONS = {"cnn": 2, "resnet18": 2, "resnet50": 2, "unet3d": 3, "r3d_18": 3, "mc3_18": 3, "r2plus1d_18": 3}
+
+PRESET_DIR = CONFIG_DIR / "presets"
 
 
 class Model(Section):
-    """One entry of the list of models to train; see `pipeline.learn`."""
+    """One entry of the list of models to train; see `pipeline.learn`.
+
+    `preset` names a file of `configs/presets`, whose settings hold wherever the entry does not give its own.
+    """
 
     name: str = pydantic.Field(pattern=r"^[a-z0-9_]+$")
-    network: Literal["resnet18", "unet3d"]
+    preset: str | None = None
+    family: str | None = None  # the entry that this is one seed of
+    network: Literal[tuple(DIMENSIONS)]
     trained: bool = True  # False: the control, random weights under a logistic head
-    pretrained: bool = False  # start from ImageNet weights (resnet18)
-    crop: tuple[int, ...] | None = None  # centre of the patch (Y, X) or cube (Z, Y, X) the network sees; None: all
+    pretrained: bool = False  # start from ImageNet (2D) or Kinetics-400 (r3d_18, mc3_18, r2plus1d_18) weights
+    norm: Literal["batch", "group"] | None = None  # None: the network's own
+    sections: int = pydantic.Field(1, ge=1)  # 2D networks: neighbouring sections, as channels ("2.5D" where several)
+    crop: tuple[int, ...] | None = None  # centre (Y, X), or (Z, Y, X) in 3D, that the network sees; None: all
+    folds: bool = False  # a network per fold, each neuron predicted by the one that never saw it
     seed: int = 0
     epochs: int = pydantic.Field(30, ge=1)
     batch_size: int = pydantic.Field(32, ge=2)
     recipe: Recipe = Recipe()
     augmentation: Augmentation = Augmentation()
 
+    @property
+    def images(self):
+        """Which of the stored images the network reads: `patch`, or `cube` where it needs several sections."""
+        return "patch" if DIMENSIONS[self.network] == 2 and self.sections == 1 else "cube"
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _fill_in_preset(cls, values):
+        if not isinstance(values, dict) or values.get("preset") is None:
+            return values
+        path = PRESET_DIR / f"{values['preset']}.yaml"
+        if not path.is_file():
+            known = sorted(known.stem for known in PRESET_DIR.glob("*.yaml"))
+            raise ValueError(f"preset: no {values['preset']!r}; there are {known}")
+        preset = yaml.safe_load(path.read_text())
+        for section in ("recipe", "augmentation"):
+            preset[section] = preset.get(section, {}) | dict(values.get(section, {}))
+        return preset | {key: value for key, value in values.items() if key not in ("recipe", "augmentation")}
+
     @pydantic.model_validator(mode="after")
     def _network_can_do_it(self):
-        axes = {"resnet18": ("Y", "X"), "unet3d": ("Z", "Y", "X")}[self.network]
+        flat = DIMENSIONS[self.network] == 2
+        axes = ("Y", "X") if flat else ("Z", "Y", "X")
         if self.crop is not None and (len(self.crop) != len(axes) or min(self.crop) < 1):
             raise ValueError(f"crop: {self.network} needs {len(axes)} positive sizes {axes}, not {self.crop}")
-        if self.pretrained and self.network != "resnet18":
-            raise ValueError(f"pretrained: there are no ImageNet weights of {self.network}")
+        if self.sections > 1 and not flat:
+            raise ValueError(f"sections: {self.network} reads cubes; their depth is the first size of `crop`")
+        if self.pretrained and self.network in ("cnn", "unet3d"):
+            raise ValueError(f"pretrained: there are no published weights of {self.network}")
+        if self.pretrained and self.norm == "group":
+            raise ValueError("pretrained: the published weights belong to batch normalisation")
         if self.pretrained and not self.trained:
             raise ValueError("pretrained: the untrained control has random weights")
+        if self.recipe.head_epochs >= self.epochs:
+            raise ValueError("recipe.head_epochs: at least one epoch must train the whole network")
         return self
 
 
@@ -172,6 +227,7 @@ class Compute(Section):
 
     workers: int = pydantic.Field(2, ge=1)
     scheduler: str | None = None
+    training_processes: int = pydantic.Field(1, ge=1)  # one a GPU, started by torchrun
 
 
 class Config(Section):
@@ -185,6 +241,20 @@ class Config(Section):
     models: tuple[Model, ...] = ()
     stats: Stats = Stats()
     compute: Compute = Compute()
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _one_model_per_seed(cls, values):
+        """An entry with `seeds: [0, 1]` stands for `<name>_seed0` and `<name>_seed1` of one family."""
+        entries = []
+        for entry in values.get("models", ()):
+            if not isinstance(entry, dict) or "seeds" not in entry:
+                entries.append(entry)
+                continue
+            rest = {key: value for key, value in entry.items() if key != "seeds"}
+            family = entry.get("name")
+            entries += [rest | {"name": f"{family}_seed{n}", "family": family, "seed": n} for n in entry["seeds"]]
+        return values | {"models": entries}
 
     @pydantic.model_validator(mode="after")
     def _unique_model_names(self):
