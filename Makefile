@@ -18,8 +18,6 @@ ENV    := $(VENV)/.installed
 RUN     = $(BIN)/python -m pipeline
 EDITION = --config $(CONFIG) --build $(BUILD) $(if $(filter folder,$(KIND)),$(if $(DATA),--data $(DATA)))
 
-# The models of an edition: the `- name:` entries of its YAML file, which only models have.
-MODELS := $(shell sed -n 's/^ *- *name: *\([a-z0-9_]*\).*/\1/p' $(YAML))
 KIND   := $(shell sed -n 's/^ *kind: *\([a-z]*\).*/\1/p' $(YAML))
 
 SHARED := pipeline/space.py pipeline/compute.py pipeline/stages.py
@@ -70,9 +68,14 @@ $(B)/patches/manifest.json: $(B)/cohort/synapses.parquet $(call code,extract) $(
 
 # --- Models: every one ends as predictions/<model>.parquet, all that later steps read --------------------------------
 
-models: $(MODELS:%=$(B)/predictions/%.parquet)  ## train every model of the edition
-$(B)/predictions/%.parquet: $(B)/patches/manifest.json $(call code,learn) $(call code,models) $(B)/settings/model-%.json $(ENV)
-	$(RUN) train $(EDITION) --model $*
+models: $(B)/models.json                        ## train every model of the edition that is not up to date
+$(B)/models.json: $(B)/patches/manifest.json $(call code,learn) $(call code,models) $(call setting,models) $(ENV)
+	$(RUN) train $(EDITION)
+
+PREDICTIONS := $(shell sed -n 's/^ *"\(.*\)".*/\1/p' $(B)/models.json 2>/dev/null)
+PREDICTIONS := $(PREDICTIONS:%=$(B)/predictions/%.parquet)
+$(PREDICTIONS): | $(B)/models.json              # where one was lost:
+	$(RUN) train $(EDITION)
 
 # --- Analyses: notebook scripts, predictions to results ---------------------------------------------------------------
 
@@ -80,7 +83,7 @@ $(B)/analysis/%.json: analysis/%.py $(call code,stats) pipeline/glue.py pipeline
 	$(RUN) analyse $(EDITION) $< --inputs $(filter-out $(ENV),$^)
 
 $(B)/analysis/cohort.json: $(B)/cohort/synapses.parquet
-$(B)/analysis/performance.json: $(MODELS:%=$(B)/predictions/%.parquet) pipeline/learn/threshold.py
+$(B)/analysis/performance.json: $(B)/models.json $(PREDICTIONS) pipeline/learn/threshold.py
 $(B)/analysis/examples.json: $(B)/analysis/performance.json $(B)/patches/manifest.json
 $(B)/analysis/simulation.json: $(B)/source/manifest.json
 $(B)/analysis/realism.json: $(B)/patches/manifest.json analysis/reference/kasthuri_ac3.json

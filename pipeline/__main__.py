@@ -44,8 +44,8 @@ def _parser():
     stage("simulate", "simulated neuropil: precomputed volumes and annotation tables")
     stage("cohort", "query the annotation service (or read synapses.csv): labels, filters, splits, audit")
     stage("extract", "cut patches and cubes around every synapse of the cohort")
-    train = stage("train", "train one model (or fit the untrained control) and predict")
-    train.add_argument("--model", required=True)
+    train = stage("train", "train the models (or fit the untrained controls) and predict")
+    train.add_argument("--model", help="one model alone; by default all of the edition that are not up to date")
     analyse = stage("analyse", "run a notebook script of analysis/")
     analyse.add_argument("script", type=Path)
     draw = stage("draw", "run a script of figures/ or tables/")
@@ -57,6 +57,10 @@ def _parser():
     sandbox.add_argument("--port", type=int, default=0)
     reference = stage("reference", "texture statistics of the extracted patches, as the reference for realism")
     reference.add_argument("--out", type=Path, required=True)
+
+    publish = stage("publish", "copy a trained model into a folder of its own, with a model card")
+    publish.add_argument("--model", required=True)
+    publish.add_argument("--out", type=Path, required=True)
 
     predict = stage("predict", "apply a trained model to a folder of precomputed volumes", needs_edition=False)
     predict.add_argument("--run", type=Path, required=True, help="run folder of the model, build/<config>/runs/<model>")

@@ -32,6 +32,7 @@ class Build:
         self.cohort = self.root / "cohort"
         self.synapses = self.cohort / "synapses.parquet"
         self.patches = self.root / "patches"
+        self.models = self.root / "models.json"  # names of the trained models, written when all of them are
         self.analysis = self.root / "analysis"
         self.figures = self.root / "figures"
         self.tables = self.root / "tables"

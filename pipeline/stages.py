@@ -22,11 +22,10 @@ class StageError(RuntimeError):
 def settings(options):
     """Write one JSON file a section of the configuration, touching only those whose content changed."""
     edition, build = _edition(options)
-    sections = {name: getattr(edition, name) for name in ("source", "cohort", "extract", "stats")}
-    sections |= {f"model-{model.name}": model for model in edition.models}
-    for name, section in sections.items():
+    values = edition.model_dump(mode="json")
+    for name in ("source", "cohort", "extract", "models", "stats"):
         path = build.root / "settings" / f"{name}.json"
-        value = {"seed": edition.seed, name: section.model_dump(mode="json")}
+        value = {"seed": edition.seed, name: values[name]}
         if not path.is_file() or artefacts.read_json(path) != value:
             artefacts.write_json(path, value)
 
@@ -156,17 +155,68 @@ def extract(options):
 
 
 def train(options):
-    """Train one model of the edition, or fit the untrained control, and predict every synapse of the cohort."""
-    from pipeline.learn import run
+    """Train one model of the edition (or fit the untrained control) and predict every synapse; without a name, all."""
+    from pipeline.learn import distributed, run
 
     edition, build = _edition(options)
+    if options.model is None:
+        _train_all(edition, build, options)
+        return
     model = edition.model(options.model)
     folder, predictions = build.run(model.name), build.predictions(model.name)
-    inputs = [build.patches / "manifest.json", build.synapses]
-    outputs = [predictions, folder / "model.safetensors"]
-    with artefacts.step(build, f"train-{model.name}", "pipeline/learn/run.py", inputs, outputs, model) as facts:
-        run.train(build.patches, build.synapses, model, folder, predictions, edition.seed)
-        facts["device"] = artefacts.read_json(folder / "result.json")["device"]
+    arguments = (build.patches, build.synapses, model, folder, predictions, edition.seed)
+    with distributed.group() as rank:
+        if rank:
+            run.train(*arguments)
+            return
+        inputs = [build.patches / "manifest.json", build.synapses]
+        step = f"train-{model.name}"
+        with artefacts.step(build, step, "pipeline/learn/run.py", inputs, [predictions, folder], model) as facts:
+            run.train(*arguments)
+            facts["device"] = artefacts.read_json(folder / "result.json")["device"]
+
+
+def _train_all(edition, build, options):
+    """Train what is not up to date, each model in a process of its own, and print a table.
+
+    A model that fails is reported and the others are trained all the same; StageError names it at the end.
+    """
+    import pandas as pd
+
+    from pipeline.learn import run
+
+    if not edition.models:
+        raise StageError(f"config {edition.name!r} lists no models to train")
+    processes = edition.compute.training_processes
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
+    rows = []
+    for model in edition.models:
+        folder, predictions = build.run(model.name), build.predictions(model.name)
+        failed = False
+        if not run.is_up_to_date(build.patches, build.synapses, model, folder, predictions, edition.seed):
+            command = [sys.executable, *launch, "-m", "pipeline", "train", "--model", model.name]
+            command += ["--config", str(options.config), "--build", str(options.build)]
+            failed = subprocess.run(command + (["--data", str(options.data)] if options.data else [])).returncode != 0
+        result = {} if failed else artefacts.read_json(folder / "result.json")
+        rows.append(
+            {
+                "model": model.name,
+                "state": "failed" if failed else "trained" if model.trained else "untrained",
+                "validation AUC": result.get("validation", {}).get("roc_auc"),
+                "epochs": result.get("epochs"),
+                "s per epoch": result.get("seconds_per_epoch"),
+                "parameters": result.get("parameters"),
+            }
+        )
+    table = pd.DataFrame(rows)
+    print(table.to_markdown(index=False, floatfmt=",.3f", intfmt=",", missingval=""))
+    failures = table.loc[table["state"] == "failed", "model"].tolist()
+    if failures:
+        raise StageError(
+            f"{len(failures)} of {len(table)} models failed: {', '.join(failures)}; see above. "
+            "The others are trained and will not be trained again"
+        )
+    artefacts.write_json(build.models, [model.name for model in edition.models])
 
 
 def predict(options):
@@ -203,6 +253,50 @@ def predict(options):
         settings = config.Stats()
         scores = bootstrap.intervals(predictions, card.tau, settings.n_bootstrap, settings.confidence, seed=0)
         print(scores.to_string(index=False, float_format="%.3f"))
+
+
+def publish(options):
+    """Copy a trained model into a folder of its own, with a model card, for `predict`."""
+    import dataclasses
+
+    import pandas as pd
+
+    from pipeline.learn import checkpoint
+    from pipeline.render import model_card
+    from pipeline.stats import bootstrap
+
+    edition, build = _edition(options)
+    model = edition.model(options.model)
+    trained = build.run(model.name) / "model.safetensors"
+    _, card = checkpoint.load(trained)
+    rows = pd.read_parquet(build.predictions(model.name))
+    stats, seed = edition.stats, edition.seed
+    test = rows[rows["split"] == "test"]
+    scores = bootstrap.intervals(test, card.tau, stats.n_bootstrap, stats.confidence, seed)
+    record = artefacts.read_json(build.root / "provenance" / f"train-{model.name}.json")
+    volume = artefacts.read_json(build.cohort / "volume.json")
+    simulated = edition.source.kind == "simulated"
+    text = model_card.text(
+        model,
+        dataclasses.asdict(card),
+        artefacts.read_json(build.run(model.name) / "result.json"),
+        scores,
+        {
+            "data": "simulated neuropil" if simulated else f"electron microscopy, {volume['datastack']}",
+            "simulated": simulated,
+            "command": f"python -m pipeline train --config {options.config} --model {model.name}",
+            "commit": record["commit"],
+            "config_hash": record["config_hash"],
+            "confidence": stats.confidence,
+            "n_bootstrap": stats.n_bootstrap,
+            "splits": {
+                split: (len(part), part["pre_neuron_id"].nunique()) for split, part in rows.groupby("split", sort=False)
+            },
+        },
+    )
+    with artefacts.atomic_folder(options.out) as folder:
+        shutil.copyfile(trained, folder / "model.safetensors")
+        (folder / "README.md").write_text(text, encoding="utf-8")
 
 
 def analyse(options):

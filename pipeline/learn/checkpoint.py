@@ -21,10 +21,12 @@ class Card:
     """What the weights are and which images they may be applied to."""
 
     architecture: str  # a network of `models.registry`
+    norm: str | None  # batch or group; None: the network's own
     input_kind: str  # patch or cube
     voxel_nm: tuple[float, float, float]  # XYZ
     shape_zyx: tuple[int, int, int]  # of the network's input, a central crop; a patch has one section
     tau: float  # excitatory where p_excitatory >= tau
+    temperature: float  # p_excitatory = sigmoid(difference of logits / temperature)
     normalisation: str = NORMALISATION
 
     def check(self, images):
@@ -65,13 +67,15 @@ def load(path):
         card = Card(**fields | {name: tuple(fields[name]) for name in ("voxel_nm", "shape_zyx")})
     except (KeyError, TypeError, ValueError):
         raise CheckpointError(f"{path} was not written by this project: its metadata has no model card") from None
-    if card.architecture not in registry.INPUT or card.input_kind != registry.INPUT[card.architecture]:
+    if card.architecture not in registry.DIMENSIONS or card.input_kind not in ("patch", "cube"):
         raise CheckpointError(
-            f"{path} holds a {card.architecture!r} for a {card.input_kind}; this version knows {registry.INPUT}"
+            f"{path} holds a {card.architecture!r} for a {card.input_kind}; this version knows "
+            f"{sorted(registry.DIMENSIONS)} for a patch or cube"
         )
     if card.normalisation != NORMALISATION:
         raise CheckpointError(f"{path} expects another normalisation ({card.normalisation!r}): train again")
-    network = registry.build(card.architecture)
+    flat = registry.DIMENSIONS[card.architecture] == 2
+    network = registry.build(card.architecture, card.shape_zyx[0] if flat else 1, card.norm)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:

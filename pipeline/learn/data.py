@@ -13,6 +13,7 @@ import torch
 import zarr
 
 from pipeline.artefacts import read_json
+from pipeline.config import DIMENSIONS
 from pipeline.learn.device import has_bfloat16
 
 log = logging.getLogger("pipeline")
@@ -48,7 +49,8 @@ class Images:
             raise DataError(
                 f"{len(absent)} synapses have no {kind} in {patches_dir}: {absent[:LISTED].tolist()}...; extract again"
             )
-        self.shape_zyx = self._zyx(self._array.shape[1:])
+        shape = self._array.shape[1:]
+        self.shape_zyx = (1, *shape) if kind == "patch" else tuple(shape)
         n_bytes = len(self._rows) * int(np.prod(self.shape_zyx))
         self._cache = self._read(self._rows) if n_bytes <= CACHE_BYTES else None
 
@@ -69,17 +71,16 @@ class Images:
             images[part] = self._array.oindex[wanted][inverse].reshape(-1, *self.shape_zyx)
         return images
 
-    @staticmethod
-    def _zyx(shape):
-        return (1, *shape) if len(shape) == 2 else tuple(shape)
-
-    def crop_zyx(self, crop):
-        """The network's input size: `crop` (`(Y, X)` or `(Z, Y, X)`), or all of it for None; DataError if too big."""
-        wanted = self.shape_zyx if crop is None else self._zyx(crop)
-        if len(wanted) != 3 or any(want > have for want, have in zip(wanted, self.shape_zyx, strict=True)):
+    def input_zyx(self, model):
+        """Size of the central part that `model` (a `config.Model`) reads; DataError where the images are smaller."""
+        sections = model.sections if DIMENSIONS[model.network] == 2 else self.shape_zyx[0]
+        wanted = (sections, *self.shape_zyx[1:])
+        if model.crop is not None:
+            wanted = (*wanted[: 3 - len(model.crop)], *model.crop)
+        if any(want > have for want, have in zip(wanted, self.shape_zyx, strict=True)):
             raise DataError(
-                f"the network's input {tuple(wanted)} does not fit into the stored {self.kind}s {self.shape_zyx} "
-                "(ZYX): use a smaller crop, or extract larger ones"
+                f"{model.name}: the network's input {wanted} does not fit into the stored {self.kind}s "
+                f"{self.shape_zyx} (ZYX): use a smaller crop or fewer sections, or extract larger images"
             )
         return wanted
 
@@ -99,23 +100,33 @@ def with_images(synapses, patches_dir):
 
 
 def check_splits(synapses):
-    """DataError unless train and val hold at least two neurons of each class, and test one, none in two splits."""
-    needed = {"train": 2, "val": 2, "test": 1}
+    """DataError unless every split holds at least two neurons of each class, and none is in two splits."""
     unknown = set(synapses["split"]) - set(SPLITS)
     if unknown or not synapses["label"].isin([0, 1]).all():
         raise DataError(f"the cohort needs splits {SPLITS} and labels 0 or 1; it has splits {sorted(unknown)} beside")
     neurons = synapses.groupby(["split", "label"])["pre_neuron_id"].nunique()
-    for split, least in needed.items():
+    for split in SPLITS:
         for label, name in ((1, "excitatory"), (0, "inhibitory")):
             found = neurons.get((split, label), 0)
-            if found < least:
+            if found < 2:
                 raise DataError(
-                    f"split {split!r} has {found} {name} presynaptic neurons, at least {least} are needed: "
+                    f"split {split!r} has {found} {name} presynaptic neurons, at least 2 are needed: "
                     "enlarge the cohort or its val_fraction and test_fraction"
                 )
     shared = synapses.groupby("pre_neuron_id")["split"].nunique()
     if (shared > 1).any():
         raise DataError(f"presynaptic neurons in more than one split: {shared.index[shared > 1][:LISTED].tolist()}")
+
+
+def epoch_rows(label, neuron, n_steps, batch_size, sampling, rng):
+    """Positions of one epoch, as `n_steps` batches in random order.
+
+    `uniform` takes every synapse once, in batches of at most `batch_size`; `balanced` fills every batch from
+    `balanced_rows`.
+    """
+    if sampling == "uniform":
+        return np.array_split(rng.permutation(len(label)), n_steps)
+    return np.split(balanced_rows(label, neuron, n_steps * batch_size, rng), n_steps)
 
 
 def balanced_rows(label, neuron, n, rng):
@@ -158,9 +169,9 @@ def normalise(images):
     return (images - mean) / (std + 0.01)
 
 
-def as_input(images, kind):
-    """`[N, Z, Y, X]` as a network takes it: patches `[N, 1, Y, X]`, cubes `[N, 1, Z, Y, X]`."""
-    if kind == "cube":
+def as_input(images, dimensions):
+    """`[N, Z, Y, X]` as a network takes it: in 3D `[N, 1, Z, Y, X]`; in 2D as it is, sections being channels."""
+    if dimensions == 3:
         return images[:, None]
     # channels last is the faster layout in 2D and bfloat16 alone: on a CPU 1.2 times in training, 1.5 in prediction
     return images.contiguous(memory_format=torch.channels_last) if has_bfloat16(images.device) else images

@@ -12,7 +12,11 @@ def prepare(threads):
     torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads it, and filling takes a tenth
     torch.backends.cudnn.benchmark = False
     torch.set_num_threads(threads)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))  # set by torchrun, one GPU a process
+    torch.cuda.set_device(place)
+    return place
 
 
 def has_bfloat16(device):

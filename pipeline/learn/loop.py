@@ -4,21 +4,25 @@ An epoch depends on the saved state and on `(seed, epoch)` alone. The state is s
 file, so a run killed at any moment and started again ends with the same weights, bit for bit, on the same machine.
 """
 
+import contextlib
+import functools
 import logging
+import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
 import torch
+from scipy.special import expit
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
-from torch.nn import functional
-from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
+from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from pipeline.artefacts import atomic
-from pipeline.learn import data, device, predict
+from pipeline.config import DIMENSIONS
+from pipeline.learn import data, device, distributed, losses, mixing, predict
 from pipeline.learn.augment import Augment
 from pipeline.learn.threshold import best_threshold
 
@@ -36,6 +40,8 @@ def fit(network, images, synapses, settings, seed, folder):
     `checkpoint.pt` and `log.csv`, and training goes on from a checkpoint that is there. The epoch with the highest
     balanced accuracy on `val` (at its own best threshold; then the lower loss) wins.
     """
+    if settings.batch_size < distributed.size():
+        raise TrainingError(f"{settings.name}: batch_size {settings.batch_size} is less than one image a process")
     training = _Training(network, images, synapses, settings, seed)
     checkpoint = folder / "checkpoint.pt"
     if checkpoint.is_file():
@@ -43,26 +49,44 @@ def fit(network, images, synapses, settings, seed, folder):
         log.info("%s: going on after epoch %d", settings.name, len(training.history))
     while not training.finished():
         started = time.monotonic()
-        loss = training.epoch()
-        row = {"epoch": len(training.history) + 1, "loss": loss} | training.validate()
+        row = {"epoch": len(training.history) + 1} | training.epoch()
+        row |= distributed.from_first(training.validate)
         row["seconds"] = round(time.monotonic() - started, 2)
         training.history.append(row)
         training.keep_if_best()
+        if distributed.rank():
+            continue
         training.save(checkpoint)
         with atomic(folder / "log.csv") as path:
             pd.DataFrame(training.history).to_csv(path, index=False)
         log.info(
             "%s: epoch %d of %d, loss %.3f, validation loss %.3f, balanced accuracy %.3f, AUC %.3f, %.1f s",
-            *(settings.name, row["epoch"], settings.epochs, loss),
+            *(settings.name, row["epoch"], settings.epochs, row["loss"]),
             *(row[name] for name in ("val_loss", "val_balanced_accuracy", "val_roc_auc", "seconds")),
         )
     network.load_state_dict(training.best["weights"])
-    seconds = [row["seconds"] for row in training.history]
+    history = pd.DataFrame(training.history)
     return {
         "best_epoch": training.best["epoch"],
-        "epochs": len(training.history),
-        "seconds_per_epoch": round(float(np.mean(seconds)), 2),
+        "epochs": len(history),
+        "seconds_per_epoch": round(float(history["seconds"].mean()), 2),
+        "share_waiting": round(float(history["share_waiting"].mean()), 4),
     }
+
+
+@contextlib.contextmanager
+def memory_advice(name, batch_size):
+    """Turns running out of memory into a TrainingError that proposes a batch size."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        text = str(error)
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in text:
+            raise
+        raise TrainingError(
+            f"{name}: out of memory with batch_size {batch_size} ({text.splitlines()[0]}): set `batch_size: "
+            f"{max(2, batch_size // 2)}` for this model, or a smaller `crop`"
+        ) from None
 
 
 def seed_of(*parts):
@@ -88,6 +112,23 @@ def averaged(network, decay):
     return AveragedModel(network, multi_avg_fn=update, use_buffers=True)
 
 
+def rate_factor(step, n_steps, settings):
+    """The learning rate at a step, as a multiple of its peak; `n_steps` an epoch, `settings` a `config.Model`.
+
+    At the peak while the head alone is trained, then linearly up to it, then along half a cosine or constant.
+    """
+    recipe = settings.recipe
+    head, total = recipe.head_epochs * n_steps, settings.epochs * n_steps
+    warmup = min(recipe.warmup_epochs * n_steps, max(0, total - head - 1))
+    if step < head:
+        return 1.0
+    if step < head + warmup:
+        return (step - head + 1) / (warmup + 1)
+    if recipe.schedule == "constant":
+        return 1.0
+    return (1 + math.cos(math.pi * (step - head - warmup) / (total - head - warmup))) / 2
+
+
 class _Training:
     """Everything that changes while training, and its steps."""
 
@@ -95,24 +136,23 @@ class _Training:
         recipe = settings.recipe
         self.network, self.images, self.settings, self.seed = network, images, settings, seed
         self.place = next(network.parameters()).device
-        self.shape_zyx = images.crop_zyx(settings.crop)
+        self.shape_zyx = images.input_zyx(settings)
+        self.dimensions = DIMENSIONS[settings.network]
         self.synapse_ids = synapses["synapse_id"].to_numpy()
         self.label = synapses["label"].to_numpy()
         self.neuron = synapses["pre_neuron_id"].to_numpy()
         self.train, self.val = (np.flatnonzero(synapses["split"] == split) for split in ("train", "val"))
-        self.n_steps = -(-len(self.train) // settings.batch_size)  # full batches, about one epoch of the synapses
+        self.n_steps = -(-len(self.train) // settings.batch_size)  # about one epoch of the synapses
+        self.class_share = 0.5 if recipe.sampling == "balanced" else float(self.label[self.train].mean())
+        if recipe.channels_last_3d and self.dimensions == 3:
+            network.to(memory_format=torch.channels_last_3d)
         self.ema = averaged(network, recipe.ema_decay)
-        self.optimizer = torch.optim.AdamW(
-            network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
-        )
-        warmup = min(recipe.warmup_epochs * self.n_steps, max(1, settings.epochs * self.n_steps - 1))
-        self.schedule = SequentialLR(
-            self.optimizer,
-            [
-                LinearLR(self.optimizer, start_factor=1 / (warmup + 1), total_iters=warmup),
-                CosineAnnealingLR(self.optimizer, T_max=settings.epochs * self.n_steps - warmup),
-            ],
-            milestones=[warmup],
+        rates = {"encoder": recipe.encoder_learning_rate or recipe.learning_rate, "head": recipe.learning_rate}
+        groups = [{"params": getattr(network, part).parameters(), "lr": rate} for part, rate in rates.items()]
+        optimizer = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[recipe.optimizer]
+        self.optimizer = optimizer(groups, weight_decay=recipe.weight_decay)
+        self.schedule = LambdaLR(
+            self.optimizer, functools.partial(rate_factor, n_steps=self.n_steps, settings=settings)
         )
         self.history = []
         self.best = None
@@ -124,27 +164,52 @@ class _Training:
         )
 
     def epoch(self):
-        """One pass over a balanced sample; returns the mean loss."""
+        """One pass over the training rows; returns the mean loss and the share of time spent waiting for images."""
         number = len(self.history)
-        torch.manual_seed(seed_of(self.seed, number, 0))  # dropout
-        augment = Augment(self.settings.augmentation, self.shape_zyx, seed_of(self.seed, number, 1))
+        torch.manual_seed(seed_of(self.seed, number, 0, distributed.rank()))  # dropout
+        draws = seed_of(self.seed, number, 1, distributed.rank())
+        augment = Augment(self.settings.augmentation, self.shape_zyx, draws)
         rng = np.random.default_rng([self.seed, number, 2])
-        n_drawn = self.n_steps * self.settings.batch_size
-        drawn = data.balanced_rows(self.label[self.train], self.neuron[self.train], n_drawn, rng)
-        batches = np.split(self.train[drawn], self.n_steps)
-        self.network.train()
-        losses = []
+        batches = data.epoch_rows(
+            self.label[self.train],
+            self.neuron[self.train],
+            self.n_steps,
+            self.settings.batch_size,
+            self.settings.recipe.sampling,
+            rng,
+        )
+        shares = [distributed.share(self.train[batch]) for batch in batches]
+        network = self._network_in_phase(number)
+        total, waited, started = 0.0, 0.0, time.monotonic()
         with tqdm(total=self.n_steps, desc=f"epoch {number + 1}", disable=None, leave=False) as bar:
-            for rows, stored in _read_ahead(self.images.read, batches):
-                losses.append(self._step(rows, augment(stored, self.place)))
+            for (rows, weight), (stored, seconds) in zip(
+                shares, _read_ahead(self.images.read, [rows for rows, _ in shares]), strict=True
+            ):
+                waited += seconds
+                total += self._step(network, rows, weight, augment(stored, self.place), augment.random)
                 bar.update()
-        return float(np.mean(losses))
+        return {
+            "loss": distributed.mean(total / self.n_steps),
+            "share_waiting": waited / (time.monotonic() - started),
+        }
 
-    def _step(self, rows, images):
-        label = torch.from_numpy(self.label[rows]).to(self.place)
+    def _network_in_phase(self, number):
+        """What a step of epoch `number` calls: while the head alone is trained, the encoder does not change at all."""
+        self.network.train()
+        head_only = number < self.settings.recipe.head_epochs
+        self.network.encoder.requires_grad_(not head_only)
+        if head_only:
+            self.network.encoder.eval()
+        network = torch.compile(self.network, disable=not self.settings.recipe.compile)
+        return distributed.wrap(network)
+
+    def _step(self, network, rows, weight, images, random):
+        recipe = self.settings.recipe
+        label = torch.from_numpy(self.label[rows]).float().to(self.place)
+        images, target = mixing.mix(data.normalise(images), label, self.settings.augmentation, random)
         with device.autocast(self.place):
-            logits = self.network(data.as_input(data.normalise(images), self.images.kind))
-        loss = functional.cross_entropy(logits, label, label_smoothing=self.settings.recipe.label_smoothing)
+            logits = network(data.as_input(images, self.dimensions))
+        loss = losses.loss(logits, target, recipe, self.class_share) * weight
         value = loss.item()
         if not np.isfinite(value):
             raise TrainingError(
@@ -153,7 +218,8 @@ class _Training:
             )
         self.optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.recipe.gradient_norm)
+        if recipe.gradient_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), recipe.gradient_norm)
         self.optimizer.step()
         self.schedule.step()
         self.ema.update_parameters(self.network)
@@ -163,11 +229,10 @@ class _Training:
         """Scores of the averaged weights on the validation rows, without averaging over symmetries."""
         self.ema.eval()
         network = self.ema.module
-        logits = predict.logits(network, predict.features(network, self.images, self.val, self.shape_zyx, symmetries=1))
-        p, label = predict.probability(logits), self.label[self.val]
-        loss = functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(label))
+        logit = predict.logit(network, predict.features(network, self.images, self.val, self.shape_zyx, symmetries=1))
+        p, label = expit(logit), self.label[self.val]
         return {
-            "val_loss": float(loss),
+            "val_loss": float(np.logaddexp(0, np.where(label == 1, -logit, logit)).mean()),
             "val_balanced_accuracy": float(balanced_accuracy_score(label, p >= best_threshold(label, p))),
             "val_roc_auc": float(roc_auc_score(label, p)),
         }
@@ -195,11 +260,13 @@ class _Training:
 
 
 def _read_ahead(read, batches):
-    """Yield (rows, images) of each batch, the next one being read meanwhile."""
+    """Yield (images, seconds waited for them) of each batch of rows, the next one being read meanwhile."""
     with ThreadPoolExecutor(1) as reader:
         waiting = reader.submit(read, batches[0])
-        for rows, following in zip(batches, [*batches[1:], None], strict=True):
+        for following in [*batches[1:], None]:
+            started = time.monotonic()
             images = waiting.result()
+            seconds = time.monotonic() - started
             if following is not None:
                 waiting = reader.submit(read, following)
-            yield rows, images
+            yield images, seconds

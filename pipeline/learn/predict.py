@@ -26,20 +26,15 @@ def features(network, images, rows, shape_zyx, symmetries=SYMMETRIES):
         total = 0
         for number in range(symmetries):
             with device.autocast(place):
-                total = total + network.encoder(data.as_input(symmetry(x, number), images.kind)).double()
+                total = total + network.encoder(data.as_input(symmetry(x, number), network.dimensions)).double()
         yield (total / symmetries).cpu().numpy()
 
 
-def logits(network, batches):
-    """The head's logits `[N, 2]` (inhibitory, excitatory), float64, for batches of features."""
+def logit(network, batches):
+    """The head's logit of being excitatory, float64 `[N]`, for batches of features: the difference of its outputs."""
     weight = network.head.weight.detach().double().cpu().numpy()
     bias = network.head.bias.detach().double().cpu().numpy()
-    return np.concatenate([batch @ weight.T + bias for batch in batches])
-
-
-def probability(logits):
-    """p_excitatory from logits `[N, 2]`."""
-    return expit(logits[:, 1] - logits[:, 0])
+    return np.concatenate([batch @ (weight[1] - weight[0]) + (bias[1] - bias[0]) for batch in batches])
 
 
 def table(synapses, p_excitatory):
@@ -58,4 +53,4 @@ def predict(model_path, patches_dir, synapses, place):
     images = data.Images(patches_dir, card.input_kind, synapses["synapse_id"])
     card.check(images)
     batches = features(network.to(place), images, np.arange(len(images)), card.shape_zyx)
-    return table(synapses, probability(logits(network, batches)))
+    return table(synapses, expit(logit(network, batches) / card.temperature))

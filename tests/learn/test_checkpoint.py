@@ -1,5 +1,6 @@
 """Model files: what comes back, and what is refused."""
 
+import dataclasses
 import json
 
 import pandas as pd
@@ -10,7 +11,7 @@ import torch
 from pipeline.learn import checkpoint, data
 from pipeline.models import registry
 
-CARD = checkpoint.Card("unet3d", "cube", (8.0, 8.0, 40.0), (6, 24, 24), 0.4375)
+CARD = checkpoint.Card("unet3d", None, "cube", (8.0, 8.0, 40.0), (6, 24, 24), 0.4375, 1.25)
 
 
 @pytest.fixture
@@ -55,7 +56,8 @@ def test_files_of_another_kind_are_refused(model, tmp_path):
     [
         ({"architecture": "vit"}, "holds a 'vit' for a cube; this version knows"),
         ({"architecture": "resnet18", "input_kind": "patch"}, "does not hold the weights of a resnet18"),
-        ({"input_kind": "patch"}, "holds a 'unet3d' for a patch"),
+        ({"norm": "batch"}, "does not hold the weights of a unet3d"),
+        ({"input_kind": "mesh"}, "holds a 'unet3d' for a mesh"),
         ({"normalisation": "by data set"}, "expects another normalisation"),
         ({"surprise": 1}, "no model card"),
     ],
@@ -69,9 +71,9 @@ def test_another_architecture_or_normalisation_is_refused(model, change, text):
 def test_images_of_other_voxels_or_too_small_are_refused(cohort):
     images = data.Images(cohort[0], "cube", pd.read_parquet(cohort[1])["synapse_id"])
     CARD.check(images)
-    other = checkpoint.Card("unet3d", "cube", (4.0, 4.0, 40.0), (6, 24, 24), 0.5)
+    other = dataclasses.replace(CARD, voxel_nm=(4.0, 4.0, 40.0))
     with pytest.raises(checkpoint.CheckpointError, match=r"\(4.0, 4.0, 40.0\) nm.*images have \(8.0, 8.0, 40.0\)"):
         other.check(images)
-    large = checkpoint.Card("unet3d", "cube", (8.0, 8.0, 40.0), (6, 64, 64), 0.5)
+    large = dataclasses.replace(CARD, shape_zyx=(6, 64, 64))
     with pytest.raises(checkpoint.CheckpointError, match=r"at least \(6, 64, 64\) \(ZYX\), these are \(6, 40, 40\)"):
         large.check(images)

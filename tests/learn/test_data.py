@@ -8,6 +8,7 @@ import pytest
 import torch
 import zarr
 
+from pipeline import config
 from pipeline.learn import data
 
 
@@ -70,7 +71,7 @@ def test_cohort_that_cannot_be_split_is_refused():
     data.check_splits(whole)
     with pytest.raises(data.DataError, match="'val' has 1 inhibitory presynaptic neurons, at least 2"):
         data.check_splits(whole[whole["pre_neuron_id"] != 101])
-    with pytest.raises(data.DataError, match="'test' has 0 excitatory presynaptic neurons, at least 1"):
+    with pytest.raises(data.DataError, match="'test' has 0 excitatory presynaptic neurons, at least 2"):
         data.check_splits(whole[(whole["split"] != "test") | (whole["label"] == 0)])
     shared = pd.concat([whole, whole[whole["pre_neuron_id"] == 110].assign(split="test")])
     with pytest.raises(data.DataError, match=r"more than one split: \[110\]"):
@@ -100,9 +101,22 @@ def test_centre_keeps_the_voxel_that_extraction_puts_the_synapse_in(stored, want
 
 
 def test_crop_beyond_the_stored_size_is_refused(cohort):
-    images = data.Images(cohort[0], "cube", pd.read_parquet(cohort[1])["synapse_id"])
+    ids = pd.read_parquet(cohort[1])["synapse_id"]
+    cubes, patches = (data.Images(cohort[0], kind, ids) for kind in ("cube", "patch"))
+    assert cubes.input_zyx(config.Model(name="m", network="unet3d")) == (6, 40, 40)
+    assert cubes.input_zyx(config.Model(name="m", network="cnn", sections=3)) == (3, 40, 40)
+    assert patches.input_zyx(config.Model(name="m", network="cnn", crop=(32, 24))) == (1, 32, 24)
     with pytest.raises(data.DataError, match=r"\(8, 32, 32\) does not fit into the stored cubes \(6, 40, 40\)"):
-        images.crop_zyx((8, 32, 32))
+        cubes.input_zyx(config.Model(name="m", network="unet3d", crop=(8, 32, 32)))
+    with pytest.raises(data.DataError, match=r"\(7, 40, 40\) does not fit"):
+        cubes.input_zyx(config.Model(name="m", network="cnn", sections=7))
+
+
+def test_uniform_sampling_takes_every_synapse_once(cohort):
+    label, neuron = np.tile([0, 1], 25), np.arange(50) // 4
+    batches = data.epoch_rows(label, neuron, 4, 16, "uniform", np.random.default_rng(0))
+    assert sorted(np.concatenate(batches)) == list(range(50))
+    assert max(map(len, batches)) <= 16
 
 
 def test_unfinished_extraction_is_refused(tmp_path):

@@ -36,20 +36,54 @@ def test_moving_average_follows_its_closed_form():
     assert int(average.module.num_batches_tracked) == len(values)
 
 
-def test_learning_rate_warms_up_and_ends_near_zero(cohort):
+def _rates(chosen, cohort):
+    """Learning rates of encoder and head at every step of a training that never computes a gradient."""
     synapses = pd.read_parquet(cohort[1])
     images = data.Images(cohort[0], "cube", synapses["synapse_id"])
-    chosen = settings(epochs=10, recipe={"learning_rate": 1.0, "warmup_epochs": 2})
     training = loop._Training(registry.build("unet3d"), images, synapses, chosen, 0)
     assert training.n_steps == 6  # 96 training synapses in batches of 16
     rates = []
-    for _ in range(10 * training.n_steps):
-        rates.append(training.schedule.get_last_lr()[0])
+    for _ in range(chosen.epochs * training.n_steps):
+        rates.append(training.schedule.get_last_lr())
         training.optimizer.step()
         training.schedule.step()
+    return np.array(rates).T
+
+
+def test_learning_rate_warms_up_and_ends_near_zero(cohort):
+    encoder, head = _rates(settings(epochs=10, recipe={"learning_rate": 1.0, "warmup_epochs": 2}), cohort)
     linear = np.arange(1, 13) / 13
     cosine = (1 + np.cos(np.pi * np.arange(48) / 48)) / 2
-    np.testing.assert_allclose(rates, np.concatenate([linear, cosine]), atol=1e-6)
+    np.testing.assert_allclose(head, np.concatenate([linear, cosine]), atol=1e-6)
+    np.testing.assert_array_equal(encoder, head)
+
+
+def test_rates_of_the_preset_with_a_head_only_phase(cohort):
+    """Massoudi 2026: three epochs at 3e-4 for the head, then 8e-5 and 3e-4 along a cosine."""
+    recipe = config.Model(name="m", preset="massoudi2026").recipe
+    encoder, head = _rates(settings(epochs=18, recipe=recipe), cohort)
+    cosine = (1 + np.cos(np.pi * np.arange(90) / 90)) / 2
+    np.testing.assert_allclose(head, 3e-4 * np.concatenate([np.ones(18), cosine]))
+    np.testing.assert_allclose(encoder[18:], 8e-5 * cosine)
+
+
+def test_the_encoder_rests_while_the_head_is_trained(cohort, tmp_path):
+    synapses = pd.read_parquet(cohort[1])
+    images = data.Images(cohort[0], "patch", synapses["synapse_id"])
+    network = registry.build("cnn")
+    chosen = settings(network="cnn", crop=(32, 32), epochs=3, recipe={"threads": 1, "head_epochs": 2, "ema_decay": 0})
+    training = loop._Training(network, images, synapses, chosen, 0)
+
+    def state():
+        return {name: value.clone() for name, value in network.state_dict().items()}
+
+    moved = []
+    for _ in range(3):
+        before = state()
+        training.history.append(training.epoch())
+        moved.append({name for name, value in state().items() if not torch.equal(value, before[name])})
+    assert moved[0] == moved[1] == {"head.weight", "head.bias"}  # batch statistics rest too
+    assert moved[2] == set(state())
 
 
 def test_sixteen_synapses_can_be_memorised(cohort, tmp_path):
@@ -82,11 +116,12 @@ def test_resnet18_learns_from_patches_what_holds_for_other_neurons(cohort, tmp_p
 
 
 def test_labels_that_mean_nothing_teach_nothing(tmp_path):
-    patches, path = write_cohort(tmp_path, n_neurons=40, n_each=4, shuffled=True, seed=4)
-    run.train(patches, path, settings(epochs=3), tmp_path / "run", tmp_path / "p.parquet", 0)
-    found = pd.read_parquet(tmp_path / "p.parquet").query("split == 'test'")
-    # 10 held-out neurons: the null of the AUC over neurons has a standard deviation of about 0.19
-    assert 0.1 < roc_auc_score(found["label"], found["p_excitatory"]) < 0.9
+    """The leakage alarm: every neuron has a random label, and each is tested by a network that never saw it."""
+    patches, path = write_cohort(tmp_path, n_neurons=60, n_each=4, shuffled=True, seed=4)
+    run.train(patches, path, settings(epochs=2, folds=True), tmp_path / "run", tmp_path / "p.parquet", 0)
+    found = pd.read_parquet(tmp_path / "p.parquet")
+    # 30 against 30 neurons: the null of the AUC has a standard deviation of about sqrt(61 / (12 * 900)) = 0.075
+    assert abs(roc_auc_score(found["label"], found["p_excitatory"]) - 0.5) < 3 * 0.075
 
 
 def test_loss_that_breaks_names_the_synapses(cohort, tmp_path):

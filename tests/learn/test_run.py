@@ -8,11 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+import zarr
+from blobs import write_cohort
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
@@ -81,7 +85,10 @@ def test_killed_and_restarted_ends_with_the_same_bytes(trained, cohort, tmp_path
     subprocess.run(command, cwd=REPOSITORY, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     for name in ("p.parquet", "run/model.safetensors"):
         assert (tmp_path / name).read_bytes() == (trained / name).read_bytes(), name
-    losses = [pd.read_csv(folder / "run" / "log.csv").drop(columns="seconds") for folder in (tmp_path, trained)]
+    losses = [
+        pd.read_csv(folder / "run" / "log.csv").drop(columns=["seconds", "share_waiting"])
+        for folder in (tmp_path, trained)
+    ]
     pd.testing.assert_frame_equal(*losses)
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         "config.json",
@@ -129,7 +136,8 @@ def test_control_is_a_regression_on_random_features_and_not_the_trained_network(
     oracle = make_pipeline(
         StandardScaler(), LogisticRegression(C=strength, class_weight="balanced", max_iter=2000)
     ).fit(features[train], found["label"][train])
-    np.testing.assert_allclose(found["p_excitatory"], oracle.predict_proba(features)[:, 1], atol=1e-5)
+    expected = expit(oracle.decision_function(features) / card.temperature)
+    np.testing.assert_allclose(found["p_excitatory"], expected, atol=1e-5)
     other = pd.read_parquet(trained / "p.parquet")["p_excitatory"]
     assert np.abs(found["p_excitatory"] - other).max() > 0.1
 
@@ -151,7 +159,7 @@ def test_prediction_is_the_same_for_all_symmetries_of_the_images(trained, cohort
 
     def p_excitatory(number, symmetries):
         batches = predict.features(network, Turned(number), rows, card.shape_zyx, symmetries)
-        return predict.probability(predict.logits(network, batches))
+        return expit(predict.logit(network, batches))
 
     p = [p_excitatory(number, 8) for number in range(8)]
     np.testing.assert_allclose(p, np.broadcast_to(p[0], (8, 16)), atol=2e-3)  # bfloat16 where the CPU has it
@@ -184,3 +192,94 @@ def test_repeatable_after_other_random_numbers_were_drawn(trained, cohort, tmp_p
     np.random.default_rng().random(3)
     run.train(*cohort, SETTINGS, tmp_path / "run", tmp_path / "p.parquet", 5)
     assert (tmp_path / "p.parquet").read_bytes() == (trained / "p.parquet").read_bytes()
+
+
+def test_each_neuron_is_tested_once_by_a_network_that_never_saw_it(cohort, tmp_path):
+    model = SETTINGS.model_copy(update={"folds": True, "epochs": 1})
+    run.train(*cohort, model, tmp_path / "run", tmp_path / "p.parquet", 5)
+    found = pd.read_parquet(tmp_path / "p.parquet")
+    synapses = pd.read_parquet(cohort[1])
+    pd.testing.assert_frame_equal(found.drop(columns="p_excitatory"), synapses.assign(split="test"))
+    for fold in range(5):
+        folder = tmp_path / "run" / f"fold{fold}"
+        seen = json.loads((folder / "result.json").read_text())["synapses"]
+        mine = synapses["fold"] == fold
+        assert seen["test"] == mine.sum()
+        assert seen["val"] == (synapses["fold"] == (fold + 1) % 5).sum()
+        # the fold's own model file, at its own threshold, decides as the pooled predictions do at 0.5
+        run.predict_run(folder, cohort[0], synapses[mine], tmp_path / "alone.parquet")
+        alone = pd.read_parquet(tmp_path / "alone.parquet")["p_excitatory"]
+        tau = checkpoint.load(folder / "model.safetensors")[1].tau
+        pooled = found.loc[mine, "p_excitatory"]
+        np.testing.assert_array_equal(pooled >= 0.5, alone >= tau)
+        np.testing.assert_array_equal(np.argsort(pooled, kind="stable"), np.argsort(alone, kind="stable"))
+
+
+def test_interrupted_cross_validation_keeps_its_finished_folds(cohort, tmp_path, monkeypatch):
+    model = SETTINGS.model_copy(update={"folds": True, "epochs": 1})
+    paths = tmp_path / "run", tmp_path / "p.parquet"
+    fit, calls = run.loop.fit, []
+
+    def break_in_fold_2(*arguments):
+        calls.append(arguments[-1].name)
+        if calls == ["fold0", "fold1", "fold2"]:
+            raise KeyboardInterrupt
+        return fit(*arguments)
+
+    monkeypatch.setattr(run.loop, "fit", break_in_fold_2)
+    with pytest.raises(KeyboardInterrupt):
+        run.train(*cohort, model, *paths, 5)
+    run.train(*cohort, model, *paths, 5)
+    assert calls == ["fold0", "fold1", "fold2", "fold2", "fold3", "fold4"]
+    monkeypatch.setattr(run.loop, "fit", fit)
+    run.train(*cohort, model, tmp_path / "whole", tmp_path / "whole.parquet", 5)
+    assert (tmp_path / "whole.parquet").read_bytes() == paths[1].read_bytes()
+
+
+def test_several_sections_tell_what_one_does_not(tmp_path):
+    """The classes differ in one neighbouring section alone: 2.5D sees it, 2D cannot."""
+    patches, path = write_cohort(tmp_path, n_neurons=24, n_each=8)
+    synapses = pd.read_parquet(path)
+    stored = pd.read_parquet(patches / "index.parquet")["synapse_id"]
+    label = synapses.set_index("synapse_id")["label"].loc[stored].to_numpy()
+    group = zarr.open_group(patches / "images.zarr")
+    cubes = np.random.default_rng(0).integers(90, 160, group["cube"].shape).astype(np.uint8)
+    cubes[label == 1, 4, 10:30, 10:30] -= 60
+    group["cube"][:] = cubes
+    group["patch"][:] = cubes[:, 3]
+
+    def auc(sections):
+        changes = {"network": "cnn", "crop": (40, 40), "sections": sections, "epochs": 3}
+        model = config.Model.model_validate(SETTINGS.model_dump() | changes)
+        run.train(patches, path, model, tmp_path / f"{sections}", tmp_path / f"{sections}.parquet", 5)
+        test = pd.read_parquet(tmp_path / f"{sections}.parquet").query("split == 'test'")
+        return roc_auc_score(test["label"], test["p_excitatory"])
+
+    assert auc(3) > 0.95
+    assert 0.25 < auc(1) < 0.75
+
+
+def test_two_processes_take_the_steps_of_one(cohort, tmp_path):
+    """The same global batches, no random changes: torchrun's two processes reach the loss and weights of one."""
+    child = str(Path(__file__).parent / "two_processes.py")
+    for n in (1, 2):
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={n}", child]
+        command += [*map(str, cohort), str(tmp_path / str(n))]
+        done = subprocess.run(
+            command, cwd=REPOSITORY, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+    alone, together = (pd.read_csv(tmp_path / n / "run" / "log.csv") for n in "12")
+    np.testing.assert_allclose(together["loss"], alone["loss"], rtol=2e-3)
+    np.testing.assert_allclose(together["val_loss"], alone["val_loss"], rtol=2e-2)
+    one, two = (pd.read_parquet(tmp_path / n / "p.parquet")["p_excitatory"] for n in "12")
+    np.testing.assert_allclose(two, one, atol=0.02)
+
+
+def test_running_out_of_memory_proposes_a_batch_size(cohort, tmp_path, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nMore")
+
+    monkeypatch.setattr(run.loop._Training, "_step", full)
+    with pytest.raises(run.loop.TrainingError, match=r"unet: out of memory with batch_size 16 .*`batch_size: 8`"):
+        run.train(*cohort, SETTINGS, tmp_path / "run", tmp_path / "p.parquet", 5)

@@ -1,0 +1,64 @@
+"""Several training processes, one a GPU, as started by `torchrun`; without it, everything here does nothing.
+
+Each process takes its share of every batch, and gradients are averaged (DistributedDataParallel), so that a step is
+that of one process with the whole batch. Batch normalisation and random changes of images are each process's own.
+"""
+
+import contextlib
+import datetime
+import os
+
+import torch
+from torch import distributed
+from torch.nn.parallel import DistributedDataParallel
+
+
+@contextlib.contextmanager
+def group():
+    """Join the processes of `torchrun` for as long as the context lasts; yields this one's rank, 0 where alone."""
+    if "RANK" not in os.environ:
+        yield 0
+        return
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    distributed.init_process_group(backend, timeout=datetime.timedelta(hours=6))  # the first one predicts alone
+    try:
+        yield distributed.get_rank()
+    finally:
+        distributed.destroy_process_group()
+
+
+def rank():
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def size():
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def share(rows):
+    """This process's part of the rows of a batch, and what its mean loss weighs: parts may differ in length by one."""
+    mine = rows[rank() :: size()]
+    return mine, len(mine) * size() / len(rows)
+
+
+def wrap(network):
+    """The network to call in a training step, whose backward pass averages gradients over the processes."""
+    return DistributedDataParallel(network) if size() > 1 else network
+
+
+def mean(value):
+    """The mean of a float over the processes."""
+    if size() == 1:
+        return value
+    total = torch.tensor(value, dtype=torch.float64, device="cuda" if torch.cuda.is_available() else "cpu")
+    distributed.all_reduce(total)
+    return float(total) / size()
+
+
+def from_first(make):
+    """What `make()` returns in the first process, in all of them."""
+    if size() == 1:
+        return make()
+    value = [make() if rank() == 0 else None]
+    distributed.broadcast_object_list(value, src=0)
+    return value[0]
