@@ -21,9 +21,8 @@ def intervals(frame, tau, n_replicates, confidence, seed):
     `frame` holds one row a synapse with the columns of COLUMNS (others are ignored), in any order. Raises
     PredictionsError where ids, labels or scores cannot be used, or where a class has fewer than two neurons.
     """
-    frame = _checked(frame)
-    value, draws = _replicates([_scored(frame, tau)], frame, n_replicates, seed)
-    return _summary(value[0], draws[0], confidence)
+    value, draws = replicates([frame], [tau], n_replicates, seed)
+    return summary(value[0], draws[0], confidence)
 
 
 def difference(frame_a, frame_b, tau_a, tau_b, n_replicates, confidence, seed):
@@ -31,11 +30,34 @@ def difference(frame_a, frame_b, tau_a, tau_b, n_replicates, confidence, seed):
 
     The two frames must hold the same synapses, with the same labels and neurons.
     """
-    frame_a, frame_b = _checked(frame_a), _checked(frame_b)
-    _check_paired(frame_a, frame_b)
-    models = [_scored(frame_a, tau_a), _scored(frame_b, tau_b)]
-    value, draws = _replicates(models, frame_a, n_replicates, seed)
-    return _summary(value[0] - value[1], draws[0] - draws[1], confidence)
+    value, draws = replicates([frame_a, frame_b], [tau_a, tau_b], n_replicates, seed)
+    return summary(value[0] - value[1], draws[0] - draws[1], confidence)
+
+
+def replicates(frames, taus, n_replicates, seed):
+    """Values `[models, metrics]` of M models and replicates `[models, n_replicates, metrics]`, metrics as in METRICS.
+
+    All models see the same resampled neurons, so that averages and differences over models may be taken replicate by
+    replicate; `summary` makes intervals of them. The frames must hold the same synapses, labels and neurons.
+    """
+    frames = [_checked(frame) for frame in frames]
+    for other in frames[1:]:
+        _check_paired(frames[0], other)
+    models = [_scored(frame, tau) for frame, tau in zip(frames, taus, strict=True)]
+
+    def table(model, weights):
+        return np.stack(list(model.metrics(weights).values()), axis=1)
+
+    label = frames[0].groupby("pre_neuron_id")["label"].first()
+    value = np.array([table(model, None)[0] for model in models])
+    blocks = [[table(model, counts) for model in models] for counts in resamples(label, n_replicates, seed)]
+    return value, np.concatenate(blocks, axis=1)
+
+
+def summary(value, draws, confidence):
+    """DataFrame `metric, value, low, high` of values `[metrics]` and their replicates `[n_replicates, metrics]`."""
+    low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    return pd.DataFrame({"metric": METRICS, "value": value, "low": low, "high": high})
 
 
 def resamples(label, n_replicates, seed):
@@ -56,27 +78,10 @@ def resamples(label, n_replicates, seed):
         yield counts
 
 
-def _replicates(models, frame, n_replicates, seed):
-    """Values `[models, metrics]` and bootstrap replicates `[models, n_replicates, metrics]` on shared draws."""
-
-    def table(model, weights):
-        return np.stack(list(model.metrics(weights).values()), axis=1)
-
-    label = frame.groupby("pre_neuron_id")["label"].first()
-    value = np.array([table(model, None)[0] for model in models])
-    blocks = [[table(model, counts) for model in models] for counts in resamples(label, n_replicates, seed)]
-    return value, np.concatenate(blocks, axis=1)
-
-
 def _scored(frame, tau):
     """The frame's synapses, grouped by neuron in the order of the neurons' ids."""
     _, group = np.unique(frame["pre_neuron_id"], return_inverse=True)
     return Scored(frame["label"], frame["p_excitatory"], tau, group)
-
-
-def _summary(value, replicates, confidence):
-    low, high = np.quantile(replicates, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
-    return pd.DataFrame({"metric": METRICS, "value": value, "low": low, "high": high})
 
 
 def _checked(frame):
