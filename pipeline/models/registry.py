@@ -3,20 +3,24 @@
 import torch
 from torch import nn
 
-from pipeline.models import resnet2d, unet3d
+from pipeline.models import cnn, norms, resnet2d, unet3d, video
 
-#: What each network reads: `patch` `[N, 1, Y, X]` or `cube` `[N, 1, Z, Y, X]`.
-INPUT = {"resnet18": "patch", "unet3d": "cube"}
+#: Axes of a network's images: 2D networks read `[N, S, Y, X]` (S sections as channels), 3D networks `[N, 1, Z, Y, X]`.
+DIMENSIONS = {"cnn": 2, "resnet18": 2, "resnet50": 2, "unet3d": 3, "r3d_18": 3, "mc3_18": 3, "r2plus1d_18": 3}
 
 
 class Classifier(nn.Module):
-    """Encoder, dropout, linear head: images -> logits `[N, 2]` (inhibitory, excitatory)."""
+    """Encoder, dropout, linear head: images of 2 or 3 `dimensions` -> logits `[N, 2]` (inhibitory, excitatory).
 
-    def __init__(self, encoder, dropout):
+    `encoder.body` gives the last feature map, `encoder.stride` its stride and the least size of an image.
+    """
+
+    def __init__(self, encoder, dropout, dimensions):
         super().__init__()
         self.encoder = encoder
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(encoder.n_features, 2)
+        self.dimensions = dimensions
 
     def forward(self, images):
         features = self.dropout(self.encoder(images))
@@ -24,15 +28,36 @@ class Classifier(nn.Module):
             return self.head(features.float())
 
 
-def build(name, pretrained=False, dropout=0.0):
-    """The network called `name` (a key of `INPUT`) with fresh weights from torch's global random state.
+def build(name, sections=1, norm=None, pretrained=False, dropout=0.0):
+    """The network called `name` (a key of `DIMENSIONS`) with fresh weights from torch's global random state.
 
-    `pretrained` (resnet18 only) starts the encoder from ImageNet weights.
+    `sections`: neighbouring sections that a 2D network reads as channels. `norm`: batch or group; None: the network's
+    own, which is group for unet3d and batch for all others. `pretrained`: the encoder starts from ImageNet (2D) or
+    Kinetics-400 (3D) weights. ValueError for what cannot be combined, WeightsError where weights cannot be fetched.
     """
-    if name not in INPUT:
-        raise ValueError(f"no network {name!r}; there are {sorted(INPUT)}")
+    if name not in DIMENSIONS:
+        raise ValueError(f"no network {name!r}; there are {sorted(DIMENSIONS)}")
+    if norm not in (None, "batch", "group"):
+        raise ValueError(f"no norm {norm!r}; there are batch and group, and None for the network's own")
+    if sections < 1 or (sections > 1 and DIMENSIONS[name] == 3):
+        raise ValueError(f"{name} cannot read {sections} sections: at least 1 in 2D; a 3D network reads one cube")
+    if pretrained and name in ("cnn", "unet3d"):
+        raise ValueError(f"{name} has no pretrained weights: set `pretrained: false`")
+    if pretrained and norm == "group":
+        raise ValueError(
+            "the pretrained weights belong to batch normalisation: set `pretrained: false` or another norm"
+        )
+    encoder = _encoder(name, sections, pretrained)
+    if norm is not None:
+        norms.replace(encoder, norm, DIMENSIONS[name])
+    return Classifier(encoder, dropout, DIMENSIONS[name])
+
+
+def _encoder(name, sections, pretrained):
+    if name == "cnn":
+        return cnn.encoder(sections)
     if name == "unet3d":
-        if pretrained:
-            raise ValueError("unet3d has no pretrained weights: set `pretrained: false`")
-        return Classifier(unet3d.UNet3DEncoder(), dropout)
-    return Classifier(resnet2d.encoder(pretrained), dropout)
+        return unet3d.encoder()
+    if DIMENSIONS[name] == 2:
+        return resnet2d.encoder(name, sections, pretrained)
+    return video.encoder(name, pretrained)

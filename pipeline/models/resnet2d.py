@@ -1,52 +1,15 @@
-"""ResNet-18 (He et al. 2016) for single-channel patches `[N, 1, Y, X]`."""
+"""ResNet-18 and ResNet-50 (He et al. 2016) for patches `[N, S, Y, X]` of S neighbouring sections."""
 
-from pathlib import Path
+from pipeline.models import pretrained as published
+from pipeline.models.encoder import Encoder
 
-import torch
-from torch import nn
-
-from pipeline.models import torchvision_ops  # noqa: F401, isort: skip - must come before torchvision
-import torchvision
-
-WEIGHTS = torchvision.models.ResNet18_Weights.IMAGENET1K_V1
+N_FEATURES = {"resnet18": 512, "resnet50": 2048}
 
 
-class WeightsError(RuntimeError):
-    """ImageNet weights that cannot be had; the text says where to get and where to put them."""
+def encoder(name, sections=1, pretrained=False):
+    """Encoder `[N, sections, Y, X]` -> `[N, 512]` (resnet18) or `[N, 2048]` (resnet50); at least 32 px.
 
-
-def encoder(pretrained=False):
-    """ResNet-18 without its classifier: `[N, 1, Y, X]` -> `[N, 512]`.
-
-    `pretrained` starts from torchvision's ImageNet weights. Raises WeightsError where they cannot be fetched.
+    `pretrained` starts from ImageNet weights. Raises WeightsError where they cannot be fetched.
     """
-    network = torchvision.models.resnet18(weights=None)
-    network.conv1 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
-    network.n_features = network.fc.in_features
-    network.fc = nn.Identity()
-    if pretrained:
-        network.load_state_dict(grey_stem(imagenet_weights()))
-    return network
-
-
-def grey_stem(weights):
-    """ImageNet weights for a one-channel network without classifier.
-
-    The stem's RGB kernels are summed, so that its response to a grey image equals the RGB stem's to three equal
-    channels.
-    """
-    adapted = {name: value for name, value in weights.items() if not name.startswith("fc.")}
-    adapted["conv1.weight"] = weights["conv1.weight"].sum(dim=1, keepdim=True)
-    return adapted
-
-
-def imagenet_weights():
-    """torchvision's ImageNet state dict, from the torch hub cache or its server; WeightsError where neither has it."""
-    try:
-        return WEIGHTS.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except OSError as error:
-        target = Path(torch.hub.get_dir()) / "checkpoints" / Path(WEIGHTS.url).name
-        raise WeightsError(
-            f"ImageNet weights of resnet18 cannot be fetched ({error}). Download {WEIGHTS.url} on a machine with "
-            f"network and put it at {target}, or set `pretrained: false` for this model."
-        ) from None
+    body = published.body(name, "conv1", sections, pretrained)
+    return Encoder(body, sections, N_FEATURES[name], (32, 32))

@@ -7,7 +7,10 @@ come. GroupNorm does not depend on the batch, which is small in 3D.
 
 from torch import nn
 
-GROUPS = 8
+from pipeline.models import norms
+from pipeline.models.encoder import Encoder
+
+WIDTHS = (16, 32, 64, 128)
 
 
 class ResidualBlock(nn.Module):
@@ -18,36 +21,30 @@ class ResidualBlock(nn.Module):
         padding = tuple(size // 2 for size in kernel)
         self.convolutions = nn.Sequential(
             nn.Conv3d(n_in, n_out, kernel, stride, padding, bias=False),
-            nn.GroupNorm(GROUPS, n_out),
+            norms.group(n_out),
             nn.ReLU(inplace=True),
             nn.Conv3d(n_out, n_out, kernel, 1, padding, bias=False),
-            nn.GroupNorm(GROUPS, n_out),
+            norms.group(n_out),
         )
-        self.shortcut = nn.Sequential(nn.Conv3d(n_in, n_out, 1, stride, bias=False), nn.GroupNorm(GROUPS, n_out))
+        self.shortcut = nn.Sequential(nn.Conv3d(n_in, n_out, 1, stride, bias=False), norms.group(n_out))
         self.activation = nn.ReLU(inplace=True)
 
     def forward(self, x):
         return self.activation(self.convolutions(x) + self.shortcut(x))
 
 
-class UNet3DEncoder(nn.Module):
-    """`[N, 1, Z, Y, X]` -> `[N, n_features]`; any size of at least 4x16x16 voxels."""
-
-    def __init__(self, widths=(16, 32, 64, 128)):
-        super().__init__()
-        first, second, third, fourth = widths
-        self.stem = nn.Sequential(
-            nn.Conv3d(1, first, (1, 5, 5), (1, 2, 2), (0, 2, 2), bias=False),
-            nn.GroupNorm(GROUPS, first),
-            nn.ReLU(inplace=True),
-        )
-        self.levels = nn.Sequential(
-            ResidualBlock(first, first, (1, 3, 3), (1, 1, 1)),  # voxels of 16x16x40 nm (XYZ)
-            ResidualBlock(first, second, (3, 3, 3), (1, 2, 2)),  # 32x32x40
-            ResidualBlock(second, third, (3, 3, 3), (2, 2, 2)),  # 64x64x80
-            ResidualBlock(third, fourth, (3, 3, 3), (2, 2, 2)),  # 128x128x160
-        )
-        self.n_features = fourth
-
-    def forward(self, x):
-        return self.levels(self.stem(x)).float().mean(dim=(2, 3, 4))
+def encoder():
+    """Encoder `[N, 1, Z, Y, X]` -> `[N, 128]`, with GroupNorm; at least 4x16x16 voxels."""
+    first, second, third, fourth = WIDTHS
+    stem = nn.Sequential(
+        nn.Conv3d(1, first, (1, 5, 5), (1, 2, 2), (0, 2, 2), bias=False),
+        norms.group(first),
+        nn.ReLU(inplace=True),
+    )
+    levels = nn.Sequential(
+        ResidualBlock(first, first, (1, 3, 3), (1, 1, 1)),  # voxels of 16x16x40 nm (XYZ)
+        ResidualBlock(first, second, (3, 3, 3), (1, 2, 2)),  # 32x32x40
+        ResidualBlock(second, third, (3, 3, 3), (2, 2, 2)),  # 64x64x80
+        ResidualBlock(third, fourth, (3, 3, 3), (2, 2, 2)),  # 128x128x160
+    )
+    return Encoder(nn.Sequential(stem, *levels), 1, fourth, (4, 16, 16))
