@@ -1,5 +1,6 @@
 """Every network: stems against the RGB originals, published sizes, anisotropy, normalisation, that it can learn."""
 
+import re
 import urllib.error
 
 import pytest
@@ -233,6 +234,15 @@ def test_every_network_learns_four_images_by_heart_deterministically(name):
     assert all(weights.grad.abs().max() > 0 for weights in network.parameters())
     assert (logits.argmax(dim=1) == label).all()
     assert loss < 0.2
+
+
+def test_no_layer_is_one_that_torch_calls_nondeterministic_on_cuda():
+    """The layers that torch's documentation says will throw a RuntimeError under deterministic algorithms."""
+    listed = torch.use_deterministic_algorithms.__doc__.split("will throw a")[1]
+    refused = set(re.findall(r":class:`torch\.nn\.(\w+)`", listed))
+    assert "AdaptiveAvgPool3d" in refused
+    for name in NETWORKS:
+        assert refused.isdisjoint(type(layer).__name__ for layer in registry.build(name).modules()), name
 
 
 def test_weights_that_cannot_be_fetched_say_where_to_put_them(monkeypatch, tmp_path):
