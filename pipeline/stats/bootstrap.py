@@ -2,71 +2,90 @@
 
 Synapses of one neuron share its staining, vesicles and label, so they are no independent draws: an interval that
 resamples synapses is too narrow. Here a neuron is drawn with all its synapses; excitatory and inhibitory neurons are
-drawn apart, so that every replicate holds both classes. Intervals are percentile intervals.
+drawn apart, so that every replicate holds both classes.
+
+Three intervals are offered (METHODS). `percentile` and `bca` (bias-corrected and accelerated; Efron 1987, J. Am.
+Stat. Assoc. 82:171) are the usual ones. With few neurons both are too narrow, for the same two reasons as an interval
+of a mean that divides the variance by n and takes the normal quantile z. `expanded`, the default, is BCa with
+sqrt(n / (n - 1)) t in place of z, t being Student's quantile with n - 1 degrees of freedom: the expansion that
+Hesterberg (2015, Am. Stat. 69:371) gives for percentile intervals. His n is that of one sample; of two classes, n is
+here the number of neurons of the smaller one. `pipeline.stats.coverage` shows what each of them covers. No resampling
+reaches beyond the neurons at hand: with four or fewer of a class the expanded limits are those of the most extreme
+resamples, and still too narrow.
 """
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
+from scipy.stats import t as student
 
+from pipeline.stats.checks import by_neuron, check_classes, checked, checked_pairs
 from pipeline.stats.metrics import METRICS, PredictionsError, Scored
 
-COLUMNS = ("synapse_id", "pre_neuron_id", "label", "p_excitatory")
+#: Kinds of interval; the first is the default.
+METHODS = ("expanded", "percentile", "bca")
 
 _BLOCK = 256  # replicates whose weights are in memory at once
 
 
-def intervals(frame, tau, n_replicates, confidence, seed):
+def intervals(frame, tau, n_replicates, confidence, seed, method=METHODS[0]):
     """Metrics of one model with their intervals: DataFrame `metric, value, low, high`, in the order of METRICS.
 
-    `frame` holds one row a synapse with the columns of COLUMNS (others are ignored), in any order. Raises
+    `frame` holds one row a synapse with the columns of `checks.COLUMNS` (others are ignored), in any order. Raises
     PredictionsError where ids, labels or scores cannot be used, or where a class has fewer than two neurons.
     """
-    value, draws = replicates([frame], [tau], n_replicates, seed)
-    return summary(value[0], draws[0], confidence)
+    frame = checked(frame)
+    label, group = by_neuron(frame)
+    scored = Scored(frame["label"], frame["p_excitatory"], tau, group)
+    return _table(*interval(scored.table, label, n_replicates, confidence, seed, method))
 
 
-def difference(frame_a, frame_b, tau_a, tau_b, n_replicates, confidence, seed):
+def difference(frame_a, frame_b, tau_a, tau_b, n_replicates, confidence, seed, method=METHODS[0]):
     """Model a minus model b: DataFrame `metric, value, low, high`; both see the same resampled neurons.
 
     The two frames must hold the same synapses, with the same labels and neurons.
     """
-    value, draws = replicates([frame_a, frame_b], [tau_a, tau_b], n_replicates, seed)
-    return summary(value[0] - value[1], draws[0] - draws[1], confidence)
+    frames = checked_pairs([frame_a, frame_b])
+    label, group = by_neuron(frames[0])
+    a, b = (
+        Scored(frame["label"], frame["p_excitatory"], tau, group)
+        for frame, tau in zip(frames, (tau_a, tau_b), strict=True)
+    )
+
+    def gain(weights):
+        return a.table(weights) - b.table(weights)
+
+    return _table(*interval(gain, label, n_replicates, confidence, seed, method))
 
 
-def replicates(frames, taus, n_replicates, seed):
-    """Values `[models, metrics]` of M models and replicates `[models, n_replicates, metrics]`, metrics as in METRICS.
+def interval(statistic, label, n_replicates, confidence, seed, method=METHODS[0]):
+    """Value and limits `[S]`, `[S]`, `[S]` of S statistics of G neurons.
 
-    All models see the same resampled neurons, so that averages and differences over models may be taken replicate by
-    replicate; `summary` makes intervals of them. The frames must hold the same synapses, labels and neurons.
+    `statistic` takes how often each neuron counts, `[R, G]`, and returns `[R, S]`. `label` [G] is the class of each
+    neuron. Raises PredictionsError where a class has fewer than two neurons, where a statistic is undefined in a
+    resample, or where it lies outside all of its resamples, so that BCa has no bias correction.
     """
-    frames = [_checked(frame) for frame in frames]
-    for other in frames[1:]:
-        _check_paired(frames[0], other)
-    models = [_scored(frame, tau) for frame, tau in zip(frames, taus, strict=True)]
-
-    def table(model, weights):
-        return np.stack(list(model.metrics(weights).values()), axis=1)
-
-    label = frames[0].groupby("pre_neuron_id")["label"].first()
-    value = np.array([table(model, None)[0] for model in models])
-    blocks = [[table(model, counts) for model in models] for counts in resamples(label, n_replicates, seed)]
-    return value, np.concatenate(blocks, axis=1)
-
-
-def summary(value, draws, confidence):
-    """DataFrame `metric, value, low, high` of values `[metrics]` and their replicates `[n_replicates, metrics]`."""
-    low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
-    return pd.DataFrame({"metric": METRICS, "value": value, "low": low, "high": high})
+    label = np.asarray(label)
+    value = statistic(np.ones((1, label.size)))[0]
+    draws = np.concatenate([statistic(counts) for counts in resamples(label, n_replicates, seed)])
+    if not np.isfinite(draws).all():
+        undefined = int((~np.isfinite(draws)).any(axis=1).sum())
+        raise PredictionsError(f"the statistic is undefined in {undefined} of {n_replicates} resamples of neurons")
+    levels = _levels(statistic, label, value, draws, confidence, method)
+    limits = [np.quantile(column, level) for column, level in zip(draws.T, levels, strict=True)]
+    low, high = np.reshape(limits, (value.size, 2)).T
+    return value, low, high
 
 
 def resamples(label, n_replicates, seed):
     """Yield blocks `[B, G]` of how often each of G neurons is drawn, `n_replicates` rows in all.
 
     `label` [G] is the class of each neuron; every row draws as many neurons of a class as there are. Each class has
-    its own random stream, so that the draws depend on nothing but the seed and the classes.
+    its own random stream, so that the draws depend on nothing but the seed and the classes. Raises PredictionsError
+    where a class has fewer than two neurons.
     """
     label = np.asarray(label)
+    check_classes(label)
     members = [np.flatnonzero(label == value) for value in (0, 1)]
     streams = [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(2)]
     for start in range(0, n_replicates, _BLOCK):
@@ -78,39 +97,39 @@ def resamples(label, n_replicates, seed):
         yield counts
 
 
-def _scored(frame, tau):
-    """The frame's synapses, grouped by neuron in the order of the neurons' ids."""
-    _, group = np.unique(frame["pre_neuron_id"], return_inverse=True)
-    return Scored(frame["label"], frame["p_excitatory"], tau, group)
+def _levels(statistic, label, value, draws, confidence, method):
+    """The two quantiles of the replicates that bound the interval of each statistic, `[S, 2]`."""
+    if method not in METHODS:
+        raise ValueError(f"method {method!r} is none of {METHODS}")
+    z = norm.ppf((1 + confidence) / 2)
+    if method == "percentile":
+        return np.tile(norm.cdf([-z, z]), (value.size, 1))
+    if method == "expanded":
+        n = min(np.bincount(label, minlength=2))
+        z = np.sqrt(n / (n - 1)) * student.ppf((1 + confidence) / 2, n - 1)
+    below = ((draws < value).mean(axis=0) + (draws <= value).mean(axis=0)) / 2  # equal ones count half, as in SciPy
+    if not ((below > 0) & (below < 1)).all():
+        raise PredictionsError("a value lies outside all of its resamples, so that BCa is undefined: take percentile")
+    bias = norm.ppf(below)[:, None]
+    shifted = bias + np.array([-z, z])
+    slope = 1 - _acceleration(statistic, label)[:, None] * shifted
+    corrected = np.where(slope > 0, shifted / np.where(slope > 0, slope, 1), np.inf * shifted)  # the limit, beyond it
+    return norm.cdf(bias + corrected)
 
 
-def _checked(frame):
-    """The frame's rows sorted by synapse id; PredictionsError where they cannot be resampled by neuron."""
-    if missing := [column for column in COLUMNS if column not in frame]:
-        raise PredictionsError(f"predictions lack the columns {missing}; they have {list(frame.columns)}")
-    frame = frame[list(COLUMNS)].sort_values("synapse_id", ignore_index=True)
-    _refuse(frame["synapse_id"], frame["synapse_id"].duplicated(), "synapse ids occur more than once")
-    _refuse(frame["synapse_id"], ~frame["label"].isin((0, 1)), "synapses have a label that is neither 0 nor 1")
-    _refuse(frame["synapse_id"], ~frame["p_excitatory"].between(0, 1), "synapses have p_excitatory outside [0, 1]")
-    _refuse(frame["synapse_id"], frame["pre_neuron_id"].isna(), "synapses have no presynaptic neuron")
-    frame = frame.astype({"label": np.int64})
-    classes = frame.groupby("pre_neuron_id")["label"].agg(["min", "max"])
-    _refuse(classes.index, classes["min"] != classes["max"], "neurons have synapses of both classes")
-    for value, name in ((1, "excitatory"), (0, "inhibitory")):
-        if (n := int((classes["min"] == value).sum())) < 2:
-            raise PredictionsError(f"{n} {name} neurons: resampling neurons needs at least 2 of each class")
-    return frame
+def _acceleration(statistic, label):
+    """Skewness `[S]` of the statistic's jackknife over neurons, each class a sample of its own."""
+    left_out = statistic(1 - np.eye(label.size))
+    cube = square = 0
+    for value in (0, 1):
+        of_class = left_out[label == value]
+        n = len(of_class)
+        influence = (n - 1) * (of_class.mean(axis=0) - of_class)
+        cube = cube + (influence**3).sum(axis=0) / n**3
+        square = square + (influence**2).sum(axis=0) / n**2
+    constant = square == 0  # no neuron matters: the resamples are all equal too
+    return np.where(constant, 0, cube / (6 * np.where(constant, 1, square) ** 1.5))
 
 
-def _refuse(ids, wrong, what):
-    if wrong.any():
-        raise PredictionsError(f"{int(wrong.sum())} {what}, such as {np.asarray(ids[wrong])[:5].tolist()}")
-
-
-def _check_paired(a, b):
-    only = sorted(set(a["synapse_id"]) ^ set(b["synapse_id"]))
-    if only:
-        raise PredictionsError(f"models are compared on the same synapses; {len(only)} are in one only: {only[:5]}")
-    for column in ("label", "pre_neuron_id"):
-        wrong = a[column].to_numpy() != b[column].to_numpy()
-        _refuse(a["synapse_id"], wrong, f"synapses differ in {column} between the two models")
+def _table(value, low, high):
+    return pd.DataFrame({"metric": METRICS, "value": value, "low": low, "high": high})

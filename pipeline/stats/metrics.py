@@ -81,6 +81,10 @@ class Scored:
             "f1": 2 * tp / (2 * tp + fp + fn),
         }
 
+    def table(self, weights=None):
+        """`metrics` as one array `[R, metrics]`."""
+        return np.stack(list(self.metrics(weights).values()), axis=1)
+
     def _check(self, weights):
         if weights is None:
             return np.ones((1, self.n_groups))

@@ -1,6 +1,4 @@
-"""Clustered intervals against explicit resampling, SciPy, and their own promise of coverage."""
-
-import time
+"""Clustered intervals against explicit resampling, SciPy and Student."""
 
 import numpy as np
 import pandas as pd
@@ -56,7 +54,7 @@ def slow_replicates(frame, tau, n_replicates, seed):
 def test_intervals_equal_an_explicit_resampling_loop():
     frame = predictions(1)
     frame["p_excitatory"] = frame["p_excitatory"].round(1)  # ties
-    result = bootstrap.intervals(frame, 0.5, 100, 0.9, seed=3)
+    result = bootstrap.intervals(frame, 0.5, 100, 0.9, seed=3, method="percentile")
     replicates = slow_replicates(frame, 0.5, 100, seed=3)
     assert list(result["metric"]) == list(METRICS)
     np.testing.assert_allclose(result["value"], slow_metrics(frame, 0.5))
@@ -67,7 +65,7 @@ def test_intervals_equal_an_explicit_resampling_loop():
 def test_difference_equals_an_explicit_resampling_loop_on_shared_neurons():
     a, b = predictions(1), predictions(1)
     b["p_excitatory"] = (b["p_excitatory"] + np.random.default_rng(0).random(len(b))) / 2
-    result = bootstrap.difference(a, b, 0.5, 0.45, 60, 0.9, seed=4)
+    result = bootstrap.difference(a, b, 0.5, 0.45, 60, 0.9, seed=4, method="percentile")
     replicates = slow_replicates(a, 0.5, 60, 4) - slow_replicates(b, 0.45, 60, 4)
     np.testing.assert_allclose(result["value"], np.subtract(slow_metrics(a, 0.5), slow_metrics(b, 0.45)))
     np.testing.assert_allclose(result["low"], np.quantile(replicates, 0.05, axis=0), atol=1e-12)
@@ -80,9 +78,10 @@ def test_a_model_does_not_differ_from_itself():
     assert (result[["value", "low", "high"]] == 0).all(axis=None)
 
 
-def test_with_one_synapse_a_neuron_the_interval_is_that_of_scipy():
-    frame = predictions(3, n_neurons=(60, 40), per_neuron=1)
-    ours = bootstrap.intervals(frame, 0.5, 20_000, 0.9, seed=0).set_index("metric").loc["roc_auc"]
+@pytest.mark.parametrize("method", ["percentile", "bca"])
+def test_with_one_synapse_a_neuron_the_interval_is_that_of_scipy(method):
+    frame = predictions(3, n_neurons=(60, 40), per_neuron=1, distance=2.5)  # skewed: BCa differs from percentile
+    ours = bootstrap.intervals(frame, 0.5, 20_000, 0.9, seed=0, method=method).set_index("metric").loc["roc_auc"]
     excitatory, inhibitory = (frame.loc[frame["label"] == value, "p_excitatory"] for value in (1, 0))
 
     def auc(x, y, axis):
@@ -91,23 +90,43 @@ def test_with_one_synapse_a_neuron_the_interval_is_that_of_scipy():
         ) / 2
 
     theirs = scipy.stats.bootstrap(
-        (excitatory, inhibitory), auc, n_resamples=20_000, confidence_level=0.9, method="percentile", batch=500, rng=1
+        (excitatory, inhibitory), auc, n_resamples=20_000, confidence_level=0.9, method=method, batch=500, rng=1
     ).confidence_interval
-    assert (ours["low"], ours["high"]) == pytest.approx(theirs, abs=0.003)  # the error of 20,000 replicates
+    assert (ours["low"], ours["high"]) == pytest.approx(tuple(theirs), abs=0.003)  # the error of 20,000 replicates
 
 
-def test_clustered_intervals_cover_the_truth_and_naive_ones_do_not():
-    spread, distance, n_trials = 0.8, 1.2, 200
-    truth = scipy.stats.norm.cdf(distance / np.sqrt(2 * (spread**2 + 1)))  # AUC for a new pair of neurons
-    covered = {"clustered": 0, "naive": 0}
-    for trial in range(n_trials):
-        frame = predictions(1000 + trial, (30, 30), 25, spread, distance)
-        for name, unit in (("clustered", frame["pre_neuron_id"]), ("naive", frame["synapse_id"])):
-            result = bootstrap.intervals(frame.assign(pre_neuron_id=unit), 0.5, 300, 0.95, seed=trial)
-            low, high = result.set_index("metric").loc["roc_auc", ["low", "high"]]
-            covered[name] += low <= truth <= high
-    assert covered["clustered"] / n_trials > 0.89
-    assert covered["naive"] / n_trials < 0.70
+@pytest.mark.parametrize("method", ["percentile", "bca"])
+def test_with_many_synapses_a_neuron_the_interval_is_that_of_scipy_on_the_neurons(method):
+    """Neurons of equal size: balanced accuracy is the mean of two means over neurons, which SciPy can resample."""
+    frame = predictions(7, n_neurons=(20, 14), per_neuron=30, distance=2.5, spread=1.2)
+    ours = bootstrap.intervals(frame, 0.5, 20_000, 0.95, seed=0, method=method).set_index("metric")
+    right = (frame["label"] == (frame["p_excitatory"] >= 0.5)).groupby([frame["label"], frame["pre_neuron_id"]]).mean()
+    theirs = scipy.stats.bootstrap(
+        (right[1].to_numpy(), right[0].to_numpy()),
+        lambda x, y, axis: (x.mean(axis=axis) + y.mean(axis=axis)) / 2,
+        n_resamples=20_000,
+        method=method,
+        rng=1,
+    ).confidence_interval
+    assert tuple(ours.loc["balanced_accuracy", ["low", "high"]]) == pytest.approx(tuple(theirs), abs=0.003)
+
+
+def test_the_expanded_interval_of_a_mean_is_students():
+    """Many neurons' means are nearly normal: the interval must be the textbook one, t and n - 1 included."""
+    n = 40
+    values = np.random.default_rng(0).normal(size=2 * n)
+    label = np.repeat([1, 0], n)
+
+    def mean_of_excitatory(weights):
+        return (weights[:, label == 1] @ values[label == 1] / n)[:, None]
+
+    value, low, high = bootstrap.interval(mean_of_excitatory, label, 200_000, 0.95, seed=0)
+    sample = values[label == 1]
+    half = scipy.stats.t.ppf(0.975, n - 1) * sample.std(ddof=1) / np.sqrt(n)
+    assert value[0] == pytest.approx(sample.mean())
+    assert (high[0] - low[0]) / 2 == pytest.approx(half, rel=0.02)
+    plain = bootstrap.interval(mean_of_excitatory, label, 200_000, 0.95, seed=0, method="percentile")
+    assert (plain[2][0] - plain[1][0]) / 2 < 0.97 * half
 
 
 def test_results_depend_on_the_seed_and_on_nothing_else():
@@ -142,6 +161,11 @@ def test_resamples_draw_each_class_apart_and_uniformly():
         (lambda f: f.assign(pre_neuron_id=f["pre_neuron_id"].where(f["synapse_id"] != 3)), r"no presynaptic.*\[3\]"),
         (lambda f: f[f["label"] == 1], "0 inhibitory neurons: resampling neurons needs at least 2"),
         (lambda f: f[f["pre_neuron_id"] >= FIRST_ID + 8], "1 excitatory neurons"),
+        (lambda f: f[f["pre_neuron_id"] == FIRST_ID], "1 excitatory neurons"),
+        (
+            lambda f: pd.concat([f.assign(split="test"), f[f["synapse_id"] == 4].assign(split="val")]),
+            r"1 synapse ids occur in more than one split, such as \[4\]",
+        ),
     ],
 )
 def test_predictions_that_cannot_be_resampled_are_refused(change, message):
@@ -163,12 +187,24 @@ def test_models_are_compared_on_the_same_synapses_only(change, message):
         bootstrap.difference(frame, change(frame), 0.5, 0.5, 100, 0.95, seed=0)
 
 
-def test_the_sorted_sweep_is_far_quicker_than_a_loop_over_replicates():
-    frame = predictions(6, n_neurons=(60, 40), per_neuron=20)
-    bootstrap.intervals(frame, 0.5, 100, 0.95, seed=0)  # compile
-    started = time.process_time()
-    bootstrap.intervals(frame, 0.5, 2000, 0.95, seed=0)
-    ours = (time.process_time() - started) / 2000
-    started = time.process_time()
-    slow_replicates(frame, 0.5, 20, seed=0)
-    assert (time.process_time() - started) / 20 > 30 * ours
+def test_a_statistic_that_some_resamples_do_not_define_is_refused():
+    label = np.array([1, 1, 0, 0])
+    with pytest.raises(PredictionsError, match=r"undefined in \d+ of 500 resamples"):
+        bootstrap.interval(lambda w: np.where(w[:, :1] == 0, np.nan, w[:, :1]), label, 500, 0.95, seed=0)
+
+
+def test_a_class_without_neurons_cannot_be_resampled():
+    with pytest.raises(PredictionsError, match="0 excitatory neurons"):
+        next(bootstrap.resamples([0, 0, 0], 10, seed=0))
+
+
+def test_bca_is_refused_where_it_is_undefined():
+    label = np.array([1, 1, 0, 0])
+
+    def other_in_resamples(weights):
+        return (weights != 1).any(axis=1, keepdims=True) + 0.0 if len(weights) == 1 else np.ones((len(weights), 1))
+
+    with pytest.raises(PredictionsError, match="outside all of its resamples"):
+        bootstrap.interval(other_in_resamples, label, 100, 0.95, seed=0)
+    with pytest.raises(ValueError, match="'bootstrap-t' is none of"):
+        bootstrap.interval(other_in_resamples, label, 100, 0.95, seed=0, method="bootstrap-t")
