@@ -1,4 +1,4 @@
-"""The text that goes with a published model: what it is, what it was trained on, how well it does, what it is not for."""
+"""The text that goes with a published model: what it is, what it was trained on, how well it does, and its limits."""
 
 from pipeline import glue
 
@@ -33,7 +33,7 @@ def text(model, card, result, scores, facts):
 |---|---|
 | network | {model.network}, {glue.count(result["parameters"]).text} parameters, {result["device"]} |
 | input | {depth} x {height} x {width} voxels (ZYX) of {x:g} x {y:g} x {z:g} nm (XYZ), centred on the synapse |
-| output | `p_excitatory`; excitatory where at least {card["tau"]:.4f}, the threshold with the best balanced accuracy on validation |
+| output | `p_excitatory`; excitatory from {card["tau"]:.4f} on, the best threshold on validation |
 | data | {facts["data"]} |
 | made by | `{facts["command"]}` at commit `{facts["commit"]}`, configuration hash `{facts["config_hash"][:16]}` |
 | seed | {model.seed} |
