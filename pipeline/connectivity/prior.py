@@ -1,0 +1,44 @@
+"""The prior of the pre and post neuron: the prior work's connectivity model, exactly as it was, and the leak in it.
+
+The share of excitatory synapses among a neuron's training synapses (Laplace-smoothed), of the presynaptic and of the
+postsynaptic neuron; the logit of each; a logistic regression on top, fitted on the same training synapses. Where
+synapses are split at random (the leaky protocol), the prior of the presynaptic neuron is its label.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.special import logit
+from sklearn.linear_model import LogisticRegression
+
+
+class Prior(NamedTuple):
+    """Log odds of the priors `[N, 2]` (pre, post) of all rows, the two weights, and `p_excitatory` [N] of all rows."""
+
+    log_odds: np.ndarray
+    weights: np.ndarray
+    p_excitatory: np.ndarray
+
+
+def fit(links, training):
+    """Fit the model on the rows where `training` [N] is true, and apply it to all rows of `links`."""
+    columns = ("pre_neuron_id", "post_neuron_id")
+    log_odds = np.column_stack([_log_odds(links[column], links["label"], training) for column in columns])
+    label = links["label"].to_numpy()
+    model = LogisticRegression().fit(log_odds[training], label[training])
+    return Prior(log_odds, model.coef_[0], model.predict_proba(log_odds)[:, 1])
+
+
+def random_split(n, test_fraction, seed):
+    """The leaky protocol: which of `n` synapses are for testing, drawn without regard to neurons, `[n]` bool."""
+    return np.random.default_rng(seed).permutation(n) < round(test_fraction * n)
+
+
+def _log_odds(neuron, label, training):
+    """Logit of (excitatory + 1) / (all + 2) of each row's neuron, counted over the training rows."""
+    codes, ids = pd.factorize(neuron)
+    label = np.asarray(label)[training]
+    excitatory = np.bincount(codes[training], label, len(ids))
+    total = np.bincount(codes[training], minlength=len(ids))
+    return logit((excitatory + 1) / (total + 2))[codes]
