@@ -26,6 +26,7 @@ from pipeline.stats.metrics import METRICS, PredictionsError, Scored
 METHODS = ("expanded", "percentile", "bca")
 
 _BLOCK = 256  # replicates whose weights are in memory at once
+_MAX_UNDEFINED = 0.05  # share of resamples that a statistic may be undefined in
 
 
 def intervals(frame, tau, n_replicates, confidence, seed, method=METHODS[0]):
@@ -62,17 +63,21 @@ def interval(statistic, label, n_replicates, confidence, seed, method=METHODS[0]
     """Value and limits `[S]`, `[S]`, `[S]` of S statistics of G neurons.
 
     `statistic` takes how often each neuron counts, `[R, G]`, and returns `[R, S]`. `label` [G] is the class of each
-    neuron. Raises PredictionsError where a class has fewer than two neurons, where a statistic is undefined in a
-    resample, or where it lies outside all of its resamples, so that BCa has no bias correction.
+    neuron. Resamples in which a statistic is not finite (a bin without synapses) are left out for that statistic.
+    Raises PredictionsError where a class has fewer than two neurons, where a statistic is undefined in more than 5%
+    of the resamples, or where it lies outside all of its resamples, so that BCa has no bias correction.
     """
     label = np.asarray(label)
     value = statistic(np.ones((1, label.size)))[0]
     draws = np.concatenate([statistic(counts) for counts in resamples(label, n_replicates, seed)])
-    if not np.isfinite(draws).all():
-        undefined = int((~np.isfinite(draws)).any(axis=1).sum())
-        raise PredictionsError(f"the statistic is undefined in {undefined} of {n_replicates} resamples of neurons")
+    undefined = (~np.isfinite(draws)).mean(axis=0)
+    if undefined.max() > _MAX_UNDEFINED:
+        raise PredictionsError(
+            f"statistic {undefined.argmax()} of {value.size} is undefined in {undefined.max():.0%} of the resamples: "
+            "too few neurons bear on it"
+        )
     levels = _levels(statistic, label, value, draws, confidence, method)
-    limits = [np.quantile(column, level) for column, level in zip(draws.T, levels, strict=True)]
+    limits = [np.nanquantile(column, level) for column, level in zip(draws.T, levels, strict=True)]
     low, high = np.reshape(limits, (value.size, 2)).T
     return value, low, high
 
@@ -107,7 +112,8 @@ def _levels(statistic, label, value, draws, confidence, method):
     if method == "expanded":
         n = min(np.bincount(label, minlength=2))
         z = np.sqrt(n / (n - 1)) * student.ppf((1 + confidence) / 2, n - 1)
-    below = ((draws < value).mean(axis=0) + (draws <= value).mean(axis=0)) / 2  # equal ones count half, as in SciPy
+    # Resamples that equal the value count half, as in SciPy.
+    below = ((draws < value).sum(axis=0) + (draws <= value).sum(axis=0)) / np.isfinite(draws).sum(axis=0) / 2
     if not ((below > 0) & (below < 1)).all():
         raise PredictionsError("a value lies outside all of its resamples, so that BCa is undefined: take percentile")
     bias = norm.ppf(below)[:, None]

@@ -187,10 +187,16 @@ def test_models_are_compared_on_the_same_synapses_only(change, message):
         bootstrap.difference(frame, change(frame), 0.5, 0.5, 100, 0.95, seed=0)
 
 
-def test_a_statistic_that_some_resamples_do_not_define_is_refused():
-    label = np.array([1, 1, 0, 0])
-    with pytest.raises(PredictionsError, match=r"undefined in \d+ of 500 resamples"):
-        bootstrap.interval(lambda w: np.where(w[:, :1] == 0, np.nan, w[:, :1]), label, 500, 0.95, seed=0)
+def test_a_statistic_that_many_resamples_leave_undefined_is_refused():
+    def first_neurons(n):
+        return lambda weights: np.where(weights[:, :n].any(axis=1), weights[:, :n].mean(axis=1), np.nan)[:, None]
+
+    label = np.repeat([1, 0], 6)
+    with pytest.raises(PredictionsError, match=r"statistic 0 of 1 is undefined in 3\d% of the resamples"):
+        bootstrap.interval(first_neurons(1), label, 1000, 0.95, seed=0)
+    draws = np.concatenate(list(bootstrap.resamples(label, 1000, seed=0)))[:, :4].mean(axis=1)
+    _, low, high = bootstrap.interval(first_neurons(4), label, 1000, 0.95, seed=0, method="percentile")
+    assert (low[0], high[0]) == tuple(np.quantile(draws[draws > 0], [0.025, 0.975]))
 
 
 def test_a_class_without_neurons_cannot_be_resampled():

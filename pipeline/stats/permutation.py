@@ -1,0 +1,71 @@
+"""Clustered permutation test of two models that scored the same synapses.
+
+If two models are equally good for the same reasons, nothing is lost by exchanging their answers. The test exchanges
+all answers of a neuron at once, neuron by neuron, because answers within a neuron are not independent, and asks how
+often a random exchange separates the models as far as they are.
+
+What is exchanged must mean the same in both models. For metrics of calls it is the call at each model's own threshold:
+the test is exact. For ranking metrics it is the mid-rank of the score among all of the model's own scores, which is
+free of the model's scale (Bandos, Rockette & Gur 2005, Stat. Med. 24:2873, for independent cases); the ranks are
+computed once, so that this test is exact only up to the error of the models' empirical score distributions. Its null is
+that the models are exchangeable, not merely equal in the metric: a model that errs on other neurons is no violation, a
+model whose ranks spread differently within a class is one.
+"""
+
+import numpy as np
+from scipy.stats import rankdata
+
+from pipeline.stats.checks import by_neuron, checked_pairs
+from pipeline.stats.metrics import METRICS, Scored
+
+#: Metrics for which calls are exchanged, and those for which ranks are.
+CALLS = ("accuracy", "balanced_accuracy", "f1")
+RANKS = ("roc_auc", "average_precision")
+
+_BLOCK = 256  # exchanges whose weights are in memory at once
+_ROUNDING = 1e-9  # gaps that differ by less are equal
+
+
+def permutation_test(frame_a, frame_b, tau_a, tau_b, n_permutations, seed):
+    """Two-sided p-values `{metric: p}` of the difference between two models, neurons being the unit.
+
+    All `2 ** (neurons - 1)` distinct exchanges are enumerated where they are at most `n_permutations`, and p is the
+    share of them, the observed one included, that separate the models at least as far. Else so many are drawn and
+    p = (1 + exceeding) / (1 + drawn), which is never zero (Phipson & Smyth 2010). Raises PredictionsError on frames
+    that cannot be compared; see `checks.checked_pairs`.
+    """
+    a, b = checked_pairs([frame_a, frame_b])
+    label, group = by_neuron(a)
+    scores = {
+        CALLS: (a["p_excitatory"] >= tau_a, b["p_excitatory"] >= tau_b),
+        RANKS: tuple(rankdata(frame["p_excitatory"]) / len(frame) for frame in (a, b)),
+    }
+    exact = 2 ** (label.size - 1) <= n_permutations
+    n_exchanges = 2 ** (label.size - 1) if exact else 1 + n_permutations  # the observed answers are one of them
+    both = np.concatenate([2 * group, 2 * group + 1])  # the answers of both models, of which each neuron gives two sets
+    p = {}
+    for metrics, pair in scores.items():
+        scored = Scored(np.tile(a["label"], 2), np.concatenate(pair).astype(float), 0.5, both)
+        observed = _gaps(scored, np.zeros((1, label.size), dtype=bool))
+        gaps = (_gaps(scored, block) for block in _exchanges(label.size, exact, n_permutations, seed))
+        exceeding = sum((block >= observed - _ROUNDING).sum(axis=0) for block in gaps)
+        exceeding = exceeding + (not exact)
+        p |= {name: float(exceeding[METRICS.index(name)] / n_exchanges) for name in metrics}
+    return {name: p[name] for name in METRICS}
+
+
+def _gaps(scored, exchanged):
+    """How far apart the models are, `[R, metrics]`, where `exchanged` [R, G] says which neurons' answers swap."""
+    first = np.stack([~exchanged, exchanged], axis=2).reshape(len(exchanged), -1)
+    return np.abs(scored.table(first) - scored.table(~first))
+
+
+def _exchanges(n_neurons, exact, n_permutations, seed):
+    """Blocks `[B, G]` of which neurons are exchanged; of all, the last stays: exchanging every neuron is no change."""
+    if exact:
+        every = (np.arange(2 ** (n_neurons - 1))[:, None] >> np.arange(n_neurons)) & 1 == 1
+        yield from np.array_split(every, -(-len(every) // _BLOCK))
+        return
+    rng = np.random.default_rng(seed)
+    for start in range(0, n_permutations, _BLOCK):
+        yield rng.random((min(_BLOCK, n_permutations - start), n_neurons)) < 0.5
