@@ -1,4 +1,4 @@
-"""The simulated neuropil as files: EM, segmentation and clefts in precomputed format, and the truth behind them.
+"""The simulated neuropil as files: EM, segmentation, clefts and structures in precomputed format, and their truth.
 
 Sections are made in slabs of one chunk's depth, as Dask tasks. Every section has its own random stream, so the bytes
 depend on the seed and the settings alone, not on how many workers there are or which of them does what.
@@ -42,7 +42,10 @@ class Flaws(NamedTuple):
 
 
 def generate(settings, seed, out, client):
-    """Write `em/`, `segmentation/`, `clefts/`, `truth/*.parquet` and, last, `manifest.json` into the folder `out`.
+    """Write `em/`, `segmentation/`, `clefts/`, `structures/`, `truth/*.parquet` and, last, `manifest.json` into `out`.
+
+    `structures/` says what each voxel shows, by the labels of `render.STRUCTURES`, which the manifest repeats. Like
+    the segmentation and the clefts it lies in the frame of the tissue, not of its misaligned sections.
 
     `settings` is a `config.Simulated`, `client` a Dask client (`compute.workers`). Raises SimulationError when the
     settings cannot be satisfied.
@@ -53,7 +56,7 @@ def generate(settings, seed, out, client):
         raise tissue.SimulationError(
             f"source: size_um {settings.size_um} is too small; at least 1.024 x 1.024 x 0.64 um is needed"
         )
-    for name in ("em", "segmentation", "clefts", "truth"):
+    for name in ("em", "segmentation", "clefts", "structures", "truth"):
         shutil.rmtree(out / name, ignore_errors=True)
     (out / "manifest.json").unlink(missing_ok=True)
 
@@ -64,6 +67,7 @@ def generate(settings, seed, out, client):
         ("em", "uint8", "jpeg"),
         ("segmentation", "uint64", "compressed_segmentation"),
         ("clefts", "uint32", "compressed_segmentation"),
+        ("structures", "uint8", "raw"),  # gzipped: the format's other encodings are for wider labels
     ):
         _create(out / name, dtype, encoding, size_vx)
     slabs = [(z, min(z + CHUNK[2], int(size_vx[2]))) for z in range(0, int(size_vx[2]), CHUNK[2])]
@@ -97,6 +101,7 @@ def generate(settings, seed, out, client):
             "resolution_nm": list(space.EM.resolution_nm),
             "voxel_offset": list(OFFSET_VX),
             "size_vx": [int(n) for n in size_vx],
+            "structures": render.STRUCTURES,
             "missing_section": OFFSET_VX[2] + flaws.missing,
             "folded_section": OFFSET_VX[2] + flaws.folded,
             "junctions_too_small": int(len(kept) - kept.sum()),
@@ -172,9 +177,9 @@ def _create(folder, dtype, encoding, size_vx):
     CloudVolume(f"file://{folder}", info=info).commit_info()
 
 
-def _store(folder, slab, image, values=None):
+def _store(folder, slab, image, values=None, compress=False):
     """Write a slab `[Z, Y, X]`, or the `values` that it indexes, in bands of rows that are whole chunks."""
-    volume = CloudVolume(f"file://{folder}", compress=False, progress=False)
+    volume = CloudVolume(f"file://{folder}", compress=compress, progress=False)
     x, y, z = OFFSET_VX
     for row in range(0, image.shape[1], BAND_PX):
         band = image[:, row : row + BAND_PX].transpose(2, 1, 0)
@@ -187,11 +192,11 @@ def _write_slab(out, seed, slab, drawn):
     scene, root_ids, flaws, size_vx = drawn
     shape = (int(size_vx[1]), int(size_vx[0]))
     em = np.zeros((slab[1] - slab[0], *shape), np.uint8)
-    cells = np.empty(em.shape, np.int32)
+    cells, structures = np.empty(em.shape, np.int32), np.zeros_like(em)
     voxels = []
     for row, index in enumerate(range(*slab)):
         draw, camera = np.random.SeedSequence([seed, 2, index]).spawn(2)
-        cells[row], grey, found = render.section(scene, index, shape, PIXEL_NM, draw)
+        cells[row], grey, labels, found = render.section(scene, index, shape, PIXEL_NM, draw)
         if index == flaws.missing:  # lost in cutting: black, and nobody could have seen a cleft there
             continue
         rng = np.random.default_rng(camera)
@@ -199,9 +204,11 @@ def _write_slab(out, seed, slab, drawn):
             render.fold(grey, rng)
         grey = render.displace(grey, flaws.shift[index])
         em[row] = render.photograph(grey, rng, flaws.gain[index], flaws.offset[index])
+        structures[row] = labels
         voxels.append(found)
     _store(out / "em", slab, em)
     _store(out / "segmentation", slab, cells, root_ids)
+    _store(out / "structures", slab, structures, compress="gzip")
     return slab, np.concatenate(voxels)
 
 

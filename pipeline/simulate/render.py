@@ -1,4 +1,4 @@
-"""One section of the simulated volume: its cells, its clefts and the electron micrograph.
+"""One section of the simulated volume: its cells, its clefts, its structures and the electron micrograph.
 
 A section is a slab of 40 nm. Membranes and densities are drawn from the distance to the membrane and the slope of the
 membrane through the slab, so that what is cut obliquely blurs, as it does in a real section. Greys are those of
@@ -26,6 +26,11 @@ MEMBRANE_NM = 8.5  # unit membrane (Peters et al. 1991)
 HALF_CLEFT_NM = (6.5, 9.0)  # inhibitory, excitatory
 CLEFT_REACH_NM = 16.0  # a cleft mask takes voxels this near to the middle of the cleft
 SIDE_NM = (40.0, 90.0)  # depth at which points of the two partners are taken
+
+#: Labels of the `structures` volume, which names what is drawn in a voxel; 0 is everything else. The density is the
+#: dense material beside a cleft, on the postsynaptic side and, where it is drawn, on the presynaptic one.
+STRUCTURES = {"cleft": 1, "density": 2, "vesicle": 3, "mitochondrion": 4}
+_CLEFT, _DENSITY, _VESICLE, _MITOCHONDRION = STRUCTURES.values()
 
 
 class Junctions(NamedTuple):
@@ -93,7 +98,7 @@ def organelle_reach(radius):
 
 
 @numba.njit(cache=True)
-def _paint_organelles(organelles, image, rows, z_nm, pixel, noise_field, cell, depth, where, out):
+def _paint_organelles(organelles, image, rows, z_nm, pixel, noise_field, cell, depth, where, out, shown):
     height, width = cell.shape
     noise = np.empty(6, np.float32)
     for n in range(len(rows)):
@@ -141,6 +146,8 @@ def _paint_organelles(organelles, image, rows, z_nm, pixel, noise_field, cell, d
                     matrix = 110 + 12 * math.sin(5 * phase) - 30 * _step(folds - 0.2, 0.35) + 6 * noise[2]
                     matrix -= 58 * _band(s, -14.0, 3.0, blur) + 14 * _band(s, -30.0, -14.0, blur)
                     out[y, x] += body * (matrix - out[y, x])
+                    if body > 0.5:
+                        shown[y, x] = _MITOCHONDRION
                 elif kind == contents.RETICULUM:
                     field.noise_at(noise_field, 1.9 * qx + 900 * phase, 1.9 * qy, 1.9 * qz, noise)
                     s += 17 * noise[0] + 10 * noise[5]
@@ -157,7 +164,7 @@ def _paint_organelles(organelles, image, rows, z_nm, pixel, noise_field, cell, d
 
 
 @numba.njit(cache=True)
-def _paint_vesicles(vesicles, image, rows, z_nm, pixel, cell, out):
+def _paint_vesicles(vesicles, image, rows, z_nm, pixel, cell, out, shown):
     height, width = cell.shape
     for n in range(len(rows)):
         k = rows[n]
@@ -180,6 +187,8 @@ def _paint_vesicles(vesicles, image, rows, z_nm, pixel, cell, out):
                     s = (math.sqrt((axial / along) ** 2 + radial / (across * across)) - 1) * size
                     wall += _band(s, -7.0, 1.5, 3.2)
                     lumen += _step(-s - 6, 3.0)
+                    if s < 0:  # its outline, as seen through the section
+                        shown[y, x] = _VESICLE
                 out[y, x] += (11 * lumen - 112 * wall) / 3
 
 
@@ -202,7 +211,7 @@ def _paint_membranes(cell, across, depth, tilt, texture, myelin, out):
 
 
 @numba.njit(cache=True)
-def _paint_junctions(field_, junctions, rows, z_index, pixel, cell, depth, where, texture, grain, out):
+def _paint_junctions(field_, junctions, rows, z_index, pixel, cell, depth, where, texture, grain, out, shown):
     """Densities of the junctions `rows`; returns the voxels of their clefts and of the partners beside them.
 
     The list is `[N, 5]`: junction, x, y, z (voxels), kind (0 cleft, 1 presynaptic side, 2 postsynaptic side).
@@ -245,13 +254,16 @@ def _paint_junctions(field_, junctions, rows, z_index, pixel, cell, depth, where
                 if excitatory:
                     dark = 30 * _band(d, -half, half, fine)
                     if after:  # the density fades into the cytoplasm
-                        dark += 80 * rough * _band(d, inner, inner + thick, fuzzy)
+                        dense = _band(d, inner, inner + thick, fuzzy)
+                        dark += 80 * rough * dense
                         dark += 34 * rough * _band(d, inner, inner + 1.5 * thick, 2 * fuzzy)
                     else:
-                        dark += 36 * rough * _band(d, inner, inner + 14, fuzzy)
+                        dense = _band(d, inner, inner + 14, fuzzy)
+                        dark += 36 * rough * dense
                 else:
                     dark = 30 * _band(d, -half, half, fine)
-                    dark += 58 * rough * _band(d, inner, inner + thick * (0.85 if after else 0.8), fuzzy)
+                    dense = _band(d, inner, inner + thick * (0.85 if after else 0.8), fuzzy)
+                    dark += 58 * rough * dense
                 floor = out[y, x] - 60
                 out[y, x] -= extent * min(dark, max(floor, np.float32(0)))
                 if extent > 0.5:
@@ -260,6 +272,10 @@ def _paint_junctions(field_, junctions, rows, z_index, pixel, cell, depth, where
                         kind = 0
                     elif SIDE_NM[0] <= d <= SIDE_NM[1]:
                         kind = 1 if before else 2
+                    if kind == 0:
+                        shown[y, x] = _CLEFT
+                    elif dense > 0.5 and shown[y, x] == 0:
+                        shown[y, x] = _DENSITY
                     if kind >= 0:
                         if count == len(found):
                             found = np.concatenate((found, np.empty_like(found)))
@@ -283,7 +299,9 @@ def _unit(rng, shape, sigma):
 
 
 def section(scene, index, shape, pixel_nm, seed):
-    """Cells `[Y, X]` int32, grey `[Y, X]` float32, and the voxels of clefts and partners (`_paint_junctions`).
+    """Cells, grey and structures of one section, and the voxels of its clefts and partners (`_paint_junctions`).
+
+    Arrays are `[Y, X]`: int32 cell index, float32, and uint8 with the labels of `STRUCTURES`.
 
     `seed` is a SeedSequence of this section alone, so that its pixels do not depend on who renders it.
     """
@@ -293,24 +311,34 @@ def section(scene, index, shape, pixel_nm, seed):
     fine = _unit(rng, shape, 1.2)
     grain = fine - 0.5 * _unit(rng, shape, 3.0)
     cloud = ndimage.zoom(_unit(rng, (shape[0] // 12 + 2, shape[1] // 12 + 2), 1.5), 12, order=1)[: shape[0], : shape[1]]
-    grey = np.empty(shape, np.float32)
+    grey, shown = np.empty(shape, np.float32), np.zeros(shape, np.uint8)
     _paint_cytoplasm(cell, across, depth, tilt, grain, cloud, scene.tone, scene.flecks, grey)
 
     rows = np.flatnonzero((scene.organelle_z[:, 0] < z_nm) & (scene.organelle_z[:, 1] > z_nm))
     rows = rows[np.argsort(scene.organelles.kind[rows] == contents.MITOCHONDRION, kind="stable")]  # over the rest
     _paint_organelles(
-        scene.organelles, scene.organelle_image, rows, z_nm, pixel_nm, scene.field.noise, cell, depth, where, grey
+        scene.organelles,
+        scene.organelle_image,
+        rows,
+        z_nm,
+        pixel_nm,
+        scene.field.noise,
+        cell,
+        depth,
+        where,
+        grey,
+        shown,
     )
     reach = scene.vesicles.half_axes.max(axis=1) + SECTION_NM / 2
     rows = np.flatnonzero(np.abs(scene.vesicle_image[:, 2] - z_nm) < reach)
-    _paint_vesicles(scene.vesicles, scene.vesicle_image, rows, z_nm, pixel_nm, cell, grey)
+    _paint_vesicles(scene.vesicles, scene.vesicle_image, rows, z_nm, pixel_nm, cell, grey, shown)
     _paint_membranes(cell, across, depth, tilt, texture, scene.myelin, grey)
 
     rows = np.flatnonzero(np.abs(scene.junctions.image_centre[:, 2] - z_nm) < scene.junctions.radius + 160)
     found = _paint_junctions(
-        scene.field, scene.junctions, rows, index, pixel_nm, cell, depth, where, texture, grain, grey
+        scene.field, scene.junctions, rows, index, pixel_nm, cell, depth, where, texture, grain, grey, shown
     )
-    return cell, grey, found
+    return cell, grey, shown, found
 
 
 def fold(grey, rng):

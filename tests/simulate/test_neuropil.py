@@ -14,9 +14,9 @@ from pipeline.simulate import neuropil, tissue
 
 @pytest.fixture(scope="module")
 def volumes(tiny_truth):
-    """EM, segmentation and clefts `[Z, Y, X]`, and the voxel (XYZ) of their first element."""
+    """EM, segmentation, clefts and structures `[Z, Y, X]`, and the voxel (XYZ) of their first element."""
     arrays = {}
-    for name in ("em", "segmentation", "clefts"):
+    for name in ("em", "segmentation", "clefts", "structures"):
         volume = CloudVolume(f"file://{tiny_truth / name}", progress=False)
         arrays[name] = np.asarray(volume[volume.bounds])[..., 0].transpose(2, 1, 0)
         arrays["offset"] = np.array(volume.voxel_offset)
@@ -83,6 +83,68 @@ def test_missing_section_is_black_and_holds_no_synapse(tiny_truth, volumes, syna
     assert np.flatnonzero(black).tolist() == [missing]
     assert not volumes["clefts"][missing].any()
     assert missing not in zyx_of(synapses, "center", volumes["offset"])[:, 0]
+
+
+@pytest.fixture(scope="module")
+def shown(tiny_truth, volumes):
+    """For each structure that the manifest names, the mask `[Z, Y, X]` of its voxels."""
+    names = artefacts.read_json(tiny_truth / "manifest.json")["structures"]
+    return {name: volumes["structures"] == label for name, label in names.items()}
+
+
+def test_structures_show_every_cleft_and_no_more_than_was_too_small_to_count(tiny_truth, volumes, shown):
+    assert shown["cleft"][volumes["clefts"] > 0].all()
+    ignored = artefacts.read_json(tiny_truth / "manifest.json")["junctions_too_small"]
+    assert (shown["cleft"] & (volumes["clefts"] == 0)).sum() < max(ignored * neuropil.MIN_CLEFT_VX, 1)
+
+
+def test_missing_section_shows_no_structure(tiny_truth, volumes):
+    missing = artefacts.read_json(tiny_truth / "manifest.json")["missing_section"] - volumes["offset"][2]
+    empty = ~volumes["structures"].any(axis=(1, 2))
+    assert np.flatnonzero(empty).tolist() == [missing]
+
+
+def test_vesicles_lie_in_boutons(volumes, synapses, shown):
+    """Every vesicle is in an axon; within 150 nm of a cleft it is in the axon of one that close."""
+    assert set(volumes["segmentation"][shown["vesicle"]].tolist()) <= set(synapses.pre_neuron_id)
+    distance, nearest = ndimage.distance_transform_edt(
+        volumes["clefts"] == 0, sampling=space.EM.resolution_nm[::-1], return_indices=True
+    )
+    near = shown["vesicle"] & (distance < 150)
+    assert near.sum() > 20 * len(synapses)
+    pre_of = synapses.set_index("synapse_id").pre_neuron_id
+    cleft = volumes["clefts"][tuple(nearest[:, near])]
+    own = pre_of[cleft].to_numpy() == volumes["segmentation"][near].astype(np.int64)
+    assert own.mean() > 0.95  # the rest lies in an axon beside the synapse
+
+
+def test_densities_line_the_cleft_more_on_the_postsynaptic_side_of_excitatory_synapses(volumes, synapses, shown):
+    distance, nearest = ndimage.distance_transform_edt(
+        ~shown["cleft"], sampling=space.EM.resolution_nm[::-1], return_indices=True
+    )
+    assert np.quantile(distance[shown["density"]], 0.99) < 80
+    truth = synapses.set_index("synapse_id")
+    cleft = volumes["clefts"][tuple(nearest[:, shown["density"]])]
+    segment = volumes["segmentation"][shown["density"]].astype(np.int64)
+    rows = truth.loc[cleft[cleft > 0]]
+    side = np.where(segment[cleft > 0] == rows.post_neuron_id, "post", "pre")
+    per_synapse = pd.crosstab(cleft[cleft > 0], side).reindex(truth.index, fill_value=0)
+    per_cleft = per_synapse.div(truth["size"], axis=0).groupby(truth.label).mean()
+    assert per_cleft.post[1] > 2 * per_cleft.pre[1]  # asymmetric: a thick density behind the postsynaptic membrane
+    assert per_cleft.post[1] > 3 * per_cleft.post[0]  # and a thin one at symmetric junctions
+
+
+@pytest.mark.parametrize("name", ["mitochondrion", "vesicle", "density"])
+def test_structures_are_as_dark_as_they_are_drawn(volumes, shown, name):
+    """Mitochondria, the outlines of vesicles and densities are darker than the cytoplasm of the same cells nearby."""
+    mask = shown[name]
+    beside = ndimage.binary_dilation(mask, np.ones((1, 11, 11))) & (volumes["structures"] == 0)
+    inside = (  # membranes are dark too
+        ndimage.minimum_filter(volumes["segmentation"], (1, 7, 7))
+        == ndimage.maximum_filter(volumes["segmentation"], (1, 7, 7))
+    )
+    em = volumes["em"].astype(float)
+    assert em[mask].mean() < em[beside & inside].mean() - 10
 
 
 def test_ids_are_as_large_as_real_ones_and_labels_follow_the_presynaptic_neuron(synapses, neurons):
