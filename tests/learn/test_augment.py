@@ -1,12 +1,15 @@
 """Augmentation: geometry that keeps the synapse, faults in the places they are meant for, one stream of chance."""
 
+import math
+
+import pytest
 import torch
 
 from pipeline.config import Augmentation
 from pipeline.learn import data
 from pipeline.learn.augment import SYMMETRIES, Augment, symmetry
 
-STILL = dict.fromkeys(Augmentation.model_fields, 0)
+STILL = dict.fromkeys(Augmentation.model_fields, 0) | {"rotation_degrees": 180, "right_angles": True}
 
 
 def augment(images, shape, seed=0, **changes):
@@ -31,6 +34,17 @@ def test_without_strength_only_symmetries_of_the_centre_remain():
     for one, image in zip(found, data.centre(images, (4, 8, 8)).float(), strict=True):
         candidates = [symmetry(z, number) for z in (image, image.flip(0)) for number in range(SYMMETRIES)]
         assert any(torch.allclose(one, candidate, atol=1e-3) for candidate in candidates)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (4, 8, 8)])
+def test_without_right_angles_images_are_mirrored_only(shape):
+    image = random_images(1, *shape)
+    found = {tuple(x.flatten().tolist()) for x in (augment(image.expand(200, *shape), shape, right_angles=False) * 255)}
+    axes = [axis for axis in (1, 2, 3) if shape[axis - 1] > 1]
+    mirrored = [image]
+    for axis in axes:
+        mirrored += [x.flip(axis) for x in mirrored]
+    assert {tuple(round(v) for v in x) for x in found} == {tuple(x.flatten().tolist()) for x in mirrored}
 
 
 def test_shift_and_misalignment_stay_within_their_bounds():
@@ -60,6 +74,98 @@ def test_rotation_keeps_the_centre_and_sizes():
     true = float((disc[0] > 0).sum())
     assert ((area / true).sqrt() - 1).abs().max() < 0.12
     assert (found[:, 0, 16, 16] * 255).round().eq(200).all()
+
+
+def angle_of_spot(images):
+    """Angle in degrees of the centre of mass of each image `[N, 1, Y, X]` about its centre."""
+    middle = (images.shape[-1] - 1) / 2
+    place = torch.arange(images.shape[-1]) - middle
+    mass = images[:, 0]
+    y, x = (mass.sum(2) * place).sum(1), (mass.sum(1) * place).sum(1)
+    return torch.rad2deg(torch.atan2(y, x))
+
+
+@pytest.mark.parametrize("largest", [15, 60])
+def test_no_image_is_rotated_further_than_allowed(largest):
+    spot = torch.zeros(1, 1, 65, 65, dtype=torch.uint8)
+    spot[:, :, 30:35, 50:55] = 255  # at 0 degrees, 20 from the centre, which mirroring sends to 180 at most
+    found = augment(spot.expand(300, 1, 65, 65), (1, 65, 65), right_angles=False, rotation=1, rotation_degrees=largest)
+    angle = angle_of_spot(found).abs()
+    turned = torch.minimum(angle, 180 - angle)
+    assert turned.max() < largest + 0.2
+    assert turned.max() > 0.95 * largest
+    assert turned.mean() == pytest.approx(largest / 2, rel=0.15)  # uniform
+
+
+def test_elastic_moves_points_smoothly_by_a_few_voxels_and_all_sections_alike():
+    spots = torch.zeros(1, 1, 128, 128, dtype=torch.uint8)
+    centres = [(y, x) for y in range(16, 128, 16) for x in range(16, 128, 16)]
+    for y, x in centres:
+        spots[:, :, y - 1 : y + 2, x - 1 : x + 2] = 255
+    images = spots.expand(20, 3, 128, 128)
+    found = Augment(Augmentation(**STILL | {"elastic": 1}), (3, 128, 128), 0).warp(images / 255)
+    assert torch.equal(found[:, 0], found[:, 1])
+    assert torch.equal(found[:, 0], found[:, 2])
+    offset = torch.arange(-7, 9)
+    moved = {}
+    for y, x in centres:
+        window = found[:, 0, y - 7 : y + 9, x - 7 : x + 9]
+        mass = window.sum((1, 2))
+        moved[y, x] = torch.stack([(window.sum(2) * offset).sum(1), (window.sum(1) * offset).sum(1)], 1) / mass[:, None]
+    everywhere = torch.stack(list(moved.values()))
+    assert everywhere.abs().max() < 5
+    assert 0.5 < everywhere.std() < 2.5
+    assert not torch.equal(everywhere[:, 0], everywhere[:, 1])  # each image its own warp
+    near = torch.stack([moved[y, x] - moved[y, x + 16] for y, x in centres if x + 16 < 128])
+    far = torch.stack([moved[y, 16] - moved[y, 112] for y in range(16, 128, 16)])
+    assert near.std() < 0.75 * far.std()
+
+
+def test_elastic_bends_the_wanted_share_of_images_and_leaves_the_rest():
+    images = torch.rand(400, 1, 32, 32)
+    found = Augment(Augmentation(**STILL | {"elastic": 0.3}), (1, 32, 32), 0).warp(images.clone())
+    assert (found != images).any(dim=3).any(dim=2).sum() == pytest.approx(120, abs=30)
+
+
+def test_grey_levels_follow_gamma_contrast_and_brightness():
+    images = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(50, 2, 16, 16).contiguous()
+    level = torch.arange(256) / 255
+    curved = Augment(Augmentation(**STILL | {"gamma": 1}), (2, 16, 16), 0).intensity(images).view(50, 2, 256)
+    exponent = curved[:, 0, 128].log() / math.log(128 / 255)
+    assert torch.allclose(curved, (level ** exponent[:, None])[:, None], atol=1e-5)  # one gamma for all sections
+    assert exponent.min() > 0.5
+    assert exponent.max() < 2
+    lines = Augment(Augmentation(**STILL | {"contrast": 0.2}), (2, 16, 16), 0).intensity(images).view(50, 2, 256)
+    gain = (lines[..., 255] - lines[..., 0])[..., None]
+    assert torch.allclose(lines, (level - 0.5) * gain + 0.5, atol=1e-5)
+    assert 0.8 < gain.min() < gain.max() < 1.2
+    assert (gain[:, 0] != gain[:, 1]).all()  # each section its own
+
+
+def test_noise_is_white_of_at_most_the_given_strength_and_differs_between_images():
+    noise = Augment(Augmentation(**STILL | {"noise": 0.1}), (4, 32, 32), 0).blur_and_noise(torch.zeros(40, 4, 32, 32))
+    strength = noise.flatten(1).std(dim=1)
+    assert 0.085 < strength.max() < 0.105
+    assert strength.min() < 0.02
+    correlation = torch.corrcoef(noise.flatten(1))
+    assert (correlation - torch.eye(40)).abs().max() < 0.1
+    assert torch.corrcoef(torch.stack([noise[..., 1:].flatten(), noise[..., :-1].flatten()]))[0, 1].abs() < 0.02
+
+
+def test_cutout_is_one_box_through_all_sections_filled_with_the_mean():
+    images = torch.rand(300, 3, 30, 40)
+    before = images.clone()
+    found = Augment(Augmentation(**STILL | {"cutout": 0.5}), (3, 30, 40), 0).cutout(images)
+    changed = found != before
+    hit = changed.flatten(1).any(dim=1)
+    assert 120 < hit.sum() < 180
+    for image, old, where in zip(found[hit], before[hit], changed[hit], strict=True):
+        ys, xs = where.any(dim=(0)).any(dim=1).nonzero()[:, 0], where.any(dim=0).any(dim=0).nonzero()[:, 0]
+        assert where[:, ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1].all()
+        assert where.sum() == 3 * len(ys) * len(xs)
+        assert 3 <= len(ys) <= 10
+        assert 4 <= len(xs) <= 13
+        assert torch.allclose(image[where], old.mean(), atol=1e-5)
 
 
 def test_bad_sections_are_single_and_spare_patches():
