@@ -18,7 +18,7 @@ from pipeline.stats.metrics import Scored
 
 study = glue.study("analysis/performance.py")
 labels = study.model_labels
-predictions = {name: study.predictions(name) for name in labels}
+predictions = {model.name: study.predictions(model.name) for model in study.config.models if not model.folds}
 resampling = {
     "n_replicates": study.config.stats.n_bootstrap,
     "confidence": study.config.stats.confidence,
@@ -40,34 +40,58 @@ def part(name, split):
 # The threshold $\tau$ of a model maximises its balanced accuracy on the validation synapses.
 # The best model is the trained one with the highest validation ROC AUC.
 # The control has random weights under a fitted logistic head; of several, it is again the best on validation.
+# A cross-validated model has no validation neurons of its own: each of its networks chose on another fold, its
+# threshold is 0.5 by construction, and it is compared in [the study of all models](study.html) alone.
 
 # %%
 runs = []
 for model in study.config.models:
-    validation = part(model.name, "val")
     result = study.read(study.build.run(model.name) / "result.json")
+    if model.folds:
+        tau, validation_auc = result["tau"], result["validation"]["roc_auc"]
+    else:
+        validation = part(model.name, "val")
+        tau = best_threshold(validation["label"].to_numpy(), validation["p_excitatory"].to_numpy())
+        validation_auc = Scored(validation["label"], validation["p_excitatory"]).metrics()["roc_auc"].item()
+    kind, sections = study.seen_by(model)
     runs.append(
         {
             "model": model.name,
             "label": labels[model.name],
+            "family": model.family or model.name,
+            "seed": model.seed,
+            "network": model.network,
+            "kind": kind,
+            "sections": sections,
             "trained": model.trained,
-            "tau": float(best_threshold(validation["label"].to_numpy(), validation["p_excitatory"].to_numpy())),
-            "validation_auc": Scored(validation["label"], validation["p_excitatory"]).metrics()["roc_auc"].item(),
+            "folds": model.folds,
+            "tau": float(tau),
+            "validation_auc": validation_auc,
             "parameters": result["parameters"],
             "best_epoch": result.get("best_epoch"),
             "seconds_per_epoch": result.get("seconds_per_epoch"),
             "device": result["device"],
         }
     )
-runs = pd.DataFrame(runs)  # a control has no epochs
+runs = pd.DataFrame(runs).astype({"best_epoch": float, "seconds_per_epoch": float})  # a control has no epochs
+held_out = runs[~runs["folds"]]
 for trained, what in ((True, "trained model"), (False, "untrained control")):
-    if not (runs["trained"] == trained).any():
-        raise glue.StudyError(f"config {study.config.name!r} has no {what}: add one to its `models`")
+    if not (held_out["trained"] == trained).any():
+        raise glue.StudyError(f"config {study.config.name!r} has no {what} without folds: add one to its `models`")
 tau = runs.set_index("model")["tau"]
-ranked = runs.sort_values("validation_auc", ascending=False, kind="stable")
+ranked = held_out.sort_values("validation_auc", ascending=False, kind="stable")
 best = ranked.loc[ranked["trained"], "model"].iloc[0]
 control = ranked.loc[~ranked["trained"], "model"].iloc[0]
-runs[["label", "trained", "tau", "validation_auc"]]
+runs[["label", "kind", "trained", "tau", "validation_auc"]]
+
+# %% [markdown]
+# Shown below are the best trained model of each kind of input (one section, several sections as channels, a cube) and
+# the control.
+
+# %%
+best_of_kind = ranked[ranked["trained"]].drop_duplicates("kind").set_index("kind")["model"]
+shown = [*best_of_kind.reindex(glue.KINDS).dropna(), control]
+[labels[name] for name in shown]
 
 # %% [markdown]
 # ## Test metrics
@@ -78,7 +102,7 @@ runs[["label", "trained", "tau", "validation_auc"]]
 # %%
 metrics = pd.concat(
     bootstrap.intervals(part(name, "test"), tau[name], **resampling).assign(model=name, label=labels[name])
-    for name in labels
+    for name in shown
 )
 metrics = metrics[["model", "label", "metric", "value", "low", "high"]].reset_index(drop=True)
 metrics
@@ -100,7 +124,7 @@ difference
 
 # %%
 curves = []
-for name in labels:
+for name in shown:
     test = part(name, "test")
     false_positive, true_positive, _ = roc_curve(test["label"], test["p_excitatory"])
     precision, recall, _ = precision_recall_curve(test["label"], test["p_excitatory"])
@@ -152,7 +176,6 @@ neurons
 
 # %%
 values = {
-    "n_models": glue.count(len(labels)),
     "n_test_synapses": glue.count(len(test)),
     "n_test_neurons": glue.count(test["pre_neuron_id"].nunique()),
     "best_model": glue.Value(best, labels[best]),

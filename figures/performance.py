@@ -7,6 +7,8 @@ import style
 
 from pipeline import glue
 
+SHORT = {"roc_auc": "AUC", "average_precision": "AP"}
+
 study = glue.study("figures/performance.py")
 values = study.values("performance")
 curves = study.frame("performance", "curves")
@@ -15,8 +17,9 @@ confidence = study.frame("performance", "confidence")
 difference = study.frame("performance", "difference").set_index("metric")
 best, control = values["best_model"], values["control_model"]
 tau = values["best_tau"].value
+runs = study.frame("performance", "runs").set_index("model").loc[curves["model"].unique()]
 
-for model, label in study.model_labels.items():
+for model, label in runs["label"].items():
     roc = curves[(curves["model"] == model) & (curves["curve"] == "roc")]
     area, quoted = np.trapezoid(roc["y"], roc["x"]), values[f"{model}_roc_auc"]
     glue.require(
@@ -28,18 +31,19 @@ glue.require(
 low, high = difference.loc["roc_auc", ["low", "high"]]
 verdict = "exceeds" if low > 0 else "is below" if high < 0 else "does not clearly differ from"
 
-figure, axes = plt.subplots(2, 2, figsize=(style.WIDTH, 6.2))
+figure, axes = plt.subplots(2, 2, figsize=(style.WIDTH, 6.4 + 0.15 * len(runs)))
 
-styles = style.model_styles(study.config.models)
 prevalence = values["test_excitatory_share"].value
-for panel, curve, name, metric in ((axes[0, 0], "roc", "A", "roc_auc"), (axes[0, 1], "pr", "B", "average_precision")):
-    for model, label in study.model_labels.items():
+for panel, curve, name in ((axes[0, 0], "roc", "A"), (axes[0, 1], "pr", "B")):
+    for model, run in runs.iterrows():
         line = curves[(curves["model"] == model) & (curves["curve"] == curve)]
-        legend = f"{label}: {values[f'{model}_{metric}'].value:.2f}"
-        panel.plot(line["x"], line["y"], label=legend, zorder=3, **styles[model])
+        scores = [f"{name} {values[f'{model}_{metric}'].value:.2f}" for metric, name in SHORT.items()]
+        legend = f"{run['label']}: {', '.join(scores)}"
+        look = {"color": style.KIND_COLOURS[run["kind"]]} if run["trained"] else style.CONTROL
+        panel.plot(line["x"], line["y"], label=legend, zorder=3, **look)
     style.letter(panel, name)
     panel.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-    panel.legend(loc="lower right", title=glue.METRICS[metric].replace("average", "Average"), alignment="left")
+figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center")
 axes[0, 0].plot([0, 1], [0, 1], color="0.8", linewidth=0.8, zorder=1)
 axes[0, 0].set(xlabel="False positive rate", ylabel="True positive rate")
 axes[0, 1].axhline(prevalence, color="0.8", linewidth=0.8, zorder=1)
@@ -78,11 +82,11 @@ study.save_figure(
     f"""**Performance on held-out neurons ({study.data_phrase}).**
     {values["n_test_synapses"].text} test synapses of {values["n_test_neurons"].text} presynaptic neurons that no model
     was trained on; excitatory is the positive class.
-    **A**, receiver operating characteristic (ROC) of every model, with the area under the curve (AUC); the straight
-    line is chance.
-    **B**, precision against recall, with the average precision; the horizontal line is the share of excitatory
+    **A**, receiver operating characteristic (ROC) of the trained model with the highest validation AUC (area under the
+    curve) for each kind of input: one section, several, or a cube; the straight line is chance.
+    **B**, precision against recall, with AP, the average precision; the horizontal line is the share of excitatory
     synapses, {values["test_excitatory_share"].text}.
-    Grey, broken lines: controls with random weights under a fitted logistic head.
+    Grey, broken: the control, random weights under a fitted logistic head.
     **C**, synapses and row percentages of {best.text}, the trained model with the highest validation AUC, at the
     threshold that maximised balanced accuracy on the validation neurons.
     **D**, its predicted probabilities by true class.

@@ -12,7 +12,8 @@ WIDTH = 7.0  # inches: a full text width (178 mm)
 # Okabe and Ito's palette, which readers with any common colour vision can tell apart.
 CLASS_COLOURS = {1: "#D55E00", 0: "#0072B2"}
 MODEL_COLOURS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-CONTROL_COLOUR = "#767676"
+KIND_COLOURS = dict(zip(("2D", "2.5D", "3D"), MODEL_COLOURS, strict=False))  # of what a network sees
+CONTROL = {"color": "#767676", "linestyle": "--"}
 
 sns.set_theme(
     style="ticks",
@@ -38,17 +39,6 @@ sns.set_theme(
         "svg.hashsalt": "synapse-ei",  # the same picture gives the same bytes
     },
 )
-
-
-def model_styles(models):
-    """`{name: {"color", "linestyle"}}`: trained models in colours, untrained controls in grey."""
-    colours, dashes = iter(MODEL_COLOURS * len(models)), iter(["--", ":", "-."] * len(models))
-    return {
-        model.name: {"color": next(colours), "linestyle": "-"}
-        if model.trained
-        else {"color": CONTROL_COLOUR, "linestyle": next(dashes)}
-        for model in models
-    }
 
 
 def letter(axes, text):

@@ -30,7 +30,18 @@ METRICS = {
     "f1": "F1",
 }
 
-NETWORKS = {"resnet18": "ResNet-18", "unet3d": "UNet3D"}
+NETWORKS = {
+    "cnn": "CNN",
+    "resnet18": "ResNet-18",
+    "resnet50": "ResNet-50",
+    "unet3d": "UNet3D",
+    "r3d_18": "R3D-18",
+    "mc3_18": "MC3-18",
+    "r2plus1d_18": "R(2+1)D-18",
+}
+
+#: What a network sees: one section, several as channels of a 2D network, or a cube.
+KINDS = ("2D", "2.5D", "3D")
 
 
 class StudyError(RuntimeError):
@@ -143,18 +154,55 @@ class Study:
         """What the brackets and bands are, for captions."""
         stats = self.config.stats
         return (
-            f"{percent(stats.confidence).text} percentile intervals of a bootstrap that resamples presynaptic neurons "
-            f"within their class ({count(stats.n_bootstrap).text} replicates)"
+            f"{percent(stats.confidence).text} intervals of a bootstrap that resamples presynaptic neurons within "
+            f"their class ({count(stats.n_bootstrap).text} replicates)"
         )
+
+    @property
+    def families(self):
+        """`{family: its models}` in the order of the configuration: the seeds of one entry, or an entry by itself."""
+        families = {}
+        for model in self.config.models:
+            families.setdefault(model.family or model.name, []).append(model)
+        return families
+
+    @property
+    def family_labels(self):
+        """`{family: label for readers}`; no two are alike."""
+        labels = {}
+        for family, (model, *_) in self.families.items():
+            label = self._label(model)
+            labels[family] = label if label not in labels.values() else f"{label} ({family})"
+        return labels
 
     @property
     def model_labels(self):
         """`{name: label for readers}` of the models, in the order of the configuration."""
-        labels = {}
-        for model in self.config.models:
-            label = NETWORKS[model.network] + ("" if model.trained else ", untrained")
-            labels[model.name] = label if label not in labels.values() else f"{label} ({model.name})"
-        return labels
+        labels = self.family_labels
+        return {
+            model.name: labels[model.family] + f", seed {model.seed}" if model.family else labels[model.name]
+            for model in self.config.models
+        }
+
+    def seen_by(self, model):
+        """`(kind, n)`: what a model sees, one of KINDS, and how many sections of it."""
+        if config.DIMENSIONS[model.network] == 3:
+            return "3D", (model.crop or self.config.extract.cube_zyx)[0]
+        return "2D" if model.sections == 1 else "2.5D", model.sections
+
+    def _label(self, model):
+        """What tells a model from others, apart from its seed."""
+        kind, sections = self.seen_by(model)
+        own_norm = "group" if model.network == "unet3d" else "batch"
+        parts = {
+            f"{sections} sections": kind == "2.5D",
+            f"{str(model.norm).capitalize()}Norm": model.norm not in (None, own_norm),
+            "pretrained": model.pretrained,
+            "untrained": not model.trained,
+            f"{model.preset} recipe": model.preset is not None,
+            "cross-validated": model.folds,
+        }
+        return ", ".join([NETWORKS[model.network], *(part for part, holds in parts.items() if holds)])
 
     def read(self, path):
         """A JSON, CSV or Parquet file of the build; StudyError says what makes a missing one."""
@@ -173,10 +221,14 @@ class Study:
         return self.read(self.build.analysis / f"{script}.{name}.parquet")
 
     def predictions(self, model):
-        """Predictions of a model, checked against the cohort, sorted by `synapse_id`."""
+        """Predictions of a model, checked against the cohort, sorted by `synapse_id`.
+
+        In those of a cross-validated model every synapse is a test synapse, whatever its split in the cohort.
+        """
         path = self.build.predictions(model)
         rows = self.read(path).sort_values("synapse_id", ignore_index=True)
-        keys = ["synapse_id", "pre_neuron_id", "label", "split"]
+        crossed = any(entry.name == model and entry.folds for entry in self.config.models)
+        keys = ["synapse_id", "pre_neuron_id", "label", "fold" if crossed else "split"]
         known = rows[keys].merge(self.read(self.build.synapses)[keys], on=keys)
         if len(known) != len(rows) or rows["synapse_id"].duplicated().any():
             raise StudyError(f"{path} does not fit {self.build.synapses}; train the model again")

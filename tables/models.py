@@ -1,37 +1,61 @@
-"""The models: what was trained, for how long, and what was chosen on validation."""
+"""What was trained, and how: one row a family of models."""
 
 import pandas as pd
 
 from pipeline import glue
 
-INPUTS = {"resnet18": "2D patch", "unet3d": "3D cube"}
+LOSSES = {"cross_entropy": "cross-entropy", "balanced_bce": "balanced BCE", "focal": "focal"}
 
 study = glue.study("tables/models.py")
-runs = study.frame("performance", "runs").set_index("model")
-validation = study.values("cohort")
+families = study.frame("study", "families").set_index("family")
+cohort = study.values("cohort")
+
+
+def training(model):
+    """Loss and mixing of a trained model, or the head of a control."""
+    if not model.trained:
+        return "logistic head"
+    mixing = {"MixUp": model.augmentation.mixup_alpha, "CutMix": model.augmentation.cutmix_alpha}
+    return ", ".join([LOSSES[model.recipe.loss], *(name for name, alpha in mixing.items() if alpha)])
+
+
+def epochs(model, low, high):
+    """`16 of 24`, or `14 to 18 of 24` of several seeds: epochs whose weights were kept, of the most allowed."""
+    if pd.isna(low):
+        return f"at most {model.epochs}"
+    kept = glue.count(low).text if low == high else f"{glue.count(low).text} to {glue.count(high).text}"
+    return f"{kept} of {model.epochs}"
+
 
 rows = []
-for model in study.config.models:
-    run = runs.loc[model.name]
+for family, (model, *_) in study.families.items():
+    row = families.loc[family]
+    kind, sections = study.seen_by(model)
     rows.append(
         {
-            "Model": run["label"],
-            "Input": INPUTS[model.network],
-            "Parameters": glue.count(run["parameters"]).text,
-            "Epochs": f"{glue.count(run['best_epoch']).text} of {model.epochs}" if model.trained else "none",
-            "Seconds per epoch": glue.number(run["seconds_per_epoch"], 1).text if model.trained else "none",
-            "Threshold τ": glue.number(run["tau"]).text,
-            "Validation AUC": glue.number(run["validation_auc"]).text,
+            "Model": row["label"],
+            "Input": f"{kind}, {sections} section{'s' * (sections > 1)}",
+            "Parameters": glue.count(row["parameters"]).text,
+            "Loss, mixing": training(model),
+            "Epochs": epochs(model, row["best_epoch_low"], row["best_epoch_high"]) if model.trained else "none",
+            "Seconds per epoch": glue.number(row["seconds_per_epoch"], 1).text if model.trained else "none",
+            "Validation AUC": glue.number(row["validation_auc"]).text,
         }
     )
-devices = " and ".join(sorted(runs["device"].unique()))
+devices = " and ".join(sorted({device for row in families["device"] for device in row.split(" and ")}))
 
+several = "A model trained with several seeds has one row: the range of its epochs, and means. "
+crossed = f"""The {study.config.cohort.n_folds} networks of a cross-validated model each chose on a fold of their own:
+epochs are the most allowed, and the AUC is their mean."""
 study.save_table(
     pd.DataFrame(rows),
     f"""Models ({study.data_phrase}).
     "Untrained" models are the controls: random weights under a fitted logistic head.
+    Input: 2D, one section; 2.5D, several neighbouring sections as channels of a 2D network; 3D, a cube.
+    Loss: cross-entropy, class-balanced binary cross-entropy (BCE) or focal loss; MixUp and CutMix
+    mix pairs of images and their labels.
     Epochs: the one whose weights were kept, of the most allowed; seconds were measured on this build ({devices}).
-    The threshold τ maximises balanced accuracy on the {validation["n_val_synapses"].text} validation synapses of
-    {validation["n_val_neurons"].text} presynaptic neurons; AUC is the area under the receiver operating characteristic
-    curve on the same synapses, by which the best model was chosen.""",
+    {several if (families["n_networks"] > 1).any() else ""}AUC is the area under the receiver operating characteristic
+    curve on the {cohort["n_val_synapses"].text} validation synapses of {cohort["n_val_neurons"].text} presynaptic
+    neurons, by which the best models were chosen. {crossed if families["folds"].any() else ""}""",
 )

@@ -1,4 +1,4 @@
-"""Test metrics of every model, and the difference between the best one and the control."""
+"""All test metrics of the best model and of the control, and their difference."""
 
 import pandas as pd
 
@@ -7,24 +7,20 @@ from pipeline import glue
 study = glue.study("tables/results.py")
 values = study.values("performance")
 best, control = values["best_model"], values["control_model"]
+roles = {best.text: "best", control.text: "control", "Difference": "difference"}
 
 rows = []
-for model, label in study.model_labels.items():
-    cells = {title: values[f"{model}_{metric}"].text for metric, title in glue.METRICS.items()}
-    rows.append({"Model": f"**{label}**" if model == best.value else label} | cells)
-rows.append(
-    {"Model": "Best minus control"}
-    | {title: values[f"difference_{metric}"].text for metric, title in glue.METRICS.items()}
-)
-table = pd.DataFrame(rows).rename(columns=lambda name: name[0].upper() + name[1:])
+for metric, title in glue.METRICS.items():
+    cells = {column: values[f"{role}_{metric}"].text for column, role in roles.items()}
+    rows.append({"Metric": title[0].upper() + title[1:]} | cells)
 
 study.save_table(
-    table,
-    f"""Results on held-out neurons ({study.data_phrase}): {values["n_test_synapses"].text} test synapses of
-    {values["n_test_neurons"].text} presynaptic neurons.
+    pd.DataFrame(rows),
+    f"""Best model and control on held-out neurons ({study.data_phrase}): {values["n_test_synapses"].text} test synapses
+    of {values["n_test_neurons"].text} presynaptic neurons.
+    Best model and control are the trained and the untrained one with the highest validation AUC; the last column is
+    their paired difference on the same resampled neurons.
     Brackets: {study.interval_phrase}.
-    Bold: the trained model with the highest validation AUC ({best.text}); the last row is its paired difference to the
-    control ({control.text}) on the same resampled neurons.
     ROC AUC, area under the receiver operating characteristic curve; average precision, area under the
     precision-recall curve; F1, harmonic mean of precision and recall.
     Excitatory is the positive class; accuracy, balanced accuracy and F1 use the threshold chosen on validation.""",

@@ -26,11 +26,12 @@ def fake(untouched, tmp_path):
 
 @pytest.fixture(scope="session")
 def performed(tmp_path_factory, untouched):
-    """The build after `analysis/performance.py`; not to be changed."""
+    """The build after `analysis/performance.py` and `analysis/study.py`; not to be changed."""
     original, environment = untouched
     folder = tmp_path_factory.mktemp("performed")
     shutil.copytree(original, folder, dirs_exist_ok=True)
     environment = {name: value.replace(str(original), str(folder)) for name, value in environment.items()}
-    done = run_script("analysis/performance.py", environment)
-    assert done.returncode == 0, done.stderr
+    for name in ("performance", "study"):
+        done = run_script(f"analysis/{name}.py", environment)
+        assert done.returncode == 0, done.stderr
     return Build("fake", folder / "build"), environment

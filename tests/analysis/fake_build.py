@@ -19,35 +19,41 @@ from pipeline import artefacts, config
 from pipeline.artefacts import Build
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
-SKILL = {"resnet18": (0.7, 2.4), "unet3d": (1.6, 1.6), "unet3d_untrained": (0.3, 0.4)}  # class effect: val, test
+MODELS = (
+    {"name": "resnet18", "network": "resnet18"},
+    {"name": "resnet18_untrained", "network": "resnet18", "trained": False},
+    {"name": "sections", "network": "resnet18", "sections": 5, "seeds": [0, 1, 2]},
+    {"name": "unet3d", "network": "unet3d"},
+    {"name": "unet3d_untrained", "network": "unet3d", "trained": False},
+    {"name": "unet3d_folds", "network": "unet3d", "folds": True},
+)
+#: Effect of the class on the scores of a family, in validation and in test synapses; of others 1.
+SKILL = {"resnet18": (0.7, 2.4), "resnet18_untrained": (0.1, 0.5), "unet3d": (1.6, 1.6), "unet3d_untrained": (0.3, 0.4)}
 ROOT_ID = 864691135000000000
 
 
-def build_fake(folder, seed=7):
+def build_fake(folder, models=MODELS, seed=7):
     """Write config and build tree under `folder`; returns `(config path, build root, environment)`."""
     folder = Path(folder)
     path = folder / "fake.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    models = [
-        {"name": name, "network": name.split("_")[0], "trained": "untrained" not in name, "epochs": 3} for name in SKILL
-    ]
     settings = {
         "name": "fake",
         "source": {"kind": "simulated"},
         "extract": {"patch_px": 128},
         "stats": {"n_bootstrap": 500},
-        "models": models,
+        "models": [entry | {"epochs": 3} for entry in models],
     }
     path.write_text(yaml.safe_dump(settings))
+    edition = config.load(path)
     root = folder / "build"
     build = Build("fake", root)
     rng = np.random.default_rng(seed)
     synapses = _cohort(build, rng)
     _patches(build, synapses, rng)
-    _predictions(build, synapses, rng)
+    _predictions(build, synapses, edition.models, rng)
     _source(build, rng)
     environment = {"SYNAPSE_EI_CONFIG": str(path), "SYNAPSE_EI_BUILD": str(root), "OMP_NUM_THREADS": "1"}
-    config.load(path)
     return path, root, environment
 
 
@@ -97,19 +103,23 @@ def _patches(build, synapses, rng):
     artefacts.write_json(build.patches / "manifest.json", manifest)
 
 
-def _predictions(build, synapses, rng):
+def _predictions(build, synapses, models, rng):
     neuron = synapses["pre_neuron_id"] - ROOT_ID
-    for name, (validation, test) in SKILL.items():
+    for model in models:
+        validation, test = SKILL.get(model.family or model.name, (1, 1))
         effect = np.where(synapses["split"] == "test", test, validation)
         score = effect * (synapses["label"] * 2 - 1) + 0.8 * rng.normal(size=100)[neuron]
         score = score + rng.normal(size=len(synapses)) + 0.6
         keys = ["synapse_id", "pre_neuron_id", "label", "split", "fold"]
         rows = synapses[keys].assign(p_excitatory=1 / (1 + np.exp(-score)))
-        artefacts.write_parquet(build.predictions(name), rows)
         result = {"parameters": 11_170_000, "device": "cpu"}
-        if "untrained" not in name:
-            result |= {"best_epoch": 2, "seconds_per_epoch": 3.25}
-        artefacts.write_json(build.run(name) / "result.json", result)
+        if model.folds:
+            rows["split"] = "test"
+            result |= {"tau": 0.5, "validation": {"balanced_accuracy": 0.7, "roc_auc": 0.8}, "seconds_per_epoch": 3.5}
+        elif model.trained:
+            result |= {"best_epoch": 1 + model.seed, "seconds_per_epoch": 3.25}
+        artefacts.write_parquet(build.predictions(model.name), rows)
+        artefacts.write_json(build.run(model.name) / "result.json", result)
 
 
 def _source(build, rng):

@@ -90,6 +90,39 @@ def test_predictions_that_do_not_fit_the_cohort_are_refused(study):
             opened.predictions("resnet18")
 
 
+def test_cross_validated_predictions_are_all_test_but_keep_the_folds_of_the_cohort(study):
+    opened = study("analysis/demo.py")
+    rows = opened.predictions("unet3d_folds")
+    assert (rows["split"] == "test").all()
+    assert len(rows) == len(pd.read_parquet(opened.build.synapses))
+    rows.assign(fold=0).to_parquet(opened.build.predictions("unet3d_folds"))
+    with pytest.raises(glue.StudyError, match="train the model again"):
+        opened.predictions("unet3d_folds")
+
+
+def test_labels_tell_models_apart(tmp_path, monkeypatch):
+    entries = [
+        ({"network": "cnn"}, "CNN", ("2D", 1)),
+        ({"network": "resnet18", "pretrained": True}, "ResNet-18, pretrained", ("2D", 1)),
+        ({"network": "resnet50", "sections": 5, "trained": False}, "ResNet-50, 5 sections, untrained", ("2.5D", 5)),
+        ({"network": "r3d_18", "norm": "group", "crop": [12, 64, 64]}, "R3D-18, GroupNorm", ("3D", 12)),
+        ({"network": "mc3_18", "norm": "batch"}, "MC3-18", ("3D", 32)),
+        ({"network": "r2plus1d_18", "folds": True}, "R(2+1)D-18, cross-validated", ("3D", 32)),
+        ({"preset": "team-3d"}, "UNet3D, team-3d recipe", ("3D", 24)),
+        ({"network": "cnn", "crop": [64, 64]}, "CNN (m7)", ("2D", 1)),
+        ({"network": "unet3d", "seeds": [0, 1]}, "UNet3D, seed 0", ("3D", 32)),
+    ]
+    models = [{"name": f"m{i}"} | entry for i, (entry, _, _) in enumerate(entries)]
+    path = tmp_path / "labels.yaml"
+    path.write_text(json.dumps({"source": {"kind": "simulated"}, "models": models}))
+    monkeypatch.setenv("SYNAPSE_EI_CONFIG", str(path))
+    monkeypatch.setenv("SYNAPSE_EI_BUILD", str(tmp_path))
+    opened = glue.study("analysis/demo.py")
+    assert list(opened.model_labels.values()) == [label for _, label, _ in entries] + ["UNet3D, seed 1"]
+    assert list(opened.family_labels.values()) == [label for _, label, _ in entries[:-1]] + ["UNet3D"]
+    assert [opened.seen_by(model) for model in opened.config.models] == [seen for *_, seen in entries] + [("3D", 32)]
+
+
 def test_a_missing_input_is_named(study):
     opened = study("figures/demo.py")
     with pytest.raises(glue.StudyError, match=r"figures/demo\.py needs .*analysis/cohort\.json"):

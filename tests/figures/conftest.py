@@ -18,7 +18,7 @@ def analysed(tmp_path_factory):
     """`(folder, environment)` of a build after all analyses; not to be changed."""
     folder = tmp_path_factory.mktemp("analysed")
     _, _, environment = build_fake(folder)
-    for name in ("cohort", "performance", "examples", "realism", "simulation"):
+    for name in ("cohort", "performance", "study", "examples", "realism", "simulation"):
         done = run_script(f"analysis/{name}.py", environment)
         assert done.returncode == 0, done.stderr
     return folder, environment

@@ -6,13 +6,13 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from fake_build import run_script
+from fake_build import MODELS, build_fake, run_script
 from PIL import Image
 
 from pipeline import artefacts
 
-FIGURES = ("performance", "neurons", "examples", "realism", "simulation")
-TABLES = ("cohort", "audit", "models", "results", "realism")
+FIGURES = ("performance", "study", "neurons", "examples", "realism", "simulation")
+TABLES = ("cohort", "audit", "models", "results", "study", "realism")
 
 
 def _run(script, environment):
@@ -56,9 +56,36 @@ def test_the_results_table_quotes_the_analysis(results):
     build, environment = results
     _run("tables/results.py", environment)
     values = artefacts.read_json(build.analysis / "performance.json")
-    rows = pd.read_csv(build.tables / "results.csv").set_index("Model")
-    assert rows.loc["**UNet3D**", "ROC AUC"] == values["unet3d_roc_auc"]["text"]
-    assert rows.loc["Best minus control", "F1"] == values["difference_f1"]["text"]
+    rows = pd.read_csv(build.tables / "results.csv").set_index("Metric")
+    assert rows.loc["ROC AUC", "UNet3D"] == values["unet3d_roc_auc"]["text"]
+    assert rows.loc["F1", "Difference"] == values["difference_f1"]["text"]
+
+
+def test_the_study_table_has_a_row_a_family_grouped_by_what_it_sees(results):
+    build, environment = results
+    _run("tables/study.py", environment)
+    rows = pd.read_csv(build.tables / "study.csv", keep_default_na=False).set_index("Model")
+    labels = ["**ResNet-18**", "ResNet-18, untrained", "**ResNet-18, 5 sections**", "**UNet3D**", "UNet3D, untrained"]
+    assert list(rows.index) == [*labels, "UNet3D, cross-validated"]
+    found = pd.read_parquet(build.analysis / "study.metrics.parquet").set_index(["family", "metric"])["value"]
+    sections = rows.loc["**ResNet-18, 5 sections**"]
+    assert sections["ROC AUC"].startswith(f"{found['sections', 'roc_auc']:.2f} [")
+    assert sections["Seeds: AUC"].startswith("3: ")
+    assert rows.loc["ResNet-18, untrained", "AUC minus control"] == "none"
+    assert rows.loc["UNet3D, cross-validated", "AUC minus best on one section"] == "none"
+
+
+def test_where_every_model_has_one_seed_nothing_is_said_of_seeds(results):
+    build, environment = results
+    models = [entry for entry in MODELS if entry["name"] in ("resnet18", "unet3d", "unet3d_untrained")]
+    _, root, environment = build_fake(build.root.parent.parent / "one_seed", models)
+    scripts = [f"analysis/{name}.py" for name in ("cohort", "performance", "study")]
+    for script in (*scripts, "figures/study.py", "tables/study.py", "tables/models.py"):
+        _run(script, environment)
+    captions = [path.read_text() for path in (root / "fake").glob("*/*.caption.md")]
+    assert len(captions) == 3
+    assert not any(word in caption for caption in captions for word in ("seed", "ross-validated"))
+    assert "Seeds: AUC" not in (root / "fake" / "tables" / "study.csv").read_text()
 
 
 def test_a_missing_input_fails_and_removes_the_picture_of_an_earlier_run(results):

@@ -1,0 +1,56 @@
+"""Test scores of every family of models, and what it adds to one section and to its untrained control."""
+
+import pandas as pd
+
+from pipeline import glue
+
+study = glue.study("tables/study.py")
+values = study.values("study")
+families = study.frame("study", "families")
+metrics = study.frame("study", "metrics").set_index(["family", "metric"])
+differences = study.frame("study", "differences").query("metric == 'roc_auc'").set_index(["family", "role"])
+several_seeds = values["most_seeds"].value > 1
+chosen = {values[key].value for key in ("best_2d", "best_25d", "best_3d") if key in values}
+
+
+def estimate(frame, key):
+    """The interval in a row of a frame, or "none" where there is no such row."""
+    return glue.estimate(*frame.loc[key, ["value", "low", "high"]]).text if key in frame.index else "none"
+
+
+def over_seeds(row):
+    """How many networks there are, and the range of their AUC."""
+    if row["n_networks"] == 1:
+        return "one"
+    low, high = (glue.number(value).text for value in metrics.loc[(row["family"], "roc_auc"), ["min", "max"]])
+    return f"{glue.count(row['n_networks']).text}: {low} to {high}"
+
+
+rows = []
+order = families["kind"].map(glue.KINDS.index)
+for _, row in families.assign(order=order).sort_values(["folds", "order"], kind="stable").iterrows():
+    family = row["family"]
+    cells = {"Model": f"**{row['label']}**" if family in chosen else row["label"], "Input": row["kind"]}
+    if several_seeds:
+        cells["Seeds: AUC"] = over_seeds(row)
+    cells["ROC AUC"] = estimate(metrics, (family, "roc_auc"))
+    cells["Balanced accuracy"] = estimate(metrics, (family, "balanced_accuracy"))
+    cells["AUC minus best on one section"] = estimate(differences, (family, "one section"))
+    cells["AUC minus control"] = estimate(differences, (family, "control"))
+    rows.append(cells)
+
+seeds = "A model trained with several seeds is scored by the mean of its networks, whose number and range are given. "
+crossed = """Cross-validated models are scored on all neurons, each called by the network that never saw it, and are
+compared among themselves only. """
+study.save_table(
+    pd.DataFrame(rows),
+    f"""All models on neurons that they never saw ({study.data_phrase}).
+    Input: 2D, one section; 2.5D, several sections as channels of a 2D network; 3D, a cube.
+    ROC AUC, area under the receiver operating characteristic curve; balanced accuracy is taken at the threshold chosen
+    on validation.
+    Brackets: {study.interval_phrase}.
+    {seeds if several_seeds else ""}Bold: the trained model of each input with the highest validation AUC.
+    The last two columns are paired differences, on the same resampled neurons, to the bold model of one section and to
+    the untrained control of the same network and number of sections; "none" where there is nothing to compare with.
+    {crossed if families["folds"].any() else ""}The differences are not corrected for their number.""",
+)
