@@ -135,7 +135,7 @@ class Augmentation(Section):
     misalignment_vx: int = pydantic.Field(2, ge=0)  # largest offset of one section
     right_angles: bool = True  # turns by right angles and mirrorings; False: mirrorings only
     rotation: float = pydantic.Field(0.5, ge=0, le=1)  # probability of any angle
-    rotation_degrees: float = pydantic.Field(180.0, gt=0, le=180)  # largest angle
+    rotation_degrees: float = pydantic.Field(180.0, ge=0, le=180)  # largest angle
     scale: float = pydantic.Field(0.1, ge=0, lt=1)  # relative change of size, where rotated
     elastic: float = pydantic.Field(0.2, ge=0, le=1)  # probability of a smooth warp along the section plane
     gamma: float = pydantic.Field(0.3, ge=0)  # largest absolute log2 of the exponent

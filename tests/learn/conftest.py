@@ -4,10 +4,13 @@ import pytest
 import torch
 from blobs import write_cohort
 
+from pipeline.learn import run
+
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
     torch.set_num_threads(1)
+    run.THREADS = 1  # the suite runs on as many processes as there are cores
 
 
 @pytest.fixture(scope="session")
