@@ -19,10 +19,13 @@ def logistic():
     return make_pipeline(_complete(), StandardScaler(), LogisticRegression(max_iter=1000))
 
 
-def boosting():
-    """Gradient-boosted trees: what interactions and thresholds add. Stops at a fixed size, so that no neuron is split
-    between the trees and a stopping rule."""
-    return make_pipeline(_complete(), HistGradientBoostingClassifier(early_stopping=False, random_state=0))
+def boosting(n_trees=100):
+    """Gradient-boosted trees: what thresholds and interactions add to the baseline.
+
+    Their number is fixed, since the library's early stopping would share the neurons out between trees and stopping.
+    """
+    trees = HistGradientBoostingClassifier(max_iter=n_trees, early_stopping=False, random_state=0)
+    return make_pipeline(_complete(), trees)
 
 
 def out_of_fold(label, fold, tables, model):
@@ -46,15 +49,18 @@ def out_of_fold(label, fold, tables, model):
 def coefficients(features, label, neuron, confidence):
     """Logistic regression without penalty: DataFrame `feature, coefficient, low, high, p_value`.
 
-    Coefficients are log odds of excitatory per standard deviation of the feature. Intervals are Wald intervals from standard errors clustered by presynaptic neuron (`neuron` [N]). Features that
-    are constant are left out; `<feature>_missing` marks imputed values. Raises ModelError where the columns are
-    linearly dependent.
+    Coefficients are log odds of excitatory per standard deviation of the feature. Intervals are Wald intervals from
+    standard errors clustered by presynaptic neuron (`neuron` [N]). Features that are constant are left out;
+    `<feature>_missing` marks imputed values. Raises ModelError where no column is left or the columns are linearly
+    dependent.
     """
     imputer = _complete().set_output(transform="pandas")
     design = imputer.fit_transform(features).rename(
         columns=lambda name: f"{name.removeprefix('missingindicator_')}_missing" if name not in features else name
     )
     design = design.astype(float).loc[:, design.nunique() > 1]
+    if design.empty:
+        raise ModelError(f"all features are constant: {list(features.columns)}")
     design = design.iloc[:, np.sort(np.unique(design.to_numpy(), axis=1, return_index=True)[1])]  # one of equal columns
     design = sm.add_constant((design - design.mean()) / design.std(ddof=0), prepend=False)
     if np.linalg.matrix_rank(design) < design.shape[1]:

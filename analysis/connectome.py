@@ -1,0 +1,173 @@
+# %% [markdown]
+# # Neuron class from connectivity alone
+#
+# No pixels: what do the wiring diagram and the positions of cell bodies tell about the class of a presynaptic neuron?
+# Every number comes from models that saw no connection of the neuron that they score (folds by presynaptic neuron).
+# How far an axon was proofread goes with its class here, and so does its number of connections: neither is a feature.
+
+# %%
+import functools
+
+import numpy as np
+import pandas as pd
+from IPython.display import display
+
+from pipeline import glue
+from pipeline.connectivity import connectome, features, models, prior
+from pipeline.stats import bootstrap
+
+study = glue.study("analysis/connectome.py")
+if study.config.source.kind == "simulated" or study.config.source.path is None:
+    raise glue.StudyError("this analysis reads a connectome: name its folder, `make connectivity DATA=<folder>`")
+links = connectome.scored(study.config.source.path, study.config.seed)
+tables = connectome.tables(links)
+neurons = links.groupby("pre_neuron_id")["label"].first()
+resampling = {
+    "n_replicates": study.config.stats.n_bootstrap,
+    "confidence": study.config.stats.confidence,
+    "seed": study.config.seed,
+    "method": "percentile",  # a correction for few neurons needs memory that grows with the square of their number
+}
+
+
+def with_intervals(rows):
+    """Metrics of `rows` (`pre_neuron_id, label, p_excitatory`) at the threshold 0.5; neurons are resampled."""
+    numbered = rows.assign(synapse_id=np.arange(len(rows)))
+    return bootstrap.intervals(numbered, tau=0.5, **resampling).set_index("metric")
+
+
+def auroc(p_excitatory):
+    """ROC AUC of connections, and of neurons by the mean log odds of their connections, with intervals."""
+    rows = links[["pre_neuron_id", "label"]].assign(p_excitatory=p_excitatory)
+    scored = {"connection": rows, "neuron": connectome.per_neuron(rows)}
+    found = pd.DataFrame({unit: with_intervals(rows).loc["roc_auc"] for unit, rows in scored.items()})
+    return found.T.rename_axis("unit")
+
+
+# %% [markdown]
+# ## The features
+#
+# Each one is declared with what must be known to have it.
+# The share of inhibitory inputs of a postsynaptic neuron is counted over presynaptic neurons of other folds only.
+
+# %%
+declared = pd.DataFrame(features.FEATURES.values(), index=list(features.FEATURES))
+declared = declared.loc[tables[0].columns].rename_axis("feature").reset_index()
+declared.assign(leakage=declared["leakage"].map(features.LEAKAGE))
+
+# %% [markdown]
+# ## AUROC by group of features
+#
+# Logistic regression is the baseline.
+# Gradient boosting of all features shows what thresholds and interactions would add.
+
+# %%
+GROUPS = {
+    "multiplicity": ("multiplicity",),
+    "post": ("post",),
+    "multiplicity_post": ("multiplicity", "post"),
+    "geometry": ("geometry",),
+    "all": ("multiplicity", "post", "geometry"),
+}
+
+
+def of_groups(groups):
+    chosen = declared.loc[declared["group"].isin(groups), "feature"]
+    return {fold: table[chosen] for fold, table in tables.items()}
+
+
+predicted = {
+    (name, "logistic"): models.out_of_fold(links["label"], links["fold"], of_groups(groups), models.logistic)
+    for name, groups in GROUPS.items()
+}
+predicted["all", "boosting"] = models.out_of_fold(links["label"], links["fold"], tables, models.boosting)
+scores = pd.concat({key: auroc(p) for key, p in predicted.items()}, names=["features", "model"]).reset_index()
+scores
+
+# %% [markdown]
+# ## Coefficients of the baseline
+#
+# Log odds of excitatory per standard deviation of a feature; standard errors are clustered by presynaptic neuron.
+
+# %%
+coefficients = models.coefficients(
+    features.table(links, links["fold"]), links["label"], links["pre_neuron_id"], study.config.stats.confidence
+)
+coefficients
+
+# %% [markdown]
+# ## A leak: leaving out only the scored connection
+#
+# If the share of inhibitory inputs is counted over *all* other connections, those of the tested neurons included,
+# the connections of one postsynaptic neuron differ by exactly their own label.
+# Trees that can tell postsynaptic neurons apart read it off, the better the more of them there are, whereas the honest
+# score gains nothing from more trees.
+
+# %%
+leaky = features.leave_one_out_share(links)
+leaky_tables = {fold: table.assign(post_inhibitory_share=leaky) for fold, table in tables.items()}
+N_TREES = (100, 300)
+leak = {}
+for n_trees in N_TREES:
+    for name, used in (("cross-fitted", tables), ("leave-one-out", leaky_tables)):
+        model = functools.partial(models.boosting, n_trees)
+        leak[n_trees, name] = auroc(models.out_of_fold(links["label"], links["fold"], used, model)).loc["connection"]
+leak = pd.DataFrame(leak.values(), index=pd.MultiIndex.from_tuples(leak, names=["n_trees", "share"])).reset_index()
+leak
+
+# %% [markdown]
+# ## The prior of the pre and post neuron
+#
+# The connectivity model of the prior work: the share of excitatory synapses among the training synapses of the
+# presynaptic and of the postsynaptic neuron (Laplace-smoothed), the logit of each, and logistic regression on top.
+# As it was: synapses split at random, so that most test synapses belong to neurons whose label was seen (*leaky*).
+# The same model on held-out neurons: of a neuron without training synapses the prior is one half (*honest*).
+
+# %%
+TEST_FRACTION = 0.2
+synapses = links.loc[links.index.repeat(links["n_synapses"])].reset_index(drop=True)
+protocols, weights = {}, {}
+for unit, rows in (("connection", links), ("synapse", synapses)):
+    test = prior.random_split(len(rows), TEST_FRACTION, study.config.seed)
+    fitted = prior.fit(rows, ~test)
+    scored = rows.loc[test, ["pre_neuron_id", "label"]].assign(p_excitatory=fitted.p_excitatory[test])
+    protocols[unit, "leaky"] = with_intervals(scored)
+    weights[unit, "leaky"] = fitted.weights
+
+    p_excitatory, pre_log_odds, fold_weights = np.empty(len(rows)), np.empty(len(rows)), []
+    for fold in range(connectome.N_FOLDS):
+        test = (rows["fold"] == fold).to_numpy()
+        fitted = prior.fit(rows, ~test)
+        p_excitatory[test], pre_log_odds[test] = fitted.p_excitatory[test], fitted.log_odds[test, 0]
+        fold_weights.append(fitted.weights)
+    glue.require((pre_log_odds == 0).all(), "the prior of a held-out presynaptic neuron is one half")
+    protocols[unit, "honest"] = with_intervals(rows[["pre_neuron_id", "label"]].assign(p_excitatory=p_excitatory))
+    weights[unit, "honest"] = np.mean(fold_weights, axis=0)
+protocols = pd.concat(protocols, names=["unit", "protocol"]).reset_index()
+weights = pd.DataFrame(weights, index=["pre", "post"]).T.rename_axis(["unit", "protocol"]).reset_index()
+display(weights)
+protocols[protocols["metric"].isin(["accuracy", "balanced_accuracy", "roc_auc"])]
+
+# %%
+values = {
+    "n_connections": glue.count(len(links)),
+    "n_synapses": glue.count(links["n_synapses"].sum()),
+    "n_neurons": glue.count(len(neurons)),
+    "n_excitatory_neurons": glue.count((neurons == 1).sum()),
+    "n_inhibitory_neurons": glue.count((neurons == 0).sum()),
+    "n_folds": glue.count(connectome.N_FOLDS),
+    "excitatory_share": glue.percent(links["label"].mean()),
+    "prior_test_share": glue.percent(TEST_FRACTION),
+}
+for row in scores.itertuples():
+    values[f"{row.features}_{row.model}_{row.unit}"] = glue.estimate(row.value, row.low, row.high, digits=3)
+for row in leak.itertuples():
+    name = "leaky" if row.share == "leave-one-out" else "honest"
+    values[f"leak_{name}_{row.n_trees}"] = glue.estimate(row.value, row.low, row.high, digits=3)
+for row in protocols.itertuples():
+    values[f"prior_{row.protocol}_{row.unit}_{row.metric}"] = glue.estimate(row.value, row.low, row.high, digits=3)
+for row in weights.itertuples():
+    for side in ("pre", "post"):
+        values[f"prior_{row.protocol}_{row.unit}_weight_{side}"] = glue.number(getattr(row, side))
+frames = {"declared": declared, "scores": scores, "coefficients": coefficients, "leak": leak}
+study.save(values, **frames, protocols=protocols)
