@@ -131,7 +131,7 @@ for kind, family in best_of_kind.items():
         row = gains.loc[family]
         for_more, for_one = "resolved in favour of several sections", "resolved in favour of one section"
         verdict = for_more if row["low"] > 0 else for_one if row["high"] < 0 else "not resolved"
-        gain = values[f"{key}_gain"] = glue.estimate(row["value"], row["low"], row["high"])
+        gain = values[f"{key}_gain"] = glue.estimate(row["value"], row["low"], row["high"], digits=3)
         sentences.append(
             f"Of the networks that see {seen[kind]}, the best on validation ({values[key].text}) had a test AUC of "
             f"{values[f'{key}_roc_auc'].text}, against {values['best_2d_roc_auc'].text} of the best on one section "

@@ -4,6 +4,8 @@ import pandas as pd
 
 from pipeline import glue
 
+LIMITS = ["value", "low", "high"]
+
 study = glue.study("tables/study.py")
 values = study.values("study")
 families = study.frame("study", "families")
@@ -13,9 +15,10 @@ several_seeds = values["most_seeds"].value > 1
 chosen = {values[key].value for key in ("best_2d", "best_25d", "best_3d") if key in values}
 
 
-def estimate(frame, key):
-    """The interval in a row of a frame, or "none" where there is no such row."""
-    return glue.estimate(*frame.loc[key, ["value", "low", "high"]]).text if key in frame.index else "none"
+def difference(family, role):
+    """A difference with its interval, or "none" where there is nothing to compare with."""
+    key = (family, role)
+    return glue.estimate(*differences.loc[key, LIMITS], digits=3).text if key in differences.index else "none"
 
 
 def over_seeds(row):
@@ -33,10 +36,10 @@ for _, row in families.assign(order=order).sort_values(["folds", "order"], kind=
     cells = {"Model": f"**{row['label']}**" if family in chosen else row["label"], "Input": row["kind"]}
     if several_seeds:
         cells["Seeds: AUC"] = over_seeds(row)
-    cells["ROC AUC"] = estimate(metrics, (family, "roc_auc"))
-    cells["Balanced accuracy"] = estimate(metrics, (family, "balanced_accuracy"))
-    cells["AUC minus best on one section"] = estimate(differences, (family, "one section"))
-    cells["AUC minus control"] = estimate(differences, (family, "control"))
+    cells["ROC AUC"] = glue.estimate(*metrics.loc[(family, "roc_auc"), LIMITS]).text
+    cells["Balanced accuracy"] = glue.estimate(*metrics.loc[(family, "balanced_accuracy"), LIMITS]).text
+    cells["AUC minus best on one section"] = difference(family, "one section")
+    cells["AUC minus control"] = difference(family, "control")
     rows.append(cells)
 
 seeds = "A model trained with several seeds is scored by the mean of its networks, whose number and range are given. "
