@@ -1,0 +1,56 @@
+"""Calling a neuron from several of its synapses: accuracy over neurons against the number of synapses pooled."""
+
+import numpy as np
+import pandas as pd
+
+from pipeline.stats.bootstrap import METHODS, interval
+from pipeline.stats.checks import by_neuron, checked
+
+#: Synapses pooled, besides all of a neuron's.
+SIZES = (1, 2, 5, 10, 20)
+
+_CLIP = 1e-6  # probabilities nearer to 0 or 1 count as this near: one synapse alone must not decide
+_DRAWS = 200  # random choices of synapses that are averaged
+
+
+def neuron_accuracy(frame, tau, n_replicates, confidence, seed, sizes=SIZES, method=METHODS[0]):
+    """Balanced accuracy over neurons when k synapses are pooled: DataFrame, one row a k.
+
+    Columns: `pooled`, k as text, last "all"; `n_short`, neurons with fewer than k synapses; `value, low, high`. A
+    neuron is called excitatory where the mean logit of k of its synapses, drawn without replacement, is at least the
+    logit of `tau`. Its accuracy is the share of 200 draws in which the call is right (of all synapses for k = 1, which
+    is exact, as is "all"); the value is the mean over neurons within each class, then over classes: every neuron counts
+    alike, unlike in the balanced accuracy of synapses. A neuron with fewer than k synapses contributes all it has, so
+    that the same neurons stand behind every k. Raises PredictionsError as `bootstrap.intervals` does.
+    """
+    frame = checked(frame)
+    label, group = by_neuron(frame)
+    margin = _logit(frame["p_excitatory"]) - _logit(tau)
+    rng = np.random.default_rng(seed)
+    size = np.bincount(group)
+    accuracy = np.array([_accuracy(margin[group == neuron], label[neuron], sizes, rng) for neuron in range(label.size)])
+    excitatory, inhibitory = label == 1, label == 0
+
+    def balanced(weights):
+        means = [weights[:, of] @ accuracy[of] / weights[:, of].sum(axis=1)[:, None] for of in (excitatory, inhibitory)]
+        return np.mean(means, axis=0)
+
+    value, low, high = interval(balanced, label, n_replicates, confidence, seed, method)
+    pooled = [*(str(k) for k in sizes), "all"]
+    n_short = [*(int((size < k).sum()) for k in sizes), 0]
+    return pd.DataFrame({"pooled": pooled, "n_short": n_short, "value": value, "low": low, "high": high})
+
+
+def _accuracy(margin, label, sizes, rng):
+    """How often one neuron is called right, for each of `sizes` and for all of its synapses."""
+    drawn = rng.permuted(np.tile(margin, (_DRAWS, 1)), axis=1)
+    means = np.cumsum(drawn, axis=1)[:, np.minimum(sizes, margin.size) - 1]  # the first k of a random order
+    right = ((means >= 0) == label).mean(axis=0)
+    of_one, of_all = ((margin >= 0) == label).mean(), (margin.sum() >= 0) == label
+    right = np.where(np.equal(sizes, 1), of_one, np.where(np.greater_equal(sizes, margin.size), of_all, right))
+    return [*right, of_all]
+
+
+def _logit(p):
+    p = np.clip(np.asarray(p, dtype=np.float64), _CLIP, 1 - _CLIP)
+    return np.log(p / (1 - p))
