@@ -32,7 +32,7 @@ def mix(images, target, settings, generator):
 
 def mixup(images, target, partner, kept, _rng=None):
     """`kept` times each image and label plus `1 - kept` times its partner's (Zhang et al. 2018)."""
-    return torch.lerp(images[partner], images, kept), torch.lerp(target[partner], target, kept)
+    return torch.lerp(images.index_select(0, partner), images, kept), torch.lerp(target[partner], target, kept)
 
 
 def cutmix(images, target, partner, kept, rng):
