@@ -11,7 +11,7 @@ sqrt(n / (n - 1)) t in place of z, t being Student's quantile with n - 1 degrees
 Hesterberg (2015, Am. Stat. 69:371) gives for percentile intervals. His n is that of one sample; of two classes, n is
 here the number of neurons of the smaller one. `pipeline.stats.coverage` shows what each of them covers. No resampling
 reaches beyond the neurons at hand: with four or fewer of a class the expanded limits are those of the most extreme
-resamples, and still too narrow.
+resamples, and still too narrow; and where no neuron errs, the interval has no width (`without_exception` has a limit).
 """
 
 import numpy as np
@@ -100,6 +100,11 @@ def resamples(label, n_replicates, seed):
             drawn = stream.integers(member.size, size=(rows, member.size)) + np.arange(rows)[:, None] * member.size
             counts[:, member] = np.bincount(drawn.ravel(), minlength=rows * member.size).reshape(rows, member.size)
         yield counts
+
+
+def without_exception(n_neurons, confidence):
+    """Lower limit of the share of neurons that do what all of `n_neurons` did (Clopper & Pearson 1934)."""
+    return ((1 - confidence) / 2) ** (1 / n_neurons)
 
 
 def _levels(statistic, label, value, draws, confidence, method):

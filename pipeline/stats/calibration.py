@@ -6,7 +6,7 @@ Synapses are binned by probability into bins of equal counts, ties together, at 
 import numpy as np
 import pandas as pd
 
-from pipeline.stats.bootstrap import METHODS, interval
+from pipeline.stats.bootstrap import METHODS, interval, without_exception
 from pipeline.stats.checks import by_neuron, checked
 
 
@@ -42,8 +42,9 @@ def curve(frame, n_replicates, confidence, seed, n_bins=10, method=METHODS[0]):
     """Calibration curve: DataFrame, one row a bin in ascending order.
 
     Columns: `n_synapses`, `n_neurons`; `p_excitatory`, the mean of the bin's predictions; and `value, low, high`, the
-    share of its synapses that are excitatory. Many equal predictions leave fewer than `n_bins` bins. Raises
-    PredictionsError as `bootstrap.intervals` does, and where too few neurons fill a bin: take fewer bins.
+    share of its synapses that are excitatory. Many equal predictions leave fewer than `n_bins` bins. Where a bin holds
+    one class only, the inner limit is the exact one for its neurons. Raises PredictionsError as `bootstrap.intervals`
+    does, and where too few neurons fill a bin: take fewer bins.
     """
     frame = checked(frame)
     label, group = by_neuron(frame)
@@ -55,6 +56,8 @@ def curve(frame, n_replicates, confidence, seed, n_bins=10, method=METHODS[0]):
 
     value, low, high = interval(share, label, n_replicates, confidence, seed, method)
     counts = {"n_synapses": n.sum(axis=0).astype(np.int64), "n_neurons": (n > 0).sum(axis=0)}
+    inner = without_exception(counts["n_neurons"], confidence)
+    low, high = np.where(value == 1, inner, low), np.where(value == 0, 1 - inner, high)
     mean = p.sum(axis=0) / n.sum(axis=0)
     return pd.DataFrame(counts | {"p_excitatory": mean, "value": value, "low": low, "high": high})
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from pipeline.stats.bootstrap import METHODS, interval
+from pipeline.stats.bootstrap import METHODS, interval, without_exception
 from pipeline.stats.checks import by_neuron, checked
 
 #: Synapses pooled, besides all of a neuron's.
@@ -21,7 +21,8 @@ def neuron_accuracy(frame, tau, n_replicates, confidence, seed, sizes=SIZES, met
     logit of `tau`. Its accuracy is the share of 200 draws in which the call is right (of all synapses for k = 1, which
     is exact, as is "all"); the value is the mean over neurons within each class, then over classes: every neuron counts
     alike, unlike in the balanced accuracy of synapses. A neuron with fewer than k synapses contributes all it has, so
-    that the same neurons stand behind every k. Raises PredictionsError as `bootstrap.intervals` does.
+    that the same neurons stand behind every k. Where every neuron is called right, no resample errs; the lower limit is
+    then the exact one for the smaller class, the other without error. Raises PredictionsError as `bootstrap.intervals`.
     """
     frame = checked(frame)
     label, group = by_neuron(frame)
@@ -36,6 +37,8 @@ def neuron_accuracy(frame, tau, n_replicates, confidence, seed, sizes=SIZES, met
         return np.mean(means, axis=0)
 
     value, low, high = interval(balanced, label, n_replicates, confidence, seed, method)
+    fewest = min(excitatory.sum(), inhibitory.sum())
+    low = np.where((accuracy == 1).all(axis=0), (1 + without_exception(fewest, confidence)) / 2, low)
     pooled = [*(str(k) for k in sizes), "all"]
     n_short = [*(int((size < k).sum()) for k in sizes), 0]
     return pd.DataFrame({"pooled": pooled, "n_short": n_short, "value": value, "low": low, "high": high})

@@ -54,8 +54,8 @@ def slow_replicates(frame, tau, n_replicates, seed):
 def test_intervals_equal_an_explicit_resampling_loop():
     frame = predictions(1)
     frame["p_excitatory"] = frame["p_excitatory"].round(1)  # ties
-    result = bootstrap.intervals(frame, 0.5, 100, 0.9, seed=3, method="percentile")
-    replicates = slow_replicates(frame, 0.5, 100, seed=3)
+    result = bootstrap.intervals(frame, 0.5, 60, 0.9, seed=3, method="percentile")
+    replicates = slow_replicates(frame, 0.5, 60, seed=3)
     assert list(result["metric"]) == list(METRICS)
     np.testing.assert_allclose(result["value"], slow_metrics(frame, 0.5))
     np.testing.assert_allclose(result["low"], np.quantile(replicates, 0.05, axis=0))

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 
@@ -64,6 +65,13 @@ def test_intervals_hold_the_truth_for_calibrated_and_for_overconfident_models():
             )
             held += ece["low"] <= true_ece <= ece["high"]
         assert held >= 88  # 95 expected, 3 standard errors less
+
+
+def test_bins_of_one_class_have_the_exact_limit_for_their_neurons():
+    frame = predictions(5).assign(p_excitatory=lambda f: 0.2 + 0.6 * f["label"])
+    curve = calibration.curve(frame, 200, 0.95, seed=0, n_bins=2)
+    exact = scipy.stats.binomtest(20, 20).proportion_ci(0.95, method="exact").low
+    assert curve[["value", "low", "high"]].to_numpy() == pytest.approx(np.array([[0, 0, 1 - exact], [1, exact, 1]]))
 
 
 def test_bins_of_too_few_neurons_are_refused():

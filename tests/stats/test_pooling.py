@@ -73,3 +73,11 @@ def test_certain_synapses_count_as_finite_votes_and_nan_is_refused():
     assert ours["all"] == 0.5  # one certain "excitatory" against two confident "inhibitory": 13.8 - 2 x 6.9 < 0
     with pytest.raises(PredictionsError, match="outside"):
         neuron_accuracy(frame.assign(p_excitatory=np.nan), 0.5, 100, 0.95, seed=0)
+
+
+def test_neurons_without_error_have_the_exact_lower_limit():
+    frame = predictions(6, [5] * 27).assign(p_excitatory=lambda f: 0.1 + 0.8 * f["label"])  # 14 and 13 neurons
+    ours = neuron_accuracy(frame, 0.5, 500, 0.95, seed=0)
+    assert (ours["value"] == 1).all()
+    exact = scipy.stats.binomtest(13, 13).proportion_ci(0.95, method="exact").low
+    np.testing.assert_allclose(ours["low"], (1 + exact) / 2)
