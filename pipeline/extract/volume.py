@@ -26,19 +26,19 @@ class ExtractionError(ValueError):
 
 
 class Volume:
-    """One scale of a single-channel uint8 precomputed volume."""
+    """One scale of a single-channel precomputed volume: electron microscopy, or what else `dtypes` allows."""
 
-    def __init__(self, em_path, voxel_nm):
+    def __init__(self, em_path, voxel_nm, dtypes=("uint8",)):
         try:
             self._cv = cloudvolume.CloudVolume(
                 em_path, fill_missing=False, bounded=True, progress=False, lru_bytes=CACHE_BYTES, lru_encoding="raw"
             )
         except InfoUnavailableError:
             raise ExtractionError(f"no precomputed volume at {em_path}: it has no readable `info` file") from None
-        if self._cv.dtype != "uint8" or self._cv.num_channels != 1:
+        if self._cv.dtype not in dtypes or self._cv.num_channels != 1:
             raise ExtractionError(
                 f"{em_path} holds {self._cv.num_channels} channel(s) of {self._cv.dtype}; "
-                "electron microscopy must be one channel of uint8"
+                f"it must be one channel of {' or '.join(dtypes)}"
             )
         self.info = self._cv.info
         self._cv.mip = self.mip = self._choose_mip(voxel_nm)
