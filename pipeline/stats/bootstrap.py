@@ -124,7 +124,8 @@ def _levels(statistic, label, value, draws, confidence, method):
     bias = norm.ppf(below)[:, None]
     shifted = bias + np.array([-z, z])
     slope = 1 - _acceleration(statistic, label)[:, None] * shifted
-    corrected = np.where(slope > 0, shifted / np.where(slope > 0, slope, 1), np.inf * shifted)  # the limit, beyond it
+    # Beyond the pole of the correction stands its limit.
+    corrected = np.where(slope > 0, shifted / np.where(slope > 0, slope, 1), np.copysign(np.inf, shifted))
     return norm.cdf(bias + corrected)
 
 

@@ -23,7 +23,7 @@ def pairwise(frames, tau, n_replicates, confidence, n_permutations, seed, method
     Columns: `metric, model_a, model_b`; `value, low, high`, model a minus model b with its clustered interval, all
     pairs on shared resamples; `p` of the clustered permutation test and `p_holm`, adjusted over the pairs of a metric
     (Holm 1979); `naive_test` and `p_naive`, unadjusted, of the test that takes synapses for independent where NAIVE
-    has one (else None and NaN).
+    has one (else both are missing).
     """
     if len(frames) < 2:
         raise PredictionsError(f"a comparison needs at least two models, not {list(frames)}")
