@@ -39,7 +39,7 @@ for panel, (metric, letter) in zip(axes, PANELS.items(), strict=True):
             seeds = spread.loc[metric, row["family"]]
             panel.plot(seeds, [y] * len(seeds), ".", markersize=3.5, color="black", zorder=4)
     panel.axvline(0.5, color="0.5", linestyle=":", linewidth=1, zorder=1)
-    panel.set(xlabel=glue.METRICS[metric][0].upper() + glue.METRICS[metric][1:], xlim=(None, 1.005))
+    panel.set(xlabel=glue.METRICS[metric][0].upper() + glue.METRICS[metric][1:], xlim=(None, 1.02))
     panel.grid(axis="x", color="0.93", linewidth=0.6)
     panel.set_axisbelow(True)
     panel.tick_params(axis="y", length=0)

@@ -172,7 +172,7 @@ class Study:
         labels = {}
         for family, (model, *_) in self.families.items():
             label = self._label(model)
-            labels[family] = label if label not in labels.values() else f"{label} ({family})"
+            labels[family] = label if label not in labels.values() else f"{label}, {family}"
         return labels
 
     @property

@@ -31,7 +31,8 @@ def over_seeds(row):
 
 rows = []
 order = families["kind"].map(glue.KINDS.index)
-for _, row in families.assign(order=order).sort_values(["folds", "order"], kind="stable").iterrows():
+families = families.assign(order=order, control=~families["trained"])
+for _, row in families.sort_values(["folds", "order", "control"], kind="stable").iterrows():
     family = row["family"]
     cells = {"Model": f"**{row['label']}**" if family in chosen else row["label"], "Input": row["kind"]}
     if several_seeds:

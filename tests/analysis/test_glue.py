@@ -109,7 +109,7 @@ def test_labels_tell_models_apart(tmp_path, monkeypatch):
         ({"network": "mc3_18", "norm": "batch"}, "MC3-18", ("3D", 32)),
         ({"network": "r2plus1d_18", "folds": True}, "R(2+1)D-18, cross-validated", ("3D", 32)),
         ({"preset": "team-3d"}, "UNet3D, team-3d recipe", ("3D", 24)),
-        ({"network": "cnn", "crop": [64, 64]}, "CNN (m7)", ("2D", 1)),
+        ({"network": "cnn", "crop": [64, 64]}, "CNN, m7", ("2D", 1)),
         ({"network": "unet3d", "seeds": [0, 1]}, "UNet3D, seed 0", ("3D", 32)),
     ]
     models = [{"name": f"m{i}"} | entry for i, (entry, _, _) in enumerate(entries)]
