@@ -23,9 +23,9 @@ KIND   := $(shell sed -n 's/^ *kind: *\([a-z]*\).*/\1/p' $(YAML))
 SHARED := pipeline/space.py pipeline/compute.py pipeline/stages.py
 code    = $(wildcard pipeline/$(1)/*.py) $(SHARED)
 
-ANALYSES := cohort performance examples $(if $(filter simulated,$(KIND)),simulation realism)
-FIGURES  := performance examples neurons $(if $(filter simulated,$(KIND)),simulation realism)
-TABLES   := cohort audit models results $(if $(filter simulated,$(KIND)),realism)
+ANALYSES := cohort performance study examples $(if $(filter simulated,$(KIND)),simulation realism)
+FIGURES  := performance study examples neurons $(if $(filter simulated,$(KIND)),simulation realism)
+TABLES   := cohort audit models results study $(if $(filter simulated,$(KIND)),realism)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -84,6 +84,7 @@ $(B)/analysis/%.json: analysis/%.py $(call code,stats) pipeline/glue.py pipeline
 
 $(B)/analysis/cohort.json: $(B)/cohort/synapses.parquet
 $(B)/analysis/performance.json: $(B)/models.json $(PREDICTIONS) pipeline/learn/threshold.py
+$(B)/analysis/study.json: $(B)/analysis/performance.json $(B)/models.json $(PREDICTIONS)
 $(B)/analysis/examples.json: $(B)/analysis/performance.json $(B)/patches/manifest.json
 $(B)/analysis/simulation.json: $(B)/source/manifest.json
 $(B)/analysis/realism.json: $(B)/patches/manifest.json analysis/reference/kasthuri_ac3.json
@@ -94,6 +95,7 @@ $(B)/figures/%.png: figures/%.py figures/style.py pipeline/glue.py $(ENV)
 	$(RUN) draw $(EDITION) $< --inputs $(filter-out $(ENV),$^)
 
 $(B)/figures/performance.png: $(B)/analysis/performance.json
+$(B)/figures/study.png: $(B)/analysis/study.json
 $(B)/figures/neurons.png: $(B)/analysis/performance.json
 $(B)/figures/examples.png: $(B)/analysis/examples.json $(B)/patches/manifest.json
 $(B)/figures/simulation.png: $(B)/analysis/simulation.json
@@ -105,8 +107,9 @@ $(B)/tables/%.md: tables/%.py pipeline/glue.py $(ENV)
 
 $(B)/tables/cohort.md: $(B)/analysis/cohort.json
 $(B)/tables/audit.md: $(B)/analysis/cohort.json
-$(B)/tables/models.md: $(B)/analysis/performance.json $(B)/analysis/cohort.json
+$(B)/tables/models.md: $(B)/analysis/study.json $(B)/analysis/cohort.json
 $(B)/tables/results.md: $(B)/analysis/performance.json
+$(B)/tables/study.md: $(B)/analysis/study.json
 $(B)/tables/realism.md: $(B)/analysis/realism.json
 
 # --- The page ----------------------------------------------------------------------------------------------------------
