@@ -17,9 +17,10 @@ from pipeline.connectivity import connectome, features, models, prior
 from pipeline.stats import bootstrap
 
 study = glue.study("analysis/connectome.py")
-if study.config.source.kind == "simulated" or study.config.source.path is None:
+folder = getattr(study.config.source, "path", None)
+if folder is None:
     raise glue.StudyError("this analysis reads a connectome: name its folder, `make connectivity DATA=<folder>`")
-links = connectome.scored(study.config.source.path, study.config.seed)
+links = connectome.scored(folder, study.config.seed)
 tables = connectome.tables(links)
 neurons = links.groupby("pre_neuron_id")["label"].first()
 resampling = {
@@ -122,31 +123,47 @@ leak
 # presynaptic and of the postsynaptic neuron (Laplace-smoothed), the logit of each, and logistic regression on top.
 # As it was: synapses split at random, so that most test synapses belong to neurons whose label was seen (*leaky*).
 # The same model on held-out neurons: of a neuron without training synapses the prior is one half (*honest*).
+# What either prior is worth on held-out neurons is its weight when the model is fitted again there, with standard
+# errors clustered by presynaptic neuron.
 
 # %%
 TEST_FRACTION = 0.2
-synapses = links.loc[links.index.repeat(links["n_synapses"])].reset_index(drop=True)
-protocols, weights = {}, {}
-for unit, rows in (("connection", links), ("synapse", synapses)):
+
+
+def leaky_protocol(rows):
+    """Scored rows, with the log odds of both priors; and the weights learned in training."""
     test = prior.random_split(len(rows), TEST_FRACTION, study.config.seed)
     fitted = prior.fit(rows, ~test)
-    scored = rows.loc[test, ["pre_neuron_id", "label"]].assign(p_excitatory=fitted.p_excitatory[test])
-    protocols[unit, "leaky"] = with_intervals(scored)
-    weights[unit, "leaky"] = fitted.weights
+    return rows[test].assign(p_excitatory=fitted.p_excitatory[test]), fitted.log_odds[test], fitted.weights
 
-    p_excitatory, pre_log_odds, fold_weights = np.empty(len(rows)), np.empty(len(rows)), []
+
+def honest_protocol(rows):
+    """The same, each row scored by the model that was trained on the other folds; weights are their mean."""
+    p_excitatory, log_odds, learned = np.empty(len(rows)), np.empty((len(rows), 2)), []
     for fold in range(connectome.N_FOLDS):
         test = (rows["fold"] == fold).to_numpy()
         fitted = prior.fit(rows, ~test)
-        p_excitatory[test], pre_log_odds[test] = fitted.p_excitatory[test], fitted.log_odds[test, 0]
-        fold_weights.append(fitted.weights)
-    glue.require((pre_log_odds == 0).all(), "the prior of a held-out presynaptic neuron is one half")
-    protocols[unit, "honest"] = with_intervals(rows[["pre_neuron_id", "label"]].assign(p_excitatory=p_excitatory))
-    weights[unit, "honest"] = np.mean(fold_weights, axis=0)
-protocols = pd.concat(protocols, names=["unit", "protocol"]).reset_index()
-weights = pd.DataFrame(weights, index=["pre", "post"]).T.rename_axis(["unit", "protocol"]).reset_index()
+        p_excitatory[test], log_odds[test] = fitted.p_excitatory[test], fitted.log_odds[test]
+        learned.append(fitted.weights)
+    return rows.assign(p_excitatory=p_excitatory), log_odds, np.mean(learned, axis=0)
+
+
+scored, weights = {}, {}
+synapses = links.loc[links.index.repeat(links["n_synapses"])].reset_index(drop=True)
+for unit, all_rows in (("connection", links), ("synapse", synapses)):
+    for protocol, run in (("leaky", leaky_protocol), ("honest", honest_protocol)):
+        rows, log_odds, learned = run(all_rows)
+        metrics = with_intervals(rows[["pre_neuron_id", "label", "p_excitatory"]])
+        scored[unit, protocol] = metrics.loc[["accuracy", "balanced_accuracy", "roc_auc"]]
+        weights[unit, protocol] = pd.DataFrame({"side": ["pre", "post"], "learned": learned})
+    worth = prior.refit(log_odds, rows["label"], rows["pre_neuron_id"], study.config.stats.confidence)
+    weights[unit, "honest"] = weights[unit, "honest"].merge(worth)
+    low, high = worth.loc[0, ["low", "high"]]
+    glue.require(low <= 0 <= high, "the prior of a held-out presynaptic neuron is worth nothing")
+protocols = pd.concat(scored, names=["unit", "protocol", "metric"]).reset_index()
+weights = pd.concat(weights, names=["unit", "protocol", None]).droplevel(2).reset_index()
 display(weights)
-protocols[protocols["metric"].isin(["accuracy", "balanced_accuracy", "roc_auc"])]
+protocols
 
 # %%
 values = {
@@ -167,7 +184,9 @@ for row in leak.itertuples():
 for row in protocols.itertuples():
     values[f"prior_{row.protocol}_{row.unit}_{row.metric}"] = glue.estimate(row.value, row.low, row.high, digits=3)
 for row in weights.itertuples():
-    for side in ("pre", "post"):
-        values[f"prior_{row.protocol}_{row.unit}_weight_{side}"] = glue.number(getattr(row, side))
+    name = f"prior_{row.protocol}_{row.unit}_{row.side}"
+    values[f"{name}_learned"] = glue.number(row.learned)
+    if row.protocol == "honest":
+        values[f"{name}_weight"] = glue.estimate(row.weight, row.low, row.high)
 frames = {"declared": declared, "scores": scores, "coefficients": coefficients, "leak": leak}
-study.save(values, **frames, protocols=protocols)
+study.save(values, **frames, protocols=protocols, weights=weights)

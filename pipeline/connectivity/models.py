@@ -66,9 +66,7 @@ def coefficients(features, label, neuron, confidence):
     if np.linalg.matrix_rank(design) < design.shape[1]:
         raise ModelError(f"coefficients are not defined: the columns {list(design.columns)} are linearly dependent")
     groups = pd.factorize(np.asarray(neuron))[0]
-    fitted = sm.GLM(np.asarray(label), design, family=sm.families.Binomial()).fit(
-        cov_type="cluster", cov_kwds={"groups": groups}
-    )
+    fitted = sm.Logit(np.asarray(label), design).fit(disp=False, cov_type="cluster", cov_kwds={"groups": groups})
     interval = fitted.conf_int(1 - confidence).rename(columns={0: "low", 1: "high"})
     found = pd.DataFrame({"coefficient": fitted.params, **interval, "p_value": fitted.pvalues})
     return found.drop(index="const").rename_axis("feature").reset_index()

@@ -34,6 +34,17 @@ def test_the_leak_is_the_split():
     assert balanced_accuracy_score(label[test], honest.p_excitatory[test] >= 0.5) < 0.75
 
 
+def test_what_a_prior_is_worth_on_scored_rows():
+    rng = np.random.default_rng(0)
+    neuron = np.repeat(np.arange(300), 5)
+    post = rng.normal(size=neuron.size)
+    label = rng.random(neuron.size) < 1 / (1 + np.exp(-1.5 * post))
+    found = prior.refit(np.column_stack([np.zeros_like(post), post]), label, neuron, 0.95).set_index("side")
+    assert found.loc["pre", ["weight", "low", "high"]].astype(float).abs().max() < 1e-9, "a constant tells nothing"
+    assert found.loc["post", "low"] < 1.5 < found.loc["post", "high"]
+    assert found.loc["post", "low"] > 1
+
+
 def test_the_random_split_has_its_size_and_its_seed():
     test = prior.random_split(1000, 0.2, seed=3)
     assert test.sum() == 200
