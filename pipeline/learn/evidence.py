@@ -18,7 +18,7 @@ from scipy.ndimage import distance_transform_edt
 
 from pipeline.learn.data import as_input
 
-BATCH = 64  # images in one call of the network, hidden parts counted
+BATCH = 16  # images in one call of the network; on a CPU, larger ones of cubes leave the cache and take twice as long
 
 
 def occlusion(network, images, labels, box_zyx):
