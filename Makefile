@@ -16,7 +16,7 @@ YAML   := $(if $(filter %.yaml,$(CONFIG)),$(CONFIG),pipeline/configs/$(CONFIG).y
 BIN    := $(VENV)/bin
 ENV    := $(VENV)/.installed
 RUN     = $(BIN)/python -m pipeline
-EDITION = --config $(CONFIG) --build $(BUILD) $(if $(filter folder,$(KIND)),$(if $(DATA),--data $(DATA)))
+EDITION = --config $(CONFIG) --build $(BUILD) $(if $(filter folder connectome,$(KIND)),$(if $(DATA),--data $(DATA)))
 
 KIND   := $(shell sed -n 's/^ *kind: *\([a-z]*\).*/\1/p' $(YAML))
 
@@ -29,7 +29,7 @@ TABLES   := cohort audit models results study $(if $(filter simulated,$(KIND)),r
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: paper test bench clean help simulate cohort extract models realism reference FORCE
+.PHONY: paper test bench clean help simulate cohort extract models realism reference connectivity FORCE
 
 paper: $(B)/site/index.html                     ## the report, from data to page
 
@@ -85,6 +85,7 @@ $(B)/analysis/%.json: analysis/%.py $(call code,stats) pipeline/glue.py pipeline
 $(B)/analysis/cohort.json: $(B)/cohort/synapses.parquet
 $(B)/analysis/performance.json: $(B)/models.json $(PREDICTIONS) pipeline/learn/threshold.py
 $(B)/analysis/study.json: $(B)/analysis/performance.json $(B)/models.json $(PREDICTIONS)
+$(B)/analysis/connectome.json: $(call code,connectivity) $(call setting,source) $(wildcard $(DATA)/*.parquet)
 $(B)/analysis/examples.json: $(B)/analysis/performance.json $(B)/patches/manifest.json
 $(B)/analysis/simulation.json: $(B)/source/manifest.json
 $(B)/analysis/realism.json: $(B)/patches/manifest.json analysis/reference/kasthuri_ac3.json
@@ -100,6 +101,7 @@ $(B)/figures/neurons.png: $(B)/analysis/performance.json
 $(B)/figures/examples.png: $(B)/analysis/examples.json $(B)/patches/manifest.json
 $(B)/figures/simulation.png: $(B)/analysis/simulation.json
 $(B)/figures/realism.png: $(B)/analysis/realism.json
+$(B)/figures/connectome.png: $(B)/analysis/connectome.json
 $(B)/figures/gallery.png: $(B)/patches/manifest.json $(BUILD)/kasthuri/patches/manifest.json
 
 $(B)/tables/%.md: tables/%.py pipeline/glue.py $(ENV)
@@ -111,6 +113,7 @@ $(B)/tables/models.md: $(B)/analysis/study.json $(B)/analysis/cohort.json
 $(B)/tables/results.md: $(B)/analysis/performance.json
 $(B)/tables/study.md: $(B)/analysis/study.json
 $(B)/tables/realism.md: $(B)/analysis/realism.json
+$(B)/tables/connectome.md: $(B)/analysis/connectome.json
 
 # --- The page ----------------------------------------------------------------------------------------------------------
 
@@ -130,6 +133,9 @@ realism: $(B)/figures/gallery.png               ## simulated beside real patches
 
 reference: $(BUILD)/kasthuri/patches/manifest.json ## measure the real texture again (DATA=<folder of real EM>)
 	$(RUN) reference --config kasthuri --build $(BUILD) --data $(DATA) --out analysis/reference/kasthuri_ac3.json
+
+connectivity:                                   ## neurons told from connections alone (DATA=<folder of a connectome>)
+	$(MAKE) CONFIG=connectome DATA=$(DATA) $(BUILD)/connectome/figures/connectome.png $(BUILD)/connectome/tables/connectome.md
 
 # --- Checks ------------------------------------------------------------------------------------------------------------
 

@@ -67,6 +67,11 @@ def _parser():
     predict.add_argument("--volumes", type=Path, required=True, help="folder that holds em/")
     predict.add_argument("--synapses", type=Path, required=True, help="CSV: synapse_id, x_vx, y_vx, z_vx, ...")
     predict.add_argument("--out", type=Path, required=True, help="Parquet file to write")
+
+    connectivity = stage("connectivity", "call neurons from their connections, without images", needs_edition=False)
+    connectivity.add_argument("--connectome", type=Path, required=True, help="folder: neurons, connections (.parquet)")
+    connectivity.add_argument("--out", type=Path, required=True, help="Parquet file to write")
+    connectivity.add_argument("--seed", type=int, default=0, help="of the folds (default: 0)")
     return parser
 
 

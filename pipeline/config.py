@@ -77,6 +77,13 @@ class Folder(Section):
     path: Path | None = None
 
 
+class Connectome(Section):
+    """A folder with `neurons.parquet` and `connections.parquet`; its path comes from the command line (`--data`)."""
+
+    kind: Literal["connectome"]
+    path: Path | None = None
+
+
 class Cohort(Section):
     """Which synapses are used, and how neurons are split; see `pipeline.cohort`."""
 
@@ -235,7 +242,7 @@ class Config(Section):
 
     name: str = pydantic.Field(pattern=r"^[a-z0-9_]+$")
     seed: int = 20260
-    source: Annotated[Simulated | Cave | Folder, pydantic.Field(discriminator="kind")]
+    source: Annotated[Simulated | Cave | Folder | Connectome, pydantic.Field(discriminator="kind")]
     cohort: Cohort = Cohort()
     extract: Extract = Extract()
     models: tuple[Model, ...] = ()
@@ -274,8 +281,8 @@ class Config(Section):
 def load(name, data=None):
     """Read a configuration by its name in `configs/` or by the path of a YAML file.
 
-    `data` is the folder of a `folder` source (the command line's `--data`). Raises ConfigError, naming the file
-    and each offending key.
+    `data` is the folder of a `folder` or `connectome` source (the command line's `--data`). Raises ConfigError, naming
+    the file and each offending key.
     """
     path = Path(name) if str(name).endswith(".yaml") else CONFIG_DIR / f"{name}.yaml"
     if not path.is_file():
@@ -289,8 +296,8 @@ def load(name, data=None):
         raise ConfigError(f"{path} must hold a mapping of settings")
     values.setdefault("name", path.stem)
     if data is not None and isinstance(values.get("source"), dict):
-        if values["source"].get("kind") != "folder":
-            raise ConfigError(f"{path}: a data folder was given, but the source of this edition is not `folder`")
+        if values["source"].get("kind") not in ("folder", "connectome"):
+            raise ConfigError(f"{path}: a data folder was given, but the source of this edition is no folder")
         values["source"]["path"] = Path(data)
     try:
         return Config.model_validate(values)

@@ -147,7 +147,8 @@ class Study:
             return "simulated neuropil"
         if source.kind == "cave":
             return f"MICrONS, {source.datastack}, materialization version {source.materialization_version}"
-        return f"electron microscopy of the folder {source.path.name}" if source.path else "electron microscopy"
+        kind = "connectome" if source.kind == "connectome" else "electron microscopy"
+        return f"{kind} of the folder {source.path.name}" if source.path else kind
 
     @property
     def interval_phrase(self):

@@ -59,6 +59,8 @@ def sandbox(options):
 def cohort(options):
     """Ask the annotation service (or read `synapses.csv`), then label, filter, split and audit."""
     edition, build = _edition(options)
+    if edition.source.kind == "connectome":
+        raise StageError(f"config {edition.name!r} has no images: `make connectivity DATA=<folder>` is all it makes")
     cube_nm = VoxelFrame(edition.extract.voxel_nm).to_nm(zyx(edition.extract.cube_zyx))
     folder = edition.source.kind == "folder"
     read = _folder_cohort if folder else _service_cohort
@@ -253,6 +255,13 @@ def predict(options):
         settings = config.Stats()
         scores = bootstrap.intervals(predictions, card.tau, settings.n_bootstrap, settings.confidence, seed=0)
         print(scores.to_string(index=False, float_format="%.3f"))
+
+
+def connectivity(options):
+    """Call the presynaptic neuron of every connection of a connectome, each by a model that never saw the neuron."""
+    from pipeline.connectivity import connectome
+
+    connectome.predict(options.connectome, options.out, options.seed)
 
 
 def publish(options):
