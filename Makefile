@@ -23,9 +23,9 @@ KIND   := $(shell sed -n 's/^ *kind: *\([a-z]*\).*/\1/p' $(YAML))
 SHARED := pipeline/space.py pipeline/compute.py pipeline/stages.py
 code    = $(wildcard pipeline/$(1)/*.py) $(SHARED)
 
-ANALYSES := cohort performance study examples $(if $(filter simulated,$(KIND)),simulation realism)
-FIGURES  := performance study examples neurons $(if $(filter simulated,$(KIND)),simulation realism)
-TABLES   := cohort audit models results study $(if $(filter simulated,$(KIND)),realism)
+ANALYSES := cohort performance study examples $(if $(filter simulated,$(KIND)),simulation evidence realism)
+FIGURES  := performance study examples neurons $(if $(filter simulated,$(KIND)),simulation evidence realism)
+TABLES   := cohort audit models results study $(if $(filter simulated,$(KIND)),evidence realism)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -87,6 +87,8 @@ $(B)/analysis/performance.json: $(B)/models.json $(PREDICTIONS) pipeline/learn/t
 $(B)/analysis/study.json: $(B)/analysis/performance.json $(B)/models.json $(PREDICTIONS)
 $(B)/analysis/connectome.json: $(call code,connectivity) $(call setting,source) $(wildcard $(DATA)/*.parquet)
 $(B)/analysis/examples.json: $(B)/analysis/performance.json $(B)/patches/manifest.json
+$(B)/analysis/evidence.json: $(B)/analysis/performance.json $(B)/models.json $(B)/source/manifest.json \
+		$(B)/patches/manifest.json pipeline/learn/evidence.py
 $(B)/analysis/simulation.json: $(B)/source/manifest.json
 $(B)/analysis/realism.json: $(B)/patches/manifest.json analysis/reference/kasthuri_ac3.json
 
@@ -99,6 +101,7 @@ $(B)/figures/performance.png: $(B)/analysis/performance.json
 $(B)/figures/study.png: $(B)/analysis/study.json
 $(B)/figures/neurons.png: $(B)/analysis/performance.json
 $(B)/figures/examples.png: $(B)/analysis/examples.json $(B)/patches/manifest.json
+$(B)/figures/evidence.png: $(B)/analysis/evidence.json $(B)/patches/manifest.json
 $(B)/figures/simulation.png: $(B)/analysis/simulation.json
 $(B)/figures/realism.png: $(B)/analysis/realism.json
 $(B)/figures/connectome.png: $(B)/analysis/connectome.json
@@ -113,6 +116,7 @@ $(B)/tables/models.md: $(B)/analysis/study.json $(B)/analysis/cohort.json
 $(B)/tables/results.md: $(B)/analysis/performance.json
 $(B)/tables/study.md: $(B)/analysis/study.json
 $(B)/tables/realism.md: $(B)/analysis/realism.json
+$(B)/tables/evidence.md: $(B)/analysis/evidence.json
 $(B)/tables/connectome.md: $(B)/analysis/connectome.json
 
 # --- The page ----------------------------------------------------------------------------------------------------------
