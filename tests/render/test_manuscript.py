@@ -20,6 +20,7 @@ def prose(text):
     text = re.sub(r"\A---\n.*?\n---\n", lambda front: "\n" * front.group().count("\n"), text, flags=re.DOTALL)
     text = re.sub(r"\$\$.*?\$\$", lambda math: "\n" * math.group().count("\n"), text, flags=re.DOTALL)
     text = re.sub(r"\$[^$\n]+\$|`[^`\n]+`|\{\{<.*?>\}\}|\]\([^)]*\)|\{[^}]*\}", "", text)
+    text = text.replace("2.5D", "")  # a kind of network
     return list(enumerate(text.splitlines(), start=1))
 
 
