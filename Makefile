@@ -29,7 +29,7 @@ TABLES   := cohort audit models results study $(if $(filter simulated,$(KIND)),e
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: paper test bench clean help simulate cohort extract models realism reference connectivity FORCE
+.PHONY: paper test bench clean help simulate cohort extract models pretrained realism reference connectivity FORCE
 
 paper: $(B)/site/index.html                     ## the report, from data to page
 
@@ -76,6 +76,11 @@ PREDICTIONS := $(shell sed -n 's/^ *"\(.*\)".*/\1/p' $(B)/models.json 2>/dev/nul
 PREDICTIONS := $(PREDICTIONS:%=$(B)/predictions/%.parquet)
 $(PREDICTIONS): | $(B)/models.json              # where one was lost:
 	$(RUN) train $(EDITION)
+
+PRETRAINED := unet3d cnn
+
+pretrained: $(B)/models.json                    ## publish this edition's small models in pretrained/, with their cards
+	$(foreach model,$(PRETRAINED),$(RUN) publish $(EDITION) --model $(model) --out pretrained/$(model) &&) true
 
 # --- Analyses: notebook scripts, predictions to results ---------------------------------------------------------------
 

@@ -6,6 +6,8 @@ import logging
 import sys
 from pathlib import Path
 
+from pipeline import artefacts
+
 
 def main(arguments=None):
     """Parse the command line and run one stage; returns the exit status.
@@ -63,7 +65,12 @@ def _parser():
     publish.add_argument("--out", type=Path, required=True)
 
     predict = stage("predict", "apply a trained model to a folder of precomputed volumes", needs_edition=False)
-    predict.add_argument("--run", type=Path, required=True, help="run folder of the model, build/<config>/runs/<model>")
+    predict.add_argument(
+        "--run",
+        type=Path,
+        default=artefacts.REPOSITORY / "pretrained" / "unet3d",
+        help="folder of the model, such as build/<config>/runs/<model> (default: pretrained/unet3d)",
+    )
     predict.add_argument("--volumes", type=Path, required=True, help="folder that holds em/")
     predict.add_argument("--synapses", type=Path, required=True, help="CSV: synapse_id, x_vx, y_vx, z_vx, ...")
     predict.add_argument("--out", type=Path, required=True, help="Parquet file to write")

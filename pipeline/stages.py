@@ -293,7 +293,7 @@ def publish(options):
         {
             "data": "simulated neuropil" if simulated else f"electron microscopy, {volume['datastack']}",
             "simulated": simulated,
-            "command": f"python -m pipeline train --config {options.config} --model {model.name}",
+            "command": f"make models CONFIG={edition.name}",
             "commit": record["commit"],
             "config_hash": record["config_hash"],
             "confidence": stats.confidence,
