@@ -8,6 +8,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 
 class ModelError(ValueError):
@@ -39,8 +40,9 @@ def out_of_fold(label, fold, tables, model):
         held_out = fold == number
         if len(np.unique(label[~held_out])) < 2:
             raise ModelError(f"without fold {number} there is one class only; a model needs both")
-        fitted = model().fit(features.to_numpy()[~held_out], label[~held_out])
-        probability[held_out] = fitted.predict_proba(features.to_numpy()[held_out])[:, 1]
+        with threadpool_limits(1):  # on so little data, threads that wait for each other cost more than they save
+            fitted = model().fit(features.to_numpy()[~held_out], label[~held_out])
+            probability[held_out] = fitted.predict_proba(features.to_numpy()[held_out])[:, 1]
     if left := set(fold.tolist()) - set(tables):
         raise ModelError(f"no features for the models of folds {sorted(left)}")
     return probability
