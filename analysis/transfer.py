@@ -1,0 +1,172 @@
+# %% [markdown]
+# # From this edition's data to real electron microscopy
+#
+# Networks that never saw the real volume are applied to its synapses as they are (zero-shot).
+# Nothing is chosen on the real synapses: the best network of a kind is the best on this edition's validation neurons,
+# and every attempt to narrow the gap is shown, whatever it did.
+
+# %%
+import pandas as pd
+
+from pipeline import glue
+from pipeline.stats import bootstrap, checks
+from pipeline.stats.metrics import Scored
+
+study = glue.study("analysis/transfer.py")
+stats = study.config.stats
+folder = study.build.root / "transfer"
+volume = study.read(folder / "volume.json")["datastack"]
+floors = study.read(folder / "floors.parquet").sort_values("synapse_id", ignore_index=True)
+floors = floors.astype({"label": int, "on_spine": bool})
+runs = study.frame("performance", "runs")
+runs = runs[~runs["folds"]]  # a cross-validated model is several networks, none of which is the model
+families = runs.groupby("family", sort=False).agg(
+    kind=("kind", "first"), trained=("trained", "first"), validation_auc=("validation_auc", "mean")
+)
+families.insert(0, "label", families.index.map(study.family_labels))
+families
+
+# %% [markdown]
+# ## The real synapses
+#
+# Inhibitory synapses are few, come from fewer axons, and all may lie on shafts, so that the place of a synapse alone
+# nearly tells its class.
+# Everything is therefore computed for the synapses on dendritic shafts as well.
+
+# %%
+SUBSETS = {"all": floors["synapse_id"], "shaft": floors.loc[~floors["on_spine"], "synapse_id"]}
+sample = pd.DataFrame(
+    {
+        "subset": subset,
+        "class": glue.CLASSES[label],
+        "synapses": len(rows),
+        "axons": rows["pre_neuron_id"].nunique(),
+    }
+    for subset, ids in SUBSETS.items()
+    for label, rows in floors[floors["synapse_id"].isin(ids)].groupby("label")
+)
+sample
+
+# %% [markdown]
+# ## Scores
+#
+# Each network scores the images as they are, and with their grey levels matched to its training images by one curve
+# for the whole volume.
+# The floors are what needs no network, where excitatory is expected to be the darker postsynaptic side (a thick
+# density), the smoother bouton, and the synapse on a spine.
+# The direction of the second was read off these very synapses, which flatters it.
+
+# %%
+ATTEMPTS = {"as it is": "p_excitatory", "matched": "p_matched"}
+FLOORS = {
+    "grey_post": "Dark postsynaptic side",
+    "texture_pre": "Smooth bouton",
+    "on_spine": "On a spine",
+}
+predictions = {}
+for model in runs["model"]:
+    rows = study.read(folder / f"{model}.parquet").sort_values("synapse_id", ignore_index=True)
+    keys = ["synapse_id", "pre_neuron_id", "label"]
+    if not rows[keys].astype(int).equals(floors[keys].astype(int)):
+        raise glue.StudyError(f"{folder / f'{model}.parquet'} does not fit floors.parquet: run `make transfer` again")
+    predictions[model] = rows
+
+
+def scored(table, column, ids):
+    """The synapses `ids` of a table whose `column` is known, as `(Scored, class of each axon)`."""
+    table = table[table["synapse_id"].isin(ids) & table[column].notna()]
+    table = checks.checked(table.assign(p_excitatory=table[column]))
+    label, axon = checks.by_neuron(table)
+    return Scored(table["label"], table["p_excitatory"], group=axon), label
+
+
+def auc(parts, label):
+    """ROC AUC with its interval, of sums over several scored sets with a sign each: `(sign, Scored)`."""
+
+    def statistic(weights):
+        return sum(sign * part.metrics(weights)["roc_auc"] for sign, part in parts)[:, None]
+
+    value, low, high = bootstrap.interval(statistic, label, stats.n_bootstrap, stats.confidence, study.config.seed)
+    return {"value": value.item(), "low": low.item(), "high": high.item()}
+
+
+def mean_of(family, attempt, subset, sign=1):
+    """Terms of `auc` for the mean over a family's seeds, and the class of each axon."""
+    members = runs.loc[runs["family"] == family, "model"]
+    found = [scored(predictions[model], ATTEMPTS[attempt], SUBSETS[subset]) for model in members]
+    return [(sign / len(found), part) for part, _ in found], found[0][1]
+
+
+# %%
+results = pd.DataFrame(
+    {"family": family, "attempt": attempt, "subset": subset} | auc(*mean_of(family, attempt, subset))
+    for family in families.index
+    for attempt in ATTEMPTS
+    for subset in SUBSETS
+)
+results
+
+# %%
+floor_scores = floors.assign(  # higher is more excitatory, in [0, 1]
+    grey_post=(-floors["grey_post"]).rank(pct=True),
+    texture_pre=(-floors["texture_pre"]).rank(pct=True),
+    on_spine=floors["on_spine"].astype(float),
+)
+floor_results = []
+for name, label in FLOORS.items():
+    for subset, ids in SUBSETS.items():
+        if name == "on_spine" and subset == "shaft":
+            continue  # it is the same for all of them
+        part, axons = scored(floor_scores, name, ids)
+        n = int((floors["synapse_id"].isin(ids) & floors[name].notna()).sum())
+        floor_results.append({"floor": name, "label": label, "subset": subset, "n": n} | auc([(1, part)], axons))
+floor_results = pd.DataFrame(floor_results)
+floor_results
+
+# %% [markdown]
+# ## What the attempts did
+#
+# Paired differences, on the same resampled axons: matched minus as it is, and each family minus the first one of the
+# configuration that differs from it in augmentation alone.
+
+# %%
+settings = {}
+for family, (model, *_) in study.families.items():
+    settings[family] = model.model_dump(mode="json", exclude={"name", "family", "seed", "augmentation"})
+trained = families.index[families["trained"]]
+attempts = [("matching", family, "matched", family) for family in trained]
+for family in trained:
+    first = next(other for other in trained if settings[other] == settings[family])
+    if first != family:
+        attempts.append(("augmentation", family, "as it is", first))
+gains = []
+for what, family, attempt, base in attempts:
+    for subset in SUBSETS:
+        more, axons = mean_of(family, attempt, subset)
+        less, _ = mean_of(base, "as it is", subset, sign=-1)
+        gains.append({"attempt": what, "family": family, "base": base, "subset": subset} | auc(more + less, axons))
+gains = pd.DataFrame(gains)
+gains
+
+# %%
+counts = sample.set_index(["subset", "class"])
+values = {"volume": glue.text(volume), "n_synapses": glue.count(len(floors))}
+for (subset, name), row in counts.iterrows():
+    values |= {f"n_{subset}_{name}": glue.count(row["synapses"]), f"n_{subset}_{name}_axons": glue.count(row["axons"])}
+for row in floor_results.itertuples():
+    values[f"{row.floor}_{row.subset}"] = glue.estimate(row.value, row.low, row.high)
+    values[f"n_{row.floor}_{row.subset}"] = glue.count(row.n)
+for row in results.itertuples():
+    where = f"{row.family}_{row.subset}" + ("_matched" if row.attempt == "matched" else "")
+    values[where] = glue.estimate(row.value, row.low, row.high)
+for row in gains.itertuples():
+    values[f"{row.family}_{row.subset}_{row.attempt}_gain"] = glue.estimate(row.value, row.low, row.high)
+ranked = families[families["trained"]].sort_values("validation_auc", ascending=False, kind="stable")
+families["best_of_kind"] = families.index.isin(ranked.index[~ranked["kind"].duplicated()])
+for kind, part in ranked.groupby("kind"):
+    key, family = "best_" + kind.lower().replace(".", ""), part.index[0]
+    values[key] = glue.Value(family, families["label"][family])
+    for suffix in ("all", "shaft", "all_matched", "shaft_matched", "all_matching_gain", "shaft_matching_gain"):
+        values[f"{key}_{suffix}"] = values[f"{family}_{suffix}"]
+frames = {"families": families.reset_index(), "sample": sample, "results": results, "floors": floor_results}
+study.save(values, **frames, gains=gains)
