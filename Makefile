@@ -29,7 +29,7 @@ TABLES   := cohort audit models results study $(if $(filter simulated,$(KIND)),e
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: paper test bench clean help simulate cohort extract models pretrained realism reference connectivity FORCE
+.PHONY: paper test bench clean help simulate cohort extract models pretrained realism transfer reference connectivity FORCE
 
 paper: $(B)/site/index.html                     ## the report, from data to page
 
@@ -139,6 +139,13 @@ $(BUILD)/kasthuri/patches/manifest.json:
 endif
 
 realism: $(B)/figures/gallery.png               ## simulated beside real patches (DATA=<folder of real EM>)
+
+transfer: $(B)/tables/transfer.md               ## this edition's networks on real EM (DATA=<folder of real EM>)
+$(B)/transfer/volume.json: $(B)/models.json $(PREDICTIONS) $(BUILD)/kasthuri/patches/manifest.json pipeline/extract/floors.py \
+		pipeline/learn/matching.py
+	$(RUN) transfer $(EDITION) --volumes $(DATA)
+$(B)/analysis/transfer.json: $(B)/transfer/volume.json $(B)/analysis/performance.json
+$(B)/tables/transfer.md: $(B)/analysis/transfer.json
 
 reference: $(BUILD)/kasthuri/patches/manifest.json ## measure the real texture again (DATA=<folder of real EM>)
 	$(RUN) reference --config kasthuri --build $(BUILD) --data $(DATA) --out analysis/reference/kasthuri_ac3.json

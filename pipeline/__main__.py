@@ -60,6 +60,8 @@ def _parser():
     reference = stage("reference", "texture statistics of the extracted patches, as the reference for realism")
     reference.add_argument("--out", type=Path, required=True)
 
+    transfer = stage("transfer", "apply the edition's networks to a folder of real EM that they never saw")
+    transfer.add_argument("--volumes", type=Path, required=True, help="folder: em/, segmentation/, synapses.csv")
     publish = stage("publish", "copy a trained model into a folder of its own, with a model card")
     publish.add_argument("--model", required=True)
     publish.add_argument("--out", type=Path, required=True)

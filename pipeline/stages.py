@@ -257,6 +257,50 @@ def predict(options):
         print(scores.to_string(index=False, float_format="%.3f"))
 
 
+def transfer(options):
+    """Apply the networks of the edition, as they are, to a folder of real EM; measure floors beside them.
+
+    The folder's patches come from `make extract CONFIG=kasthuri`; beside `synapses.csv` it needs `segmentation/`.
+    """
+    import pandas as pd
+
+    from pipeline.extract import floors
+    from pipeline.learn import data, device, matching
+    from pipeline.learn import predict as learn_predict
+
+    edition, build = _edition(options)
+    real = Build("kasthuri", options.build)
+    rows, volume = _read_folder(options.volumes, options.volumes / "synapses.csv")
+    written = pd.read_csv(options.volumes / "synapses.csv")
+    missing = {*floors.SEGMENTS, "on_spine", "cell_type", "axon_id"} - set(written)
+    if missing or rows["label"].isna().any():
+        raise StageError(f"{options.volumes / 'synapses.csv'} lacks {sorted(missing) or 'some cell types'}")
+    rows = rows.merge(written[["synapse_id", *floors.SEGMENTS]], on="synapse_id", validate="one_to_one")
+    out = build.root / "transfer"
+    models = [model for model in edition.models if not model.folds]
+    inputs = [build.models, real.patches / "manifest.json"]
+    with artefacts.step(build, "transfer", "pipeline/stages.py", inputs, [out]):
+        segmentation = f"precomputed://file://{(options.volumes / 'segmentation').resolve()}"
+        found = floors.measure(rows, volume["em_path"], segmentation)
+        known = ["synapse_id", "pre_neuron_id", "label", "on_spine"]
+        artefacts.write_parquet(out / "floors.parquet", rows[known].merge(found, on="synapse_id"))
+        place = device.prepare(edition.compute.workers)
+        train = pd.read_parquet(build.synapses).query("split == 'train'")
+        train = data.with_images(train, build.patches)["synapse_id"]
+        levels = {}
+        for kind in {model.images for model in models}:
+            source = matching.quantiles(data.Images(real.patches, kind, rows["synapse_id"]))
+            target = matching.quantiles(data.Images(build.patches, kind, train))
+            levels[kind] = matching.lookup(source, target)
+        for model in models:
+            path = build.run(model.name) / "model.safetensors"
+            plain = learn_predict.predict(path, real.patches, rows, place)
+            matched = learn_predict.predict(path, real.patches, rows, place, levels[model.images])
+            plain["p_matched"] = matched["p_excitatory"]
+            artefacts.write_parquet(out / f"{model.name}.parquet", plain)
+        artefacts.write_json(out / "volume.json", volume | {"em_path": Path(volume["em_path"]).name})
+
+
 def connectivity(options):
     """Call the presynaptic neuron of every connection of a connectome, each by a model that never saw the neuron."""
     from pipeline.connectivity import connectome

@@ -30,10 +30,11 @@ class DataError(ValueError):
 class Images:
     """The stored patches or cubes of some synapses, read by row; only small sets are held in memory.
 
-    `kind` is `patch` or `cube`; `synapse_ids` fixes the row order. DataError names synapses without an image.
+    `kind` is `patch` or `cube`; `synapse_ids` fixes the row order; `levels` `[256]` uint8, where given, replaces grey
+    levels on reading. DataError names synapses without an image.
     """
 
-    def __init__(self, patches_dir, kind, synapse_ids):
+    def __init__(self, patches_dir, kind, synapse_ids, levels=None):
         patches_dir = Path(patches_dir)
         manifest = patches_dir / "manifest.json"
         if not manifest.is_file():
@@ -41,6 +42,7 @@ class Images:
         self.manifest = read_json(manifest)
         self.voxel_nm = tuple(self.manifest["voxel_nm"])
         self.kind = kind
+        self._levels = levels
         self._array = zarr.open_group(patches_dir / "images.zarr", mode="r")[kind]
         stored = pd.Index(pd.read_parquet(patches_dir / "index.parquet")["synapse_id"])
         self._rows = stored.get_indexer(synapse_ids)
@@ -60,7 +62,7 @@ class Images:
     def read(self, rows):
         """Images of rows (positions in `synapse_ids`) as a uint8 tensor `[N, Z, Y, X]`."""
         images = self._read(self._rows[rows]) if self._cache is None else self._cache[rows]
-        return torch.from_numpy(images)
+        return torch.from_numpy(images if self._levels is None else self._levels[images])
 
     def _read(self, stored_rows):
         order = np.argsort(stored_rows, kind="stable")  # shard by shard, then back to the order asked for

@@ -43,14 +43,15 @@ def table(synapses, p_excitatory):
     return synapses[known].assign(p_excitatory=p_excitatory)
 
 
-def predict(model_path, patches_dir, synapses, place):
+def predict(model_path, patches_dir, synapses, place, levels=None):
     """Predictions of a trained model for all rows of `synapses` that have an image, as `table` gives them.
 
-    Raises CheckpointError where model and images do not belong together.
+    `levels` `[256]` uint8 replaces grey levels on reading (`matching.lookup`). Raises CheckpointError where model and
+    images do not belong together.
     """
     network, card = checkpoint.load(model_path)
     synapses = data.with_images(synapses, patches_dir)
-    images = data.Images(patches_dir, card.input_kind, synapses["synapse_id"])
+    images = data.Images(patches_dir, card.input_kind, synapses["synapse_id"], levels)
     card.check(images)
     batches = features(network.to(place), images, np.arange(len(images)), card.shape_zyx)
     return table(synapses, expit(logit(network, batches) / card.temperature))
