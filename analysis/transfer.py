@@ -54,7 +54,7 @@ sample
 # for the whole volume.
 # The floors are what needs no network, where excitatory is expected to be the darker postsynaptic side (a thick
 # density), the smoother bouton, and the synapse on a spine.
-# The direction of the second was read off these very synapses, which flatters it.
+# Radius, scale and direction of the second were set with these very synapses in view, which flatters it.
 
 # %%
 ATTEMPTS = {"as it is": "p_excitatory", "matched": "p_matched"}

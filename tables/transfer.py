@@ -48,6 +48,6 @@ study.save_table(
     Matched, the real grey levels were taken to those of the training images by one monotone curve for the whole volume.
     Floors are scores that need no network: low mean grey of the postsynaptic cell within 100 nm of the synapse (not
     known of {unknown} of them, where that cell is further away), weak texture of the presynaptic cell within 300 nm
-    (mean squared deviation from the mean over 40 nm; that weak means excitatory was read off these synapses), and lying
-    on a spine.""",
+    (mean squared deviation from the mean over 40 nm; radius, scale and direction were set with these synapses in view,
+    which flatters it), and lying on a spine.""",
 )
