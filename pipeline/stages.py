@@ -273,8 +273,9 @@ def transfer(options):
     rows, volume = _read_folder(options.volumes, options.volumes / "synapses.csv")
     written = pd.read_csv(options.volumes / "synapses.csv")
     missing = {*floors.SEGMENTS, "on_spine", "cell_type", "axon_id"} - set(written)
-    if missing or rows["label"].isna().any():
-        raise StageError(f"{options.volumes / 'synapses.csv'} lacks {sorted(missing) or 'some cell types'}")
+    if missing or rows[["label", "on_spine"]].isna().any(axis=None):
+        what = f"the columns {sorted(missing)}" if missing else "some values of cell_type or on_spine"
+        raise StageError(f"{options.volumes / 'synapses.csv'} lacks {what}; floors and scores need them all")
     rows = rows.merge(written[["synapse_id", *floors.SEGMENTS]], on="synapse_id", validate="one_to_one")
     out = build.root / "transfer"
     models = [model for model in edition.models if not model.folds]
