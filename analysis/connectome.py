@@ -27,7 +27,7 @@ resampling = {
     "n_replicates": study.config.stats.n_bootstrap,
     "confidence": study.config.stats.confidence,
     "seed": study.config.seed,
-    "method": "percentile",  # a correction for few neurons needs memory that grows with the square of their number
+    "method": "percentile",  # the others correct for few neurons, at the cost of one more replicate a neuron
 }
 
 

@@ -265,7 +265,7 @@ def transfer(options):
     import pandas as pd
 
     from pipeline.extract import floors
-    from pipeline.learn import data, device, matching
+    from pipeline.learn import data, device, matching, run
     from pipeline.learn import predict as learn_predict
 
     edition, build = _edition(options)
@@ -285,7 +285,7 @@ def transfer(options):
         found = floors.measure(rows, volume["em_path"], segmentation)
         known = ["synapse_id", "pre_neuron_id", "label", "on_spine"]
         artefacts.write_parquet(out / "floors.parquet", rows[known].merge(found, on="synapse_id"))
-        place = device.prepare(edition.compute.workers)
+        place = device.prepare(run.THREADS)
         train = pd.read_parquet(build.synapses).query("split == 'train'")
         train = data.with_images(train, build.patches)["synapse_id"]
         levels = {}
@@ -344,7 +344,8 @@ def publish(options):
             "confidence": stats.confidence,
             "n_bootstrap": stats.n_bootstrap,
             "splits": {
-                split: (len(part), part["pre_neuron_id"].nunique()) for split, part in rows.groupby("split", sort=False)
+                split: (len(part := rows[rows["split"] == split]), part["pre_neuron_id"].nunique())
+                for split in ("train", "val", "test")
             },
         },
     )

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow
+from scipy.special import expit, logit
 
 from pipeline import artefacts
 from pipeline.connectivity import features, folds, models
@@ -69,10 +70,9 @@ def per_neuron(links):
 
     The mean, not the sum: the number of an axon's connections tells how far it was proofread.
     """
-    p = links["p_excitatory"].clip(1e-9, 1 - 1e-9)
-    log_odds = np.log(p / (1 - p)).groupby(links["pre_neuron_id"]).mean()
+    log_odds = logit(links["p_excitatory"].clip(1e-9, 1 - 1e-9)).groupby(links["pre_neuron_id"]).mean()
     label = links.groupby("pre_neuron_id")["label"].first()
-    return pd.DataFrame({"label": label, "p_excitatory": 1 / (1 + np.exp(-log_odds))}).reset_index()
+    return pd.DataFrame({"label": label, "p_excitatory": expit(log_odds)}).reset_index()
 
 
 def read(folder):

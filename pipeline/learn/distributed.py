@@ -6,7 +6,6 @@ that of one process with the whole batch. Batch normalisation and random changes
 
 import contextlib
 import datetime
-import os
 
 import torch
 from torch import distributed
@@ -16,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 @contextlib.contextmanager
 def group():
     """Join the processes of `torchrun` for as long as the context lasts; yields this one's rank, 0 where alone."""
-    if "RANK" not in os.environ:
+    if not distributed.is_torchelastic_launched():
         yield 0
         return
     backend = "nccl" if torch.cuda.is_available() else "gloo"

@@ -25,7 +25,7 @@ from pipeline.stats.metrics import METRICS, PredictionsError, Scored
 #: Kinds of interval; the first is the default.
 METHODS = ("expanded", "percentile", "bca")
 
-_BLOCK = 256  # replicates whose weights are in memory at once
+_BLOCK = 256  # replicates, or neurons left out, whose weights are in memory at once
 _MAX_UNDEFINED = 0.05  # share of resamples that a statistic may be undefined in
 
 
@@ -131,7 +131,9 @@ def _levels(statistic, label, value, draws, confidence, method):
 
 def _acceleration(statistic, label):
     """Skewness `[S]` of the statistic's jackknife over neurons, each class a sample of its own."""
-    left_out = statistic(1 - np.eye(label.size))
+    neurons = np.arange(label.size)
+    blocks = (neurons[start : start + _BLOCK] for start in range(0, label.size, _BLOCK))
+    left_out = np.concatenate([statistic((block[:, None] != neurons).astype(float)) for block in blocks])
     cube = square = 0
     for value in (0, 1):
         of_class = left_out[label == value]

@@ -130,34 +130,3 @@ def _sweep(weights, group, positive, last_of_tie):
                 more_true[r] = 0.0
         any_true = any_false = False
     return wins, precision
-
-
-def _one(name, scored, weights):
-    """One metric: a float without weights, or `[R]` under weights `[R, N]`."""
-    values = scored.metrics(weights)[name]
-    return float(values[0]) if weights is None else values
-
-
-def accuracy(label, p_excitatory, tau, weights=None):
-    """Share of synapses called correctly; see `Scored` for the arguments and `_one` for the result."""
-    return _one("accuracy", Scored(label, p_excitatory, tau), weights)
-
-
-def balanced_accuracy(label, p_excitatory, tau, weights=None):
-    """Mean of the shares of excitatory and of inhibitory synapses called correctly."""
-    return _one("balanced_accuracy", Scored(label, p_excitatory, tau), weights)
-
-
-def roc_auc(label, p_excitatory, weights=None):
-    """Probability that an excitatory synapse scores above an inhibitory one, ties counting one half."""
-    return _one("roc_auc", Scored(label, p_excitatory), weights)
-
-
-def average_precision(label, p_excitatory, weights=None):
-    """Area under the precision-recall steps of the excitatory class, without interpolation."""
-    return _one("average_precision", Scored(label, p_excitatory), weights)
-
-
-def f1(label, p_excitatory, tau, weights=None):
-    """Harmonic mean of precision and recall of the excitatory class."""
-    return _one("f1", Scored(label, p_excitatory, tau), weights)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from scipy.special import logit
 
 from pipeline.stats.bootstrap import METHODS, interval, without_exception
 from pipeline.stats.checks import by_neuron, checked
@@ -9,7 +10,7 @@ from pipeline.stats.checks import by_neuron, checked
 #: Synapses pooled, besides all of a neuron's.
 SIZES = (1, 2, 5, 10, 20)
 
-_CLIP = 1e-6  # probabilities nearer to 0 or 1 count as this near: one synapse alone must not decide
+_RANGE = 1e-6, 1 - 1e-6  # probabilities beyond count as these: one synapse alone must not decide
 _DRAWS = 200  # random choices of synapses that are averaged
 
 
@@ -26,7 +27,7 @@ def neuron_accuracy(frame, tau, n_replicates, confidence, seed, sizes=SIZES, met
     """
     frame = checked(frame)
     label, group = by_neuron(frame)
-    margin = _logit(frame["p_excitatory"]) - _logit(tau)
+    margin = logit(frame["p_excitatory"].clip(*_RANGE).to_numpy()) - logit(np.clip(tau, *_RANGE))
     rng = np.random.default_rng(seed)
     size = np.bincount(group)
     accuracy = np.array([_accuracy(margin[group == neuron], label[neuron], sizes, rng) for neuron in range(label.size)])
@@ -52,8 +53,3 @@ def _accuracy(margin, label, sizes, rng):
     of_one, of_all = ((margin >= 0) == label).mean(), (margin.sum() >= 0) == label
     right = np.where(np.equal(sizes, 1), of_one, np.where(np.greater_equal(sizes, margin.size), of_all, right))
     return [*right, of_all]
-
-
-def _logit(p):
-    p = np.clip(np.asarray(p, dtype=np.float64), _CLIP, 1 - _CLIP)
-    return np.log(p / (1 - p))

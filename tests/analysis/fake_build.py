@@ -4,6 +4,7 @@ Scores have an effect of each neuron, as real ones do. `build_fake` gives the en
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -174,6 +175,20 @@ def run_script(script, environment):
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SYNAPSE_EI_")}
     command = [sys.executable, script]
     return subprocess.run(command, cwd=REPOSITORY, env=inherited | environment, capture_output=True, text=True)
+
+
+def analyse(names, environment):
+    """Run scripts of `analysis/`, which must succeed."""
+    for name in names:
+        done = run_script(f"analysis/{name}.py", environment)
+        assert done.returncode == 0, done.stderr
+
+
+def copied(folder, environment, target):
+    """`(build, environment)` of a copy in `target` of what `build_fake` and scripts made in `folder`."""
+    shutil.copytree(folder, target, dirs_exist_ok=True)
+    environment = {name: value.replace(str(folder), str(target)) for name, value in environment.items()}
+    return Build("fake", target / "build"), environment
 
 
 if __name__ == "__main__":

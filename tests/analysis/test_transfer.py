@@ -1,12 +1,11 @@
 """Scores on real synapses: against scikit-learn and a count of pairs, and what the table says of them."""
 
 import itertools
-import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
-from fake_build import build_fake, run_script
+from fake_build import analyse, build_fake, copied, run_script
 from sklearn.metrics import roc_auc_score
 
 from pipeline import artefacts
@@ -49,20 +48,14 @@ def transferred(tmp_path_factory):
     _, root, environment = build_fake(folder, MODELS)
     build = Build("fake", root)
     write_scores(build.root / "transfer")
-    for name in ("performance", "transfer"):
-        done = run_script(f"analysis/{name}.py", environment)
-        assert done.returncode == 0, done.stderr
+    analyse(("performance", "transfer"), environment)
     return build, environment
 
 
 @pytest.fixture
 def changeable(transferred, tmp_path):
     build, environment = transferred
-    shutil.copytree(build.root.parent.parent, tmp_path, dirs_exist_ok=True)
-    environment = {
-        name: value.replace(str(build.root.parent.parent), str(tmp_path)) for name, value in environment.items()
-    }
-    return Build("fake", tmp_path / "build"), environment
+    return copied(build.root.parent.parent, environment, tmp_path)
 
 
 def _values(build):

@@ -1,6 +1,5 @@
 """The fake build of tests/analysis after all analyses: made once, and copied for tests that change it."""
 
-import shutil
 import sys
 from pathlib import Path
 
@@ -8,9 +7,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "analysis"))
 
-from fake_build import build_fake, run_script  # noqa: E402 (it lies in the neighbouring folder)
-
-from pipeline.artefacts import Build  # noqa: E402
+from fake_build import analyse, build_fake, copied  # noqa: E402 (it lies in the neighbouring folder)
 
 
 @pytest.fixture(scope="session")
@@ -18,16 +15,11 @@ def analysed(tmp_path_factory):
     """`(folder, environment)` of a build after all analyses; not to be changed."""
     folder = tmp_path_factory.mktemp("analysed")
     _, _, environment = build_fake(folder)
-    for name in ("cohort", "performance", "study", "examples", "realism", "simulation"):
-        done = run_script(f"analysis/{name}.py", environment)
-        assert done.returncode == 0, done.stderr
+    analyse(("cohort", "performance", "study", "examples", "realism", "simulation"), environment)
     return folder, environment
 
 
 @pytest.fixture
 def results(analysed, tmp_path):
     """`(build, environment)`: a copy that a test may change."""
-    original, environment = analysed
-    shutil.copytree(original, tmp_path, dirs_exist_ok=True)
-    environment = {name: value.replace(str(original), str(tmp_path)) for name, value in environment.items()}
-    return Build("fake", tmp_path / "build"), environment
+    return copied(*analysed, tmp_path)
