@@ -222,6 +222,33 @@ class Model(Section):
         return self
 
 
+#: What a network of `pipeline.partners` reads and tells; see `pipeline.partners.targets`.
+PARTNER_NETWORKS = ("avan", "mask_pruner", "proximity_pruner", "detect_mask", "detect_stdt", "detect_proximity")
+
+
+class Partners(Section):
+    """Synaptic partner assignment and cleft detection; see `pipeline.partners`.
+
+    The edition's own tissue is for training and validation; the networks are tested on a tissue of their own, which is
+    simulated from another seed and described by `test_tissue`.
+    """
+
+    networks: tuple[Literal[PARTNER_NETWORKS], ...] = ()  # none: the edition has no part on partners
+    voxel_nm: tuple[float, float, float] = (16.0, 16.0, 40.0)  # XYZ
+    patch_zyx: tuple[int, int, int] = (14, 48, 48)  # of the networks' input
+    margin_vx: int = pydantic.Field(12, ge=0)  # stored around a patch in the plane, so that it can be moved and turned
+    n_background: int = pydantic.Field(200, ge=0)  # training patches anywhere, for detection
+    val_fraction: float = pydantic.Field(0.15, gt=0, lt=1)  # of the tissue, the end of its X axis
+    dilation_nm: float = pydantic.Field(80.0, gt=0)  # candidates overlap the cleft grown by this, in the plane
+    width: int = pydantic.Field(12, ge=4)  # channels of the networks' first level; doubles with each
+    epochs: int = pydantic.Field(6, ge=1)
+    batch_size: int = pydantic.Field(8, ge=1)
+    learning_rate: float = pydantic.Field(2e-3, gt=0)  # Adam; halved after each of the last two fifths
+    threads: int = pydantic.Field(2, ge=1)
+    augmentation: Augmentation = Augmentation()
+    test_tissue: Simulated | None = None
+
+
 class Stats(Section):
     """Resampling settings; the unit is always the presynaptic neuron."""
 
@@ -246,6 +273,7 @@ class Config(Section):
     cohort: Cohort = Cohort()
     extract: Extract = Extract()
     models: tuple[Model, ...] = ()
+    partners: Partners = Partners()
     stats: Stats = Stats()
     compute: Compute = Compute()
 
