@@ -20,6 +20,10 @@ EDITION = --config $(CONFIG) --build $(BUILD) $(if $(filter folder connectome,$(
 
 KIND   := $(shell sed -n 's/^ *kind: *\([a-z]*\).*/\1/p' $(YAML))
 
+# Steps that do not need one another run two at a time; threads that wait for work must not keep a core from others.
+MAKEFLAGS += --jobs=2
+export OMP_WAIT_POLICY ?= passive
+
 SHARED := pipeline/space.py pipeline/compute.py pipeline/stages.py
 code    = $(wildcard pipeline/$(1)/*.py) $(SHARED)
 

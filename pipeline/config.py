@@ -130,7 +130,7 @@ class Recipe(Section):
     gradient_norm: float | None = pydantic.Field(1.0, gt=0)  # clipped to this
     ema_decay: float = pydantic.Field(0.99, ge=0, lt=1)  # of the weights, per step, reached gradually; 0: no average
     patience: int = pydantic.Field(10, ge=1)  # epochs without a better validation score before stopping
-    threads: int = pydantic.Field(2, ge=1)  # CPU threads of torch; fixed, since sums depend on their number
+    threads: int = pydantic.Field(1, ge=1)  # CPU threads of torch; fixed, since sums depend on their number
     compile: bool = False  # torch.compile: minutes at the start, faster steps on a GPU
     channels_last_3d: bool = False  # memory layout of cubes
 
@@ -244,7 +244,7 @@ class Partners(Section):
     epochs: int = pydantic.Field(6, ge=1)
     batch_size: int = pydantic.Field(8, ge=1)
     learning_rate: float = pydantic.Field(2e-3, gt=0)  # Adam; halved after each of the last two fifths
-    threads: int = pydantic.Field(2, ge=1)
+    threads: int = pydantic.Field(1, ge=1)
     augmentation: Augmentation = Augmentation()
     test_tissue: Simulated | None = None
 
@@ -262,6 +262,7 @@ class Compute(Section):
     workers: int = pydantic.Field(2, ge=1)
     scheduler: str | None = None
     training_processes: int = pydantic.Field(1, ge=1)  # one a GPU, started by torchrun
+    networks_at_once: int = pydantic.Field(1, ge=1)  # trained side by side; on a CPU, one a core wastes least
 
 
 class Config(Section):

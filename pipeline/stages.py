@@ -5,9 +5,11 @@ Imports are inside the functions, so that training on a bare GPU machine never n
 
 import contextlib
 import os
+import queue
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pipeline import artefacts, config
@@ -189,17 +191,17 @@ def _train_all(edition, build, options):
 
     if not edition.models:
         raise StageError(f"config {edition.name!r} lists no models to train")
-    processes = edition.compute.training_processes
-    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
-    rows = []
-    for model in edition.models:
+
+    def fails(model, slot):
         folder, predictions = build.run(model.name), build.predictions(model.name)
-        failed = False
-        if not run.is_up_to_date(build.patches, build.synapses, model, folder, predictions, edition.seed):
-            command = [sys.executable, *launch, "-m", "pipeline", "train", "--model", model.name]
-            command += ["--config", str(options.config), "--build", str(options.build)]
-            failed = subprocess.run(command + (["--data", str(options.data)] if options.data else [])).returncode != 0
-        result = {} if failed else artefacts.read_json(folder / "result.json")
+        if run.is_up_to_date(build.patches, build.synapses, model, folder, predictions, edition.seed):
+            return False
+        return not _succeeds(["train", "--model", model.name], options, slot, edition.compute.training_processes)
+
+    failures = _side_by_side(fails, edition.models, edition.compute.networks_at_once)
+    rows = []
+    for model, failed in zip(edition.models, failures, strict=True):
+        result = {} if failed else artefacts.read_json(build.run(model.name) / "result.json")
         rows.append(
             {
                 "model": model.name,
@@ -219,6 +221,33 @@ def _train_all(edition, build, options):
             "The others are trained and will not be trained again"
         )
     artefacts.write_json(build.models, [model.name for model in edition.models])
+
+
+def _side_by_side(function, items, n):
+    """`[function(item, slot), ...]`, `n` at a time; `slot` counts those that run together from 0."""
+    slots = queue.SimpleQueue()
+    for slot in range(n):
+        slots.put(slot)
+
+    def call(item):
+        slot = slots.get()
+        try:
+            return function(item, slot)
+        finally:
+            slots.put(slot)
+
+    with ThreadPoolExecutor(n) as pool:
+        return list(pool.map(call, items))
+
+
+def _succeeds(arguments, options, slot, processes=1):
+    """Whether `python -m pipeline <arguments>` succeeds for the same edition, in a process (or several) of its own."""
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
+    command = [sys.executable, *launch, "-m", "pipeline", *arguments]
+    command += ["--config", str(options.config), "--build", str(options.build)]
+    command += ["--data", str(options.data)] if options.data else []
+    environment = os.environ | {"TQDM_POSITION": str(slot)}  # a progress bar of its own line
+    return subprocess.run(command, env=environment).returncode == 0
 
 
 def predict(options):

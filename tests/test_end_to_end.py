@@ -174,9 +174,9 @@ def test_a_model_that_fails_does_not_stop_the_others(built, tmp_path):
     text = (REPOSITORY / TINY).read_text()
     entries = (
         "  - {name: broken, network: unet3d, crop: [64, 64, 64]}\n"
-        "  - {name: last, network: cnn, epochs: 1, recipe: {threads: 1}}\n"
+        "  - {name: last, network: cnn, epochs: 1}\n"
     )
-    text = text.replace("models:\n", f"models:\n{entries}", 1) + "compute: {training_processes: 2}\n"
+    text = text.replace("models:\n", f"models:\n{entries}", 1) + "compute: {training_processes: 2, networks_at_once: 2}\n"
     (tmp_path / "tiny.yaml").write_text(text)
     command = [REPOSITORY / ".venv/bin/python", "-m", "pipeline", "train", "--config", tmp_path / "tiny.yaml"]
     weights = (built.run("small") / "model.safetensors").stat().st_mtime_ns
