@@ -30,18 +30,26 @@ CAVE_COLUMNS = {
 
 @dataclasses.dataclass(frozen=True)
 class Candidates:
-    """Neurons whose outgoing synapses are wanted: `neurons` (`pre_neuron_id`, `label`), and how they were found."""
+    """Neurons whose outgoing synapses are wanted: `neurons` (`pre_neuron_id`, `label`), and how they were found.
+
+    `cells` are all that the tables of cell types name, see `labels.neurons`.
+    """
 
     neurons: pd.DataFrame
+    cells: pd.DataFrame
     conflicts: pd.DataFrame
     flow: list
 
 
 @dataclasses.dataclass(frozen=True)
 class Cohort:
-    """The contract's `synapses.parquet`, `conflicts.csv`, `flow.json` and `audit.json`."""
+    """The contract's `synapses.parquet`, `neurons.parquet`, `conflicts.csv`, `flow.json` and `audit.json`.
+
+    `neurons` has the columns of `labels.NEURON_COLUMNS`; a folder names no cells, and its table is empty.
+    """
 
     synapses: pd.DataFrame
+    neurons: pd.DataFrame
     conflicts: pd.DataFrame
     flow: list
     audit: dict
@@ -50,7 +58,7 @@ class Cohort:
 def candidates(column, metamodel, baylor, proofreading, settings, seed, max_neurons_per_class=None):
     """Neurons with a label and, if `settings` (config.Cohort) says so, a proofread axon.
 
-    The three tables of cell types are described in `labels.merge`, `proofreading` in `selection.proofread`. Raises
+    The three tables of cell types are described in `labels`, `proofreading` in `selection.proofread`. Raises
     LabelError, and SelectionError where the tables lack columns or no neuron is left.
     """
     neurons, conflicts, flow = labels.merge(column, metamodel, baylor)
@@ -63,7 +71,7 @@ def candidates(column, metamodel, baylor, proofreading, settings, seed, max_neur
     if neurons.empty:
         counts = "; ".join(f"{entry['step']}: {entry['neurons']}" for entry in flow)
         raise selection.SelectionError(f"the filters of the cohort leave no neuron ({counts})")
-    return Candidates(neurons, conflicts, flow)
+    return Candidates(neurons, labels.neurons(column, metamodel, baylor), conflicts, flow)
 
 
 def assemble(candidates, synapses, settings, cube_nm, seed):
@@ -85,7 +93,7 @@ def assemble(candidates, synapses, settings, cube_nm, seed):
     if settings.max_synapses_per_neuron is not None:
         synapses = selection.at_most_per_neuron(synapses, settings.max_synapses_per_neuron, seed)
         _count(flow, f"at most {settings.max_synapses_per_neuron} synapses per neuron", synapses)
-    return _finish(synapses, candidates.conflicts, flow, settings, cube_nm, seed)
+    return _finish(synapses, candidates.cells, candidates.conflicts, flow, settings, cube_nm, seed)
 
 
 def assemble_folder(synapses, settings, cube_nm, seed):
@@ -95,7 +103,11 @@ def assemble_folder(synapses, settings, cube_nm, seed):
     if settings.max_synapses_per_neuron is not None:
         synapses = selection.at_most_per_neuron(synapses, settings.max_synapses_per_neuron, seed)
         _count(flow, f"at most {settings.max_synapses_per_neuron} synapses per neuron", synapses)
-    return _finish(synapses, pd.DataFrame(columns=labels.CONFLICT_COLUMNS), flow, settings, cube_nm, seed)
+    cells = pd.DataFrame(columns=labels.NEURON_COLUMNS).astype(
+        {"neuron_id": "int64", **dict.fromkeys(labels.SOMA, float)}
+    )
+    conflicts = pd.DataFrame(columns=labels.CONFLICT_COLUMNS)
+    return _finish(synapses, cells, conflicts, flow, settings, cube_nm, seed)
 
 
 def _count(flow, step, rows):
@@ -104,7 +116,7 @@ def _count(flow, step, rows):
     flow.append({"step": step, "neurons": int(rows["pre_neuron_id"].nunique()), "synapses": synapses})
 
 
-def _finish(synapses, conflicts, flow, settings, cube_nm, seed):
+def _finish(synapses, cells, conflicts, flow, settings, cube_nm, seed):
     split_seed, fold_seed = np.random.SeedSequence(seed).generate_state(2).tolist()
     if settings.split == "neurons":
         split = splits.by_neuron(synapses, settings.val_fraction, settings.test_fraction, split_seed)
@@ -114,7 +126,7 @@ def _finish(synapses, conflicts, flow, settings, cube_nm, seed):
     synapses = synapses.assign(split=split, fold=fold).sort_values("synapse_id", ignore_index=True)
     report = audit.audit(synapses, cube_nm, conflicts)
     log.info("cohort: %d synapses of %d neurons", len(synapses), synapses["pre_neuron_id"].nunique())
-    return Cohort(synapses, conflicts, flow, report)
+    return Cohort(synapses, cells, conflicts, flow, report)
 
 
 def _possible_folds(synapses, n_folds, seed):

@@ -33,6 +33,9 @@ CLASSES = {
 #: The column that holds the class, by source.
 SOURCES = {"column": "classification_system", "metamodel": "classification_system", "baylor": "cell_type"}
 
+POINT, SOMA = [f"pt_{axis}_nm" for axis in "xyz"], [f"soma_{axis}_nm" for axis in "xyz"]
+
+NEURON_COLUMNS = ["neuron_id", "cell_class", *SOMA]
 CONFLICT_COLUMNS = ["nucleus_id", "root_id", *SOURCES, "decision", "reason"]
 
 
@@ -49,7 +52,65 @@ def merge(column, metamodel, baylor):
     table overruled the metamodel (`decision` is `kept`). `flow` counts the neurons left after each step.
     Raises LabelError on missing columns, unknown classes, and a nucleus with several root ids.
     """
+    wide = _cells({"column": column, "metamodel": metamodel, "baylor": baylor})
+    overruled = wide["column"].notna() & wide["metamodel"].notna() & (wide["column"] != wide["metamodel"])
+    left = pd.Series(True, index=wide.index)
+    flow = [{"step": "cells in a table of cell types", "neurons": len(wide), "synapses": None}]
+    for step, keep in (
+        ("nucleus lies in a segment", ~wide["orphaned"]),
+        ("one nucleus in the segment", ~wide["merged"]),
+        ("a class from AIBS or Baylor", wide["class"].notna()),
+        ("AIBS and Baylor do not disagree", ~(wide["contradictory"] | wide["disagree"])),
+        ("excitatory or inhibitory", wide["class"] != "nonneuron"),
+    ):
+        left &= keep
+        flow.append({"step": step, "neurons": int(left.sum()), "synapses": None})
+
+    reasons = (
+        (wide["orphaned"], "excluded", "no segment at the nucleus (root id 0)"),
+        (wide["merged"], "excluded", "several nuclei in one segment"),
+        (wide["contradictory"], "excluded", "one table gives several classes"),
+        (wide["disagree"], "excluded", "AIBS and Baylor disagree"),
+        (overruled, "kept", "the manual column overrules the metamodel"),
+    )
+    listed = [wide[rows].assign(decision=decision, reason=reason) for rows, decision, reason in reasons]
+    conflicts = pd.concat(listed).drop_duplicates("nucleus_id").sort_values("nucleus_id", ignore_index=True)
+    label = (wide["class"] == "excitatory").astype("int64")
+    neurons = pd.DataFrame({"pre_neuron_id": wide["root_id"], "label": label})[left]
+    return neurons.sort_values("pre_neuron_id", ignore_index=True), conflicts[CONFLICT_COLUMNS], flow
+
+
+def neurons(column, metamodel, baylor):
+    """Every segment with a nucleus that the tables name, by the same rules: DataFrame of NEURON_COLUMNS, sorted by id.
+
+    The three tables also have `pt_{x,y,z}_nm`, the nucleus. `cell_class` is excitatory, inhibitory or nonneuron, and
+    missing where no table knows it, where tables disagree and where a segment has several nuclei; the last have no
+    soma position either. Raises LabelError as `merge` does.
+    """
     tables = {"column": column, "metamodel": metamodel, "baylor": baylor}
+    wide = _cells(tables)
+    for source, table in tables.items():
+        if missing := [name for name in POINT if name not in table]:
+            raise LabelError(f"the {source} table of cell types lacks the columns {missing}; it has {list(table)}")
+    somata = pd.concat([table.set_index("target_id")[POINT] for table in tables.values()]).set_axis(SOMA, axis=1)
+    somata = somata[~somata.index.duplicated()].reindex(wide["nucleus_id"]).reset_index(drop=True)
+    uncertain = wide["merged"] | wide["contradictory"] | wide["disagree"]
+    found = pd.DataFrame(
+        {
+            "neuron_id": wide["root_id"],
+            "cell_class": wide["class"].mask(uncertain, None),
+            **somata.astype("float64").mask(wide["merged"]),
+        }
+    )
+    found = found[~wide["orphaned"]].drop_duplicates("neuron_id")  # of a merged segment all rows are alike
+    return found.sort_values("neuron_id", ignore_index=True)
+
+
+def _cells(tables):
+    """One row a nucleus: `nucleus_id`, `root_id`, the class that each source gives, and what follows from them.
+
+    `class` is that of AIBS, or of Baylor where AIBS has none; four columns say why a nucleus is no good.
+    """
     cells = pd.concat([_classes(source, table) for source, table in tables.items()], ignore_index=True)
     nuclei = cells[["nucleus_id", "root_id"]].drop_duplicates().sort_values("nucleus_id", ignore_index=True)
     moved = nuclei.loc[nuclei["nucleus_id"].duplicated(), "nucleus_id"]
@@ -58,39 +119,15 @@ def merge(column, metamodel, baylor):
             f"nucleus {moved.iloc[0]} has several root ids; the tables must come from one materialization version"
         )
     wide = nuclei.merge(_one_class_each(cells), on="nucleus_id", how="left")
-
     orphaned = wide["root_id"] == 0
-    merged = ~orphaned & wide["root_id"].duplicated(keep=False)
-    classes = wide[list(SOURCES)]
     aibs = wide["column"].where(wide["column"].notna(), wide["metamodel"])
-    contradictory = (classes == "several").any(axis=1)
-    disagree = aibs.notna() & wide["baylor"].notna() & (aibs != wide["baylor"])
-    overruled = wide["column"].notna() & wide["metamodel"].notna() & (wide["column"] != wide["metamodel"])
-
-    label = aibs.where(aibs.notna(), wide["baylor"])
-    left = pd.Series(True, index=wide.index)
-    flow = [{"step": "cells in a table of cell types", "neurons": len(wide), "synapses": None}]
-    for step, keep in (
-        ("nucleus lies in a segment", ~orphaned),
-        ("one nucleus in the segment", ~merged),
-        ("a class from AIBS or Baylor", label.notna()),
-        ("AIBS and Baylor do not disagree", ~(contradictory | disagree)),
-        ("excitatory or inhibitory", label != "nonneuron"),
-    ):
-        left &= keep
-        flow.append({"step": step, "neurons": int(left.sum()), "synapses": None})
-
-    reasons = (
-        (orphaned, "excluded", "no segment at the nucleus (root id 0)"),
-        (merged, "excluded", "several nuclei in one segment"),
-        (contradictory, "excluded", "one table gives several classes"),
-        (disagree, "excluded", "AIBS and Baylor disagree"),
-        (overruled, "kept", "the manual column overrules the metamodel"),
+    return wide.assign(
+        orphaned=orphaned,
+        merged=~orphaned & wide["root_id"].duplicated(keep=False),
+        contradictory=(wide[list(SOURCES)] == "several").any(axis=1),
+        disagree=aibs.notna() & wide["baylor"].notna() & (aibs != wide["baylor"]),
+        **{"class": aibs.where(aibs.notna(), wide["baylor"])},
     )
-    listed = [wide[rows].assign(decision=decision, reason=reason) for rows, decision, reason in reasons]
-    conflicts = pd.concat(listed).drop_duplicates("nucleus_id").sort_values("nucleus_id", ignore_index=True)
-    neurons = pd.DataFrame({"pre_neuron_id": wide["root_id"], "label": (label == "excitatory").astype("int64")})[left]
-    return neurons.sort_values("pre_neuron_id", ignore_index=True), conflicts[CONFLICT_COLUMNS], flow
 
 
 def _classes(source, table):

@@ -20,6 +20,7 @@ def tables(n_neurons=40, seed=0):
     nuclei = np.arange(1, n_neurons + 1)
     excitatory = nuclei % 4 != 0
     cells = pd.DataFrame({"id": nuclei, "target_id": nuclei, "pt_root_id": ROOT + nuclei})
+    cells[["pt_x_nm", "pt_y_nm", "pt_z_nm"]] = nuclei[:, None] * [1000.0, 2000.0, 3000.0]
     aibs = np.where(excitatory, "excitatory_neuron", "inhibitory_neuron").astype(object)
     aibs[1] = None
     metamodel = cells.assign(classification_system=aibs, cell_type="x")
@@ -62,6 +63,14 @@ def test_cohort_holds_the_labelled_proofread_neurons_and_the_contracts_columns()
     source = synapses.set_index("id").loc[cohort.synapses["synapse_id"]]
     np.testing.assert_array_equal(source["ctr_pt_y_nm"], cohort.synapses["center_y_nm"])
     assert list(cohort.conflicts["nucleus_id"]) == [1]
+
+
+def test_neurons_are_all_cells_of_the_tables_with_their_class_and_place():
+    found = build(*tables()).neurons.set_index("neuron_id")
+    assert list(found.index) == [ROOT + n for n in range(1, 41)], "neurons without a proofread axon too"
+    assert found["cell_class"].isna()[[ROOT + 1, ROOT + 2]].all(), "in conflict, and without a class"
+    assert found["cell_class"][[ROOT + 3, ROOT + 4]].tolist() == ["excitatory", "inhibitory"]
+    assert found.loc[ROOT + 7].tolist()[1:] == [7000, 14000, 21000]
 
 
 def test_flow_counts_what_every_step_leaves(tmp_path):
@@ -143,6 +152,7 @@ def test_a_folder_is_all_test_with_as_many_folds_as_its_rarer_class_allows():
     assert sorted(inhibitory.groupby("pre_neuron_id")["fold"].first()) == [0, 1, 2]
     assert (cohort.synapses.groupby("pre_neuron_id")["fold"].nunique() == 1).all()
     assert list(cohort.conflicts.columns) == labels.CONFLICT_COLUMNS
+    assert list(cohort.neurons.columns) == labels.NEURON_COLUMNS
 
 
 @pytest.mark.parametrize("cell_types", [[None] * 4, [1, 1, 1, 0], [1, 1, 0, None]])

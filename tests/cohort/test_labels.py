@@ -123,3 +123,33 @@ def test_tables_that_cannot_be_merged_are_refused(tables, message):
 def test_a_missing_column_is_named():
     with pytest.raises(LabelError, match=r"the baylor table .* lacks the columns \['cell_type'\]"):
         labels.merge(table("column", {}), table("metamodel", {}), table("baylor", {}).drop(columns="cell_type"))
+
+
+def placed(source, rows):
+    """`table`, nucleus n at (n, 10 n, 100 n) nm."""
+    rows = table(source, rows)
+    return rows.assign(pt_x_nm=rows["target_id"], pt_y_nm=10 * rows["target_id"], pt_z_nm=100 * rows["target_id"])
+
+
+def test_every_named_neuron_has_its_class_where_that_is_certain():
+    metamodel = {1: EXC, 2: INH, 3: GLIA, 4: EXC, 5: None}
+    rows = [(n, ROOT + n, name) for n, name in metamodel.items()]
+    rows += [(6, ROOT + 6, EXC), (7, ROOT + 6, EXC), (8, 0, EXC)]  # two nuclei in a segment; none at the nucleus
+    found = labels.neurons(
+        placed("column", {2: "aibs_coarse_excitatory"}),
+        placed("metamodel", rows),
+        placed("baylor", {4: "inhibitory", 9: "inhibitory"}),
+    )
+    assert list(found.columns) == labels.NEURON_COLUMNS
+    found = found.set_index(found["neuron_id"] - ROOT)
+    known = {1: "excitatory", 2: "excitatory", 3: "nonneuron", 9: "inhibitory"}
+    assert found["cell_class"].dropna().to_dict() == known
+    assert list(found.index) == [1, 2, 3, 4, 5, 6, 9]
+    assert found.loc[9, labels.SOMA].tolist() == [9, 90, 900]
+    assert found.loc[4, labels.SOMA].notna().all()
+    assert found.loc[6, labels.SOMA].isna().all(), "which of the two somata?"
+
+
+def test_cell_types_without_places_are_refused():
+    with pytest.raises(LabelError, match=r"column table of cell types lacks the columns \['pt_x_nm'"):
+        labels.neurons(table("column", {}), table("metamodel", {1: EXC}), table("baylor", {}))
