@@ -1,7 +1,8 @@
 """Random changes of training images: geometry, then the faults of electron microscopy.
 
 Everything is drawn from one seeded generator, on whole batches `[N, Z, Y, X]`. Sections are the Z axis; a patch is a
-single section, to which misalignment and missing neighbours do not apply.
+single section, to which misalignment and missing neighbours do not apply. Volumes of labels, such as masks, may come
+along: geometry changes them with the images, all else does not.
 
 Built on torch and torchvision's functional transforms, which take a whole batch on whatever device it is on. MONAI
 and TorchIO change one sample at a time; Kornia takes batches, but would be one dependency more and interpolates once
@@ -44,12 +45,21 @@ class Augment:
         self.pool = torch.randn(NOISE_POOL + math.prod(shape_zyx), generator=self.random)
 
     def __call__(self, images, device="cpu"):
-        x = self.turn(self.crop(images.to(device)))
-        x = self.warp(self.intensity(x))
+        return self.with_labels(images, [], device=device)[0]
+
+    def with_labels(self, images, labels, centre=None, device="cpu"):
+        """The images as `__call__` gives them, and the `labels` after the same geometry: (floats, list of tensors).
+
+        `labels` are volumes of the images' shape and any type that torch can index (not uint16), whose values are
+        never mixed; what comes from beyond the border is 0. `centre` `[N, 3]` (ZYX, stored voxels) is where each crop
+        has its voxel `size // 2` before it is shifted; None: the middle of the images.
+        """
+        x, *labels = self.turn(self.crop([volume.to(device) for volume in (images, *labels)], centre))
+        x, *labels = self.warp([self.intensity(x), *labels])
         x = self.blur_and_noise(x)
         if x.shape[1] > 1:
             x = self.bad_section(x)
-        return self.cutout(x).clamp_(0, 1)
+        return self.cutout(x).clamp_(0, 1), labels
 
     def _uniform(self, like, *shape, low=-1.0, high=1.0):
         """Uniform numbers in [low, high), on the device of `like`."""
@@ -66,18 +76,30 @@ class Augment:
         """Positions of the images that a change applies to; found on the CPU, so that a GPU need not be waited for."""
         return torch.nonzero(self._happens(len(images), probability))[:, 0].to(images.device)
 
-    def crop(self, images):
-        """Centre crop, shifted per image, with each section misaligned on its own; reflected beyond the border."""
-        n, n_sections = images.shape[:2]
+    def crop(self, volumes, centre=None):
+        """Crop about the centre, shifted per image, with each section misaligned on its own.
+
+        Of images and their labels alike, the first of `volumes` and the others; images are reflected beyond the border.
+        """
+        images, *labels = volumes
+        n, stored = len(images), images.shape[1:]
         depth, height, width = self.shape_zyx
-        batch = torch.arange(n, device=images.device)[:, None, None]
-        z = n_sections // 2 - depth // 2 + torch.arange(depth, device=images.device)
+        if centre is None:
+            centre = torch.tensor([[size // 2 for size in stored]])
+        start = (centre - torch.tensor([size // 2 for size in self.shape_zyx])).to(images.device)
+        z = start[:, 0, None] + torch.arange(depth, device=images.device)
         y, x = (
-            _reflect(stored // 2 - size // 2 + torch.arange(size, device=images.device) + self._offset(images), stored)
-            for stored, size in zip(images.shape[2:], (height, width), strict=True)
+            start[:, axis, None, None] + torch.arange(size, device=images.device) + self._offset(images)
+            for axis, size in ((1, height), (2, width))
         )
-        rows = images[batch, z[:, None], y]
-        return rows.gather(-1, x[:, :, None].expand(n, depth, height, width))
+        places = [z.expand(n, depth)[:, :, None], y, x]
+        found = [_reflect(place, size) for place, size in zip(places, stored, strict=True)]
+        within = [place == there for place, there in zip(places, found, strict=True)]
+        inside = (within[0] & within[1])[..., None] & within[2][:, :, None]
+        batch = torch.arange(n, device=images.device)[:, None, None]
+        columns = found[2][:, :, None].expand(n, depth, height, width)
+        images, *labels = (volume[batch, found[0], found[1]].gather(-1, columns) for volume in volumes)
+        return [images, *(label.masked_fill(~inside, 0) for label in labels)]
 
     def _offset(self, images):
         """Offset of each section `[N, Z, 1]` along one axis."""
@@ -86,17 +108,21 @@ class Augment:
         slip = self._integers(images, self.settings.misalignment_vx, n, depth, 1) if depth > 1 else 0
         return (shift + slip).expand(n, depth, 1)
 
-    def turn(self, images):
-        """One of the 8 symmetries of the square, or without `right_angles` of the 4 of a rectangle, its mirrorings.
+    def turn(self, volumes):
+        """Images and their labels by one of the 8 symmetries of the square, or without `right_angles` of the 4 of a rectangle, its mirrorings.
 
         Cubes perhaps with the sections in reverse order.
         """
-        square = self.settings.right_angles and images.shape[-1] == images.shape[-2]
+        n, _, height, width = volumes[0].shape
+        square = self.settings.right_angles and height == width
         allowed = torch.arange(0, SYMMETRIES, 1 if square else 2)  # the even ones exchange no axes
-        which = allowed[torch.randint(len(allowed), (len(images),), generator=self.random)].tolist()
-        reverse = self._happens(len(images), 0.5).tolist()
-        sections = (x.flip(0) if flip else x for x, flip in zip(images, reverse, strict=True))
-        return torch.stack([symmetry(x, number) for x, number in zip(sections, which, strict=True)])
+        which = allowed[torch.randint(len(allowed), (n,), generator=self.random)].tolist()
+        reverse = self._happens(n, 0.5).tolist()
+        turned = []
+        for volume in volumes:
+            sections = (x.flip(0) if flip else x for x, flip in zip(volume, reverse, strict=True))
+            turned.append(torch.stack([symmetry(x, number) for x, number in zip(sections, which, strict=True)]))
+        return turned
 
     def intensity(self, images):
         """Bytes -> floats: gamma per image; brightness and contrast per section; a ramp of brightness over the field.
@@ -116,17 +142,18 @@ class Augment:
         slope = settings.brightness * self._uniform(images, 2, n, 1, 1, 1)
         return found.add_(slope[0] * across + slope[1] * down)
 
-    def warp(self, images):
+    def warp(self, volumes):
         """Some images turned by any angle up to the largest and a little larger or smaller; some bent smoothly.
 
-        All sections of a cube alike; reflected beyond the border.
+        All sections of a cube and its labels alike; images are reflected beyond the border.
         """
+        images, *labels = volumes
         n, _, height, width = images.shape
         settings = self.settings
         rotated, bent = self._happens(n, settings.rotation), self._happens(n, settings.elastic)
         some = torch.nonzero(rotated | bent)[:, 0]
         if not len(some):
-            return images
+            return volumes
         rotated, bent, some = (x.to(images.device) for x in (rotated[some], bent[some], some))
         angle = math.radians(settings.rotation_degrees) * self._uniform(images, len(some)) * rotated
         scale = 1 + settings.scale * self._uniform(images, len(some)) * rotated
@@ -142,7 +169,12 @@ class Augment:
         grid += bend.permute(0, 2, 3, 1)
         part = images.index_select(0, some)
         part = functional.grid_sample(part, grid, padding_mode="reflection", align_corners=False)
-        return images.index_copy_(0, some, part)
+        warped = [images.index_copy_(0, some, part)]
+        for label in labels:
+            part = label.index_select(0, some).double()  # which holds any whole number up to 2^53
+            part = functional.grid_sample(part, grid.double(), mode="nearest", align_corners=False)
+            warped.append(label.index_copy(0, some, part.to(label.dtype)))
+        return warped
 
     def blur_and_noise(self, images):
         """Defocus of some images, then white noise of a random strength on all.

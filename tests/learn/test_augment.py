@@ -49,10 +49,10 @@ def test_without_right_angles_images_are_mirrored_only(shape):
 
 def test_shift_and_misalignment_stay_within_their_bounds():
     ramp = (torch.arange(40)[:, None] * 5).expand(40, 40).to(torch.uint8).expand(64, 3, 40, 40)
-    shifted = Augment(Augmentation(**STILL | {"shift_vx": 3}), (3, 20, 20), 0).crop(ramp)
+    shifted = Augment(Augmentation(**STILL | {"shift_vx": 3}), (3, 20, 20), 0).crop([ramp])[0]
     assert set((shifted[:, :, 0, 0] // 5 - 10).to(torch.int8).flatten().tolist()) == set(range(-3, 4))
     assert (shifted == shifted[:, :1]).all()  # all sections together
-    slipped = Augment(Augmentation(**STILL | {"misalignment_vx": 2}), (3, 20, 20), 0).crop(ramp)
+    slipped = Augment(Augmentation(**STILL | {"misalignment_vx": 2}), (3, 20, 20), 0).crop([ramp])[0]
     assert set((slipped[:, :, 0, 0] // 5 - 10).to(torch.int8).flatten().tolist()) == set(range(-2, 3))
     assert (slipped != slipped[:, :1]).any()
 
@@ -60,7 +60,7 @@ def test_shift_and_misalignment_stay_within_their_bounds():
 def test_shift_beyond_the_border_reflects():
     row = torch.arange(8, dtype=torch.uint8)
     images = row.expand(200, 1, 8, 8)
-    found = Augment(Augmentation(**STILL | {"shift_vx": 2}), (1, 8, 8), 0).crop(images)[:, 0, 0]
+    found = Augment(Augmentation(**STILL | {"shift_vx": 2}), (1, 8, 8), 0).crop([images])[0][:, 0, 0]
     mirrored = torch.nn.functional.pad(row[None, None].float(), (2, 2), mode="reflect")[0, 0]
     expected = {tuple(mirrored[start : start + 8].int().tolist()) for start in range(5)}
     assert {tuple(line.tolist()) for line in found} == expected
@@ -103,7 +103,7 @@ def test_elastic_moves_points_smoothly_by_a_few_voxels_and_all_sections_alike():
     for y, x in centres:
         spots[:, :, y - 1 : y + 2, x - 1 : x + 2] = 255
     images = spots.expand(20, 3, 128, 128)
-    found = Augment(Augmentation(**STILL | {"elastic": 1}), (3, 128, 128), 0).warp(images / 255)
+    found = Augment(Augmentation(**STILL | {"elastic": 1}), (3, 128, 128), 0).warp([images / 255])[0]
     assert torch.equal(found[:, 0], found[:, 1])
     assert torch.equal(found[:, 0], found[:, 2])
     offset = torch.arange(-7, 9)
@@ -123,7 +123,7 @@ def test_elastic_moves_points_smoothly_by_a_few_voxels_and_all_sections_alike():
 
 def test_elastic_bends_the_wanted_share_of_images_and_leaves_the_rest():
     images = torch.rand(400, 1, 32, 32)
-    found = Augment(Augmentation(**STILL | {"elastic": 0.3}), (1, 32, 32), 0).warp(images.clone())
+    found = Augment(Augmentation(**STILL | {"elastic": 0.3}), (1, 32, 32), 0).warp([images.clone()])[0]
     assert (found != images).any(dim=3).any(dim=2).sum() == pytest.approx(120, abs=30)
 
 
@@ -194,3 +194,56 @@ def test_stored_images_are_not_changed():
     before = images.clone()
     Augment(Augmentation(), (4, 16, 16), 0)(images)
     assert torch.equal(images, before)
+
+
+def test_labels_follow_the_image_through_every_geometry_and_through_nothing_else():
+    """Blocks of 8 px keep their number; a voxel's label is that of the image's own grey level wherever it is in one."""
+    number = torch.arange(25).view(5, 5).repeat_interleave(8, 0).repeat_interleave(8, 1).expand(40, 6, 40, 40)
+    images = (10 * number).to(torch.uint8)
+    shape = (6, 32, 32)
+    geometry = {"shift_vx": 3, "misalignment_vx": 2, "rotation": 0.7, "scale": 0.1, "elastic": 0.7}
+    engine = Augment(Augmentation(**STILL | geometry), shape, 0)
+    found, (label, centre) = engine.with_labels(images, [number + 1, (number == 12).long()])
+    found = found * 25.5
+    assert set(label.unique().tolist()) == set(range(26))  # 0: from beyond the border
+    inside = label > 0
+    near = (found - (label - 1)).abs() < 0.7  # the image is interpolated, within half a voxel of an edge
+    assert near[inside].float().mean() > 0.85
+    sharp = (found - found.round()).abs() < 1e-3  # where the image is not interpolated between two blocks
+    assert ((label - 1)[inside & sharp] == found.round()[inside & sharp]).float().mean() > 0.97
+    assert torch.equal(centre == 1, label == 13)
+    faults = {"gamma": 0.3, "brightness": 0.1, "contrast": 0.1, "bad_section": 1, "blur": 1, "noise": 0.1, "cutout": 1}
+    only_faults = Augment(Augmentation(**STILL | faults), shape, 0)
+    _, (label,) = only_faults.with_labels(images, [number])
+    plain = data.centre(number, shape)
+    for one, image in zip(label, plain, strict=True):
+        candidates = [symmetry(z, turn) for z in (image, image.flip(0)) for turn in range(SYMMETRIES)]
+        assert any(torch.equal(one, candidate) for candidate in candidates)
+
+
+def test_labels_do_not_change_what_happens_to_the_image():
+    images = random_images(8, 4, 24, 24)
+    alone = Augment(Augmentation(), (4, 16, 16), 1)(images)
+    beside, _ = Augment(Augmentation(), (4, 16, 16), 1).with_labels(images, [images.long()])
+    assert torch.equal(alone, beside)
+
+
+def test_large_label_numbers_are_kept_exactly():
+    images = random_images(8, 2, 16, 16)
+    number = images.long() + 2**52
+    _, (label,) = Augment(Augmentation(**STILL | {"rotation": 1}), (2, 16, 16), 0).with_labels(images, [number])
+    assert set(label.unique().tolist()) <= {0, *number.unique().tolist()}
+
+
+def test_each_crop_is_about_its_own_centre_and_labels_end_at_the_border():
+    images = random_images(6, 9, 20, 20)
+    centre = torch.tensor([[4, 10, 10], [2, 9, 12], [6, 12, 8], [0, 0, 0], [8, 19, 19], [4, 0, 10]])
+    engine = Augment(Augmentation(**STILL), (5, 8, 8), 0)
+    found, label = engine.crop([images, images.int() + 1], centre)
+    for n, (z, y, x) in enumerate(centre.tolist()):
+        assert found[n, 2, 4, 4] == images[n, z, y, x]
+        assert label[n, 2, 4, 4] == images[n, z, y, x] + 1
+    padded = torch.nn.functional.pad(images.int() + 1, (8,) * 6)
+    for n, (z, y, x) in enumerate((centre + 8).tolist()):
+        assert torch.equal(label[n], padded[n, z - 2 : z + 3, y - 4 : y + 4, x - 4 : x + 4])
+    assert torch.equal(found[label > 0], (label[label > 0] - 1).to(torch.uint8))

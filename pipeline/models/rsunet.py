@@ -1,0 +1,125 @@
+"""The Residual Symmetric U-Net of the partner networks, and a classifier that is its contracting path.
+
+After Lee et al. 2017: residual modules, pooling in the plane alone, kernels of the first level in the plane alone, skip
+connections that are summed; with one level fewer and resize-convolutions, interpolation before a convolution, on the
+way up, as in the network of Turner et al. 2019. For the sake of a CPU the first level, at full resolution, has single
+convolutions for modules, and strided convolutions stand in for max pooling. GroupNorm does not depend on the batch.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from pipeline.models import norms
+
+LEVELS = 4  # Lee et al. have five
+STRIDE_ZYX = (1, 8, 8)  # of the lowest level
+
+
+def build(n_in, n_out, width):
+    """U-Net `[N, n_in, Z, Y, X]` -> float32 logits `[N, n_out, Z, Y, X]`; `width` channels at first, twice at each level.
+
+    Y and X are multiples of 8, Z is free; ValueError otherwise.
+    """
+    return UNet(n_in, n_out, width)
+
+
+def classifier(n_in, width):
+    """Contracting path under global average pooling: `[N, n_in, Z, Y, X]` -> one float32 logit `[N]`; sizes as `build`."""
+    return Classifier(n_in, width)
+
+
+class UNet(nn.Module):
+    """See `build`."""
+
+    def __init__(self, n_in, n_out, width):
+        super().__init__()
+        self.down = Contracting(n_in, width)
+        *finer, last = self.down.widths
+        self.up = nn.ModuleList()
+        for level, n in reversed(list(enumerate(finer))):
+            self.up.append(Expanding(last, n, refine=level > 1))
+            last = n
+        self.head = nn.Conv3d(width, n_out, 1)
+
+    def forward(self, images):
+        *skips, x = self.down(images)
+        for step, skip in zip(self.up, reversed(skips), strict=True):
+            x = step(x, skip)
+        with torch.autocast(x.device.type, enabled=False):
+            return self.head(x.float())
+
+
+class Classifier(nn.Module):
+    """See `classifier`."""
+
+    def __init__(self, n_in, width):
+        super().__init__()
+        self.down = Contracting(n_in, width)
+        self.head = nn.Linear(self.down.widths[-1], 1)
+
+    def forward(self, images):
+        features = self.down(images)[-1].float().mean(dim=(2, 3, 4))
+        with torch.autocast(features.device.type, enabled=False):
+            return self.head(features)[:, 0]
+
+
+class Contracting(nn.Module):
+    """Feature maps of every level, the finest first; `widths` are their channels."""
+
+    def __init__(self, n_in, width):
+        super().__init__()
+        self.n_in = n_in
+        self.widths = [width * 2**level for level in range(LEVELS)]
+        self.levels = nn.ModuleList([nn.Sequential(*_convolution(n_in, width, (1, 5, 5)))])
+        for finer, coarser in zip(self.widths, self.widths[1:], strict=False):
+            entry = nn.Sequential(*_convolution(finer, coarser, (1, 3, 3), (1, 2, 2)))
+            self.levels.append(nn.Sequential(entry, Residual(coarser)))
+
+    def forward(self, images):
+        found = tuple(images.shape[1:])
+        if len(found) != 4 or found[0] != self.n_in or any(n % k or not n for n, k in zip(found[1:], STRIDE_ZYX)):
+            raise ValueError(
+                f"the network reads images of {self.n_in} channels with Y and X multiples of {STRIDE_ZYX[1:]}; "
+                f"these are {found} (CZYX)"
+            )
+        maps = []
+        for level in self.levels:
+            images = level(images)
+            maps.append(images)
+        return maps
+
+
+class Expanding(nn.Module):
+    """A resize-convolution to twice the resolution in the plane, to which the skip connection is added."""
+
+    def __init__(self, n_in, n_out, refine):
+        super().__init__()
+        self.convolution = nn.Conv3d(n_in, n_out, (1, 3, 3), 1, (0, 1, 1), bias=False)
+        self.norm = norms.group(n_out)
+        self.refine = Residual(n_out) if refine else nn.ReLU(inplace=True)
+
+    def forward(self, x, skip):
+        larger = functional.interpolate(x, scale_factor=(1, 2, 2), mode="nearest")
+        return self.refine(self.norm(self.convolution(larger)) + skip)
+
+
+class Residual(nn.Module):
+    """Two convolutions across sections with a shortcut."""
+
+    def __init__(self, n):
+        super().__init__()
+        self.convolutions = nn.Sequential(
+            *_convolution(n, n, (3, 3, 3)),
+            nn.Conv3d(n, n, (3, 3, 3), 1, (1, 1, 1), bias=False),
+            norms.group(n),
+        )
+        self.activation = nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        return self.activation(self.convolutions(x) + x)
+
+
+def _convolution(n_in, n_out, kernel, stride=(1, 1, 1)):
+    padding = tuple(size // 2 for size in kernel)
+    return nn.Conv3d(n_in, n_out, kernel, stride, padding, bias=False), norms.group(n_out), nn.ReLU(inplace=True)
