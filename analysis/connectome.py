@@ -129,33 +129,18 @@ leak
 # %%
 TEST_FRACTION = 0.2
 
-
-def leaky_protocol(rows):
-    """Scored rows, with the log odds of both priors; and the weights learned in training."""
-    test = prior.random_split(len(rows), TEST_FRACTION, study.config.seed)
-    fitted = prior.fit(rows, ~test)
-    return rows[test].assign(p_excitatory=fitted.p_excitatory[test]), fitted.log_odds[test], fitted.weights
-
-
-def honest_protocol(rows):
-    """The same, each row scored by the model that was trained on the other folds; weights are their mean."""
-    p_excitatory, log_odds, learned = np.empty(len(rows)), np.empty((len(rows), 2)), []
-    for fold in range(connectome.N_FOLDS):
-        test = (rows["fold"] == fold).to_numpy()
-        fitted = prior.fit(rows, ~test)
-        p_excitatory[test], log_odds[test] = fitted.p_excitatory[test], fitted.log_odds[test]
-        learned.append(fitted.weights)
-    return rows.assign(p_excitatory=p_excitatory), log_odds, np.mean(learned, axis=0)
-
-
 scored, weights = {}, {}
 synapses = links.loc[links.index.repeat(links["n_synapses"])].reset_index(drop=True)
 for unit, all_rows in (("connection", links), ("synapse", synapses)):
-    for protocol, run in (("leaky", leaky_protocol), ("honest", honest_protocol)):
-        rows, log_odds, learned = run(all_rows)
+    results = {
+        "leaky": prior.leaky_protocol(all_rows, TEST_FRACTION, study.config.seed),
+        "honest": prior.honest_protocol(all_rows),
+    }
+    for protocol, (rows, _, learned) in results.items():
         metrics = with_intervals(rows[["pre_neuron_id", "label", "p_excitatory"]])
         scored[unit, protocol] = metrics.loc[["accuracy", "balanced_accuracy", "roc_auc"]]
         weights[unit, protocol] = pd.DataFrame({"side": ["pre", "post"], "learned": learned})
+    rows, log_odds, _ = results["honest"]
     worth = prior.refit(log_odds, rows["label"], rows["pre_neuron_id"], study.config.stats.confidence)
     weights[unit, "honest"] = weights[unit, "honest"].merge(worth)
     low, high = worth.loc[0, ["low", "high"]]

@@ -54,6 +54,30 @@ def random_split(n, test_fraction, seed):
     return np.random.default_rng(seed).permutation(n) < round(test_fraction * n)
 
 
+def leaky_protocol(links, test_fraction, seed):
+    """The model as it was, with synapses split at random: what it says of the rows for testing.
+
+    Returns those rows with `p_excitatory`, the log odds of both priors `[N, 2]`, and the weights learned in training.
+    """
+    test = random_split(len(links), test_fraction, seed)
+    fitted = fit(links, ~test)
+    return links[test].assign(p_excitatory=fitted.p_excitatory[test]), fitted.log_odds[test], fitted.weights
+
+
+def honest_protocol(links):
+    """The same on held-out neurons: each row scored by the model trained on the other folds (`fold`, by neuron).
+
+    The weights are the mean over folds.
+    """
+    p_excitatory, log_odds, learned = np.empty(len(links)), np.empty((len(links), 2)), []
+    for fold in np.unique(links["fold"]):
+        test = (links["fold"] == fold).to_numpy()
+        fitted = fit(links, ~test)
+        p_excitatory[test], log_odds[test] = fitted.p_excitatory[test], fitted.log_odds[test]
+        learned.append(fitted.weights)
+    return links.assign(p_excitatory=p_excitatory), log_odds, np.mean(learned, axis=0)
+
+
 def _log_odds(neuron, label, training):
     """Logit of (excitatory + 1) / (all + 2) of each row's neuron, counted over the training rows."""
     codes, ids = pd.factorize(neuron)

@@ -83,13 +83,18 @@ def cut_synapse(center_nm, settings, volume):
         "center_offset_vx": float(offset.max()),
         "patch_padded": flat.padded,
         "cube_padded": cube.padded,
-        "patch_mean": float(flat.pixels.mean()),
-        "patch_std": float(flat.pixels.std(dtype=np.float32)),
-        "cube_mean": float(cube.pixels.mean()),
-        "cube_std": float(cube.pixels.std(dtype=np.float32)),
         "cube_blank_sections": int(cube.blank_sections.sum()),
         "n_chunks": len(chunks),
-        "patch_sha256": hashlib.sha256(flat.pixels).hexdigest(),
-        "cube_sha256": hashlib.sha256(cube.pixels).hexdigest(),
+        **statistics("patch", flat.pixels),
+        **statistics("cube", cube.pixels),
     }
     return flat.pixels[0], cube.pixels, quality
+
+
+def statistics(name, pixels):
+    """Mean, standard deviation and digest of uint8 pixels, as `<name>_mean`, `<name>_std` and `<name>_sha256`."""
+    return {
+        f"{name}_mean": float(pixels.mean()),
+        f"{name}_std": float(pixels.std(dtype=np.float32)),
+        f"{name}_sha256": hashlib.sha256(pixels).hexdigest(),
+    }

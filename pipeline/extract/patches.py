@@ -9,8 +9,10 @@ import functools
 import hashlib
 import logging
 import os
+import pickle
 import shutil
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,14 +30,14 @@ from pipeline.extract.volume import ExtractionError, Volume, open_cached
 log = logging.getLogger("pipeline")
 
 
-def extract(synapses, em_path, settings, out, client):
+def extract(synapses, em_path, settings, out, client, cut=cut_synapse):
     """Write the patch and the cube of every synapse to the folder `out`, replacing it whole.
 
     `synapses` has `synapse_id` and `center_{x,y,z}_nm`; `em_path` is a cloud-volume path (`precomputed://file://...`,
     `precomputed://https://...`); `settings` is a `config.Extract`; `client` a Dask client. The folder gets
     `images.zarr` (`patch` [N, Y, X] and `cube` [N, Z, Y, X], uint8), `index.parquet` (`synapse_id` in row order),
     `quality.parquet` (one row each), `manifest.json`, and the lists of what was left out, if the settings say so:
-    `dropped.csv` (boxes beyond the volume) and `faults.csv` (unreadable or blank).
+    `dropped.csv` (boxes beyond the volume) and `faults.csv` (unreadable or blank). `cut` is what cuts one synapse.
 
     Interrupted, it goes on from the finished blocks when called again with the same input, and ends with the same
     bytes. Raises ExtractionError for centres outside the volume, and at the end of the run for all synapses whose
@@ -48,7 +50,7 @@ def extract(synapses, em_path, settings, out, client):
     plan.check_inside(synapses, em_path, volume)
     kept, dropped = plan.apply_edge_policy(synapses, settings, volume)
     kept = kept.iloc[plan.morton_order(kept, volume)].reset_index(drop=True)
-    job = _prepare(out, kept, em_path, settings, volume)
+    job = _prepare(out, kept, em_path, settings, volume, cut)
     rows = store.shard_rows(settings)
     blocks = [(start // rows, kept.iloc[start : start + rows]) for start in range(0, len(kept), rows)]
     waiting = [block for block in blocks if not _finished(job.mark(block[0]))]
@@ -70,6 +72,7 @@ class Job:
     settings: Extract
     work: Path
     run: str  # unique token of this run, the lifetime of the workers' chunk caches
+    cut: Callable  # `cutout.cut_synapse` or another with its signature
 
     @property
     def patches(self):
@@ -79,16 +82,17 @@ class Job:
         return self.work / "blocks" / f"{number:06d}.parquet"
 
 
-def _prepare(out, kept, em_path, settings, volume):
+def _prepare(out, kept, em_path, settings, volume, cut):
     """The Job of this run, in a hidden work folder beside `out`; emptied if another plan was begun there."""
     work = out.parent / f".{out.name}-work"
-    job = Job(em_path, settings, work, uuid.uuid4().hex)
+    job = Job(em_path, settings, work, uuid.uuid4().hex, cut)
     wanted = {
         "synapses": hashlib.sha256(kept.to_csv(index=False).encode()).hexdigest(),
         "em_path": em_path,
         "volume": volume.info,
         "written": _written(em_path),
         "settings": settings.model_dump(mode="json", exclude={"faults"}),
+        "cut": hashlib.sha256(pickle.dumps(cut)).hexdigest(),
     }
     begun = work / "plan.json"
     if begun.exists() and read_json(begun) == wanted and (job.patches / "images.zarr").exists():
@@ -123,7 +127,7 @@ def _extract_block(job, block):
     records = []
     for row, (synapse_id, *center_nm) in enumerate(synapses.itertuples(index=False)):
         try:
-            patches[row], cubes[row], quality = cut_synapse(np.array(center_nm, float), job.settings, volume)
+            patches[row], cubes[row], quality = job.cut(np.array(center_nm, float), job.settings, volume)
             records.append({"synapse_id": synapse_id, "fault": "", **quality})
         except ExtractionError as error:  # collected: the run ends with one error, or one list, of all of them
             records.append({"synapse_id": synapse_id, "fault": str(error)})

@@ -1,0 +1,55 @@
+"""Cubes cut with the units mistake of the prior work, for showing what it costs. For nothing else.
+
+There, positions in voxels of 4x4x40 nm were taken for nanometres along Z, and the "40 nm" from slice to slice were 40
+sections. Place in the section and middle slice are right, but every other slice lies a multiple of 40 sections away
+from it: 32 slices spread over 51 um of minnie65, and a single one shows the synapse.
+
+A volume may be thinner than that. Slices beyond it are then taken from other places of the same volume, drawn at
+random: minnie65, many times deeper than a simulated volume, gives unrelated tissue there. Black slices, as the prior
+work's notebook put in for those that failed, would be a fault of their own.
+"""
+
+import functools
+
+import numpy as np
+
+from pipeline.extract import cutout, patches
+
+#: Sections from slice to slice: the 40 nm that sections lie apart, taken for a number of sections.
+STEP = 40
+
+
+def extract(synapses, em_path, settings, out, client, seed):
+    """As `patches.extract`, but for the cubes; `seed` draws the places of slices that lie beyond the volume."""
+    cut = functools.partial(cut_synapse, seed=seed)
+    patches.extract(synapses, em_path, settings, out, client, cut)
+
+
+def cut_synapse(center_nm, settings, volume, seed):
+    """As `cutout.cut_synapse`, with a misread cube."""
+    patch, cube, quality = cutout.cut_synapse(center_nm, settings, volume)
+    places, _ = slice_centers(center_nm, settings, volume.frame, volume.bounds_vx, seed)
+    slices = [cutout.cut(place, (1, *cube.shape[1:]), volume, settings.voxel_nm) for place in places]
+    cube = np.concatenate([one.pixels for one in slices])
+    quality |= cutout.statistics("cube", cube)
+    quality["cube_padded"] = float(np.mean([one.padded for one in slices]))
+    quality["cube_blank_sections"] = int(sum(one.blank_sections.all() for one in slices))
+    quality["n_chunks"] = len({tuple(low) for one in slices for low, _ in volume.chunks(one.low_vx, one.high_vx)})
+    return patch, cube, quality
+
+
+def slice_centers(center_nm, settings, frame, bounds_vx, seed):
+    """Centre of each slice of a misread cube (XYZ nm, `[Z, 3]`), and whether the mistake leads there `[Z]` bool.
+
+    Where it leads beyond the volume (`frame`, `bounds_vx` [2, XYZ], upper excluded), the place is drawn from the
+    whole volume; the draw depends on `seed` and the synapse's voxel alone.
+    """
+    depth = settings.cube_zyx[0]
+    places = np.tile(np.asarray(center_nm, float), (depth, 1))
+    places[:, 2] += (np.arange(depth) - depth // 2) * STEP * settings.voxel_nm[2]
+    low, high = np.asarray(bounds_vx)
+    section = frame.to_vx(places)[:, 2]
+    inside = (low[2] <= section) & (section < high[2])
+    rng = np.random.default_rng([seed, *frame.to_vx(center_nm)])
+    places[~inside] = frame.to_nm(rng.integers(low, high, size=(depth, 3)))[~inside]
+    return places, inside
