@@ -3,8 +3,8 @@
 A table of *links* has one row a connection or a synapse: `pre_neuron_id`, `post_neuron_id`, `label` (1 excitatory,
 0 inhibitory: the class of the presynaptic neuron), and what `with_neurons` adds. Connections have `n_synapses`;
 synapses may have `size` (voxels), `on_spine` and `center_y_nm`. Features whose columns are absent are left out, and
-a value that is unknown is NaN. How far an axon was proofread is no feature: here it goes with the class, and so does
-the number of connections that an axon has.
+a value that is unknown is NaN; so is every feature of a post neuron whose id is missing. How far an axon was proofread
+is no feature: here it goes with the class, and so does the number of connections that an axon has.
 """
 
 from typing import NamedTuple
@@ -63,7 +63,7 @@ def with_neurons(links, neurons):
     that it lacks is unknown. The class of a neuron that synapses on itself is hidden there: it is the label.
     """
     known = neurons.set_index("neuron_id")
-    autapse = links["pre_neuron_id"] == links["post_neuron_id"]
+    autapse = (links["pre_neuron_id"] == links["post_neuron_id"]).fillna(False).to_numpy(dtype=bool)
     post_class = known["cell_class"].reindex(links["post_neuron_id"]).fillna("unknown").to_numpy(dtype=object)
     added = {"post_class": np.where(autapse, "unknown", post_class)}
     for side in ("pre", "post"):
@@ -87,6 +87,7 @@ def inhibitory_share(links, part, hidden=None):
     `part` [N] is the fold or split of each link; all links of a presynaptic neuron are in one. A link sees neither the
     inputs of its own part nor those of the part `hidden`, which a model that is fitted on the table will be scored on.
     An input is a presynaptic neuron, however many synapses it makes; Laplace smoothing adds one of each class.
+    Of a post neuron whose id is missing the share is NaN.
     """
     parts, part = np.unique(part, return_inverse=True)
     neuron, _ = pd.factorize(links["pre_neuron_id"])
@@ -94,16 +95,16 @@ def inhibitory_share(links, part, hidden=None):
     part_of[neuron] = part
     if (part_of[neuron] != part).any():
         raise FeatureError("synapses of one presynaptic neuron lie in several parts: its label would leak between them")
-    post, _ = pd.factorize(links["post_neuron_id"])
-    once = ~links.duplicated(["pre_neuron_id", "post_neuron_id"]).to_numpy()
-    counts = np.zeros((2, post.max() + 1, len(parts)), dtype=np.int64)
+    post, ids = pd.factorize(links["post_neuron_id"])  # -1 where missing
+    once = ~links.duplicated(["pre_neuron_id", "post_neuron_id"]).to_numpy() & (post >= 0)
+    counts = np.zeros((2, len(ids) + 1, len(parts)), dtype=np.int64)  # the last stays empty
     np.add.at(counts, (links["label"].to_numpy(dtype=np.int64)[once], post[once], part[once]), 1)
     if hidden is not None:
         if hidden not in parts:
             raise FeatureError(f"no part {hidden!r} to hide; there are {parts.tolist()}")
         counts[:, :, parts == hidden] = 0
     inhibitory, excitatory = counts.sum(axis=2)[:, post] - counts[:, post, part]
-    return (inhibitory + 1) / (inhibitory + excitatory + 2)
+    return np.where(post >= 0, (inhibitory + 1) / (inhibitory + excitatory + 2), np.nan)
 
 
 def leave_one_out_share(links):

@@ -1,13 +1,15 @@
 """The EM score stacked with connectivity features, and what each kind of knowledge adds.
 
 The stacker is fitted on the validation neurons alone: no EM model was trained on them, and no test neuron is used. In
-`features.table` the parts are then the splits and the hidden part is `test`.
+`features.table` the test neurons are then a part of their own, and the hidden one.
 """
 
-import numpy as np
+import pandas as pd
 from scipy.special import logit
 
-from pipeline.connectivity import features, models
+from pipeline.connectivity import features, folds, models
+
+N_FOLDS = 5
 
 #: What is put on top of the EM score, from the least knowledge to the most: keys of `features.LEAKAGE`.
 STEPS = {
@@ -22,31 +24,41 @@ class FusionError(ValueError):
     """Predictions and features that cannot be stacked; the text says why."""
 
 
-def ablation(predictions, table):
-    """Test predictions of every step, `{step: DataFrame}`, in the schema of `predictions/<model>.parquet`.
+def ablation(predictions, table, seed=0):
+    """Validation and test predictions of every step, `{step: DataFrame}`, in the schema of `predictions`.
 
-    `predictions` has `synapse_id, label, split, p_excitatory` and more; `table` has the features of each of these
-    synapses, indexed by `synapse_id`.
+    `predictions` has `synapse_id, pre_neuron_id, label, split, p_excitatory` and more; `table` has the features of each
+    of these synapses, indexed by `synapse_id`. EM alone is the predictions as they are.
     """
-    return {step: stack(predictions, table[features.names(table, leakage)]) for step, leakage in STEPS.items()}
+    alone, *others = STEPS
+    stacked = {step: stack(predictions, table[features.names(table, STEPS[step])], seed) for step in others}
+    return {alone: predictions[predictions["split"].isin(("val", "test"))]} | stacked
 
 
-def stack(predictions, table):
-    """Test rows of `predictions` with `p_excitatory` of a logistic model of the EM logit and the columns of `table`.
+def stack(predictions, table, seed=0):
+    """`predictions` with `p_excitatory` of a logistic model of the EM logit and the columns of `table`.
 
-    The model is fitted on the rows with split `val`. Raises FusionError where synapses lack features, or where the
-    validation rows lack a class.
+    The model is fitted on the rows with split `val` and scores those with split `test`. Validation rows are returned
+    too, scored out of fold by neuron, so that a threshold can be chosen on them. Raises FusionError where synapses lack
+    features or test rows are missing, and folds.FoldError where the validation rows have less than two neurons of a
+    class.
     """
     unknown = ~predictions["synapse_id"].isin(table.index)
     if unknown.any():
         ids = predictions.loc[unknown, "synapse_id"].head().tolist()
         raise FusionError(f"{unknown.sum()} synapses have no connectivity features, such as {ids}")
-    score = logit(predictions["p_excitatory"].clip(1e-6, 1 - 1e-6))
-    design = np.column_stack([score, table.loc[predictions["synapse_id"]]])
-    fitting, scored = ((predictions["split"] == split).to_numpy() for split in ("val", "test"))
-    if not scored.any():
+    val, test = (predictions[predictions["split"] == split] for split in ("val", "test"))
+    if test.empty:
         raise FusionError("there are no rows with split `test` to predict")
-    if predictions.loc[fitting, "label"].nunique() < 2:
-        raise FusionError("stacking needs validation rows (split `val`) of both classes")
-    fitted = models.logistic().fit(design[fitting], predictions.loc[fitting, "label"])
-    return predictions[scored].assign(p_excitatory=fitted.predict_proba(design[scored])[:, 1])
+    n_folds = max(2, min(N_FOLDS, *(val.loc[val["label"] == of, "pre_neuron_id"].nunique() for of in (0, 1))))
+    fold = folds.by_neuron(val["pre_neuron_id"], val["label"], n_folds, seed)
+    design = {part: _design(rows, table) for part, rows in (("val", val), ("test", test))}
+    held_out = models.out_of_fold(val["label"], fold, dict.fromkeys(range(n_folds), design["val"]), models.logistic)
+    fitted = models.logistic().fit(design["val"].to_numpy(), val["label"])
+    scored = fitted.predict_proba(design["test"].to_numpy())[:, 1]
+    return pd.concat([val.assign(p_excitatory=held_out), test.assign(p_excitatory=scored)])
+
+
+def _design(rows, table):
+    score = logit(rows["p_excitatory"].clip(1e-6, 1 - 1e-6)).to_numpy()
+    return table.loc[rows["synapse_id"]].reset_index(drop=True).assign(em_logit=score)

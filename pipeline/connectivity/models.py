@@ -1,5 +1,7 @@
 """Models of a presynaptic neuron's class from a table of features: a logistic baseline and a boosted reference."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import statsmodels.api as sm
@@ -8,6 +10,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from statsmodels.tools.sm_exceptions import ModelWarning
 from threadpoolctl import threadpool_limits
 
 
@@ -53,8 +56,8 @@ def coefficients(features, label, neuron, confidence):
 
     Coefficients are log odds of excitatory per standard deviation of the feature. Intervals are Wald intervals from
     standard errors clustered by presynaptic neuron (`neuron` [N]). Features that are constant are left out;
-    `<feature>_missing` marks imputed values. Raises ModelError where no column is left or the columns are linearly
-    dependent.
+    `<feature>_missing` marks imputed values. Raises ModelError where no column is left, where the columns are linearly
+    dependent, and where they separate the classes, so that no finite coefficients exist.
     """
     imputer = _complete().set_output(transform="pandas")
     design = imputer.fit_transform(features).rename(
@@ -68,7 +71,15 @@ def coefficients(features, label, neuron, confidence):
     if np.linalg.matrix_rank(design) < design.shape[1]:
         raise ModelError(f"coefficients are not defined: the columns {list(design.columns)} are linearly dependent")
     groups = pd.factorize(np.asarray(neuron))[0]
-    fitted = sm.Logit(np.asarray(label), design).fit(disp=False, cov_type="cluster", cov_kwds={"groups": groups})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ModelWarning)
+        try:
+            fitted = sm.Logit(np.asarray(label), design).fit(
+                disp=False, cov_type="cluster", cov_kwds={"groups": groups}
+            )
+        except (ModelWarning, np.linalg.LinAlgError):
+            columns = list(design.columns[:-1])
+            raise ModelError(f"coefficients are not finite: the columns {columns} separate the classes") from None
     interval = fitted.conf_int(1 - confidence).rename(columns={0: "low", 1: "high"})
     found = pd.DataFrame({"coefficient": fitted.params, **interval, "p_value": fitted.pvalues})
     return found.drop(index="const").rename_axis("feature").reset_index()

@@ -100,6 +100,20 @@ def test_geometry_and_classes_by_hand():
     assert found["post_nonneuron"].tolist() == [0, 0, 1, 0, 0, 0]
 
 
+def test_post_neurons_without_an_id_are_unknown_and_not_one_neuron():
+    links = pd.DataFrame(
+        [(1, 9, 1, "a"), (2, None, 0, "a"), (3, None, 0, "b"), (4, 9, 0, "b")],
+        columns=["pre_neuron_id", "post_neuron_id", "label", "part"],
+    ).astype({"post_neuron_id": "Int64"})
+    neurons = pd.DataFrame({"neuron_id": [9], "cell_class": ["inhibitory"]}).assign(
+        **{f"soma_{axis}_nm": 1000.0 for axis in "xyz"}
+    )
+    found = features.table(features.with_neurons(links, neurons), links["part"])
+    np.testing.assert_allclose(found["post_inhibitory_share"], [2 / 3, np.nan, np.nan, 1 / 3])
+    np.testing.assert_allclose(found["log_multiplicity"], [0, np.nan, np.nan, 0])
+    assert found["post_unknown"].tolist() == [0, 1, 1, 0]
+
+
 def test_what_an_axon_does_elsewhere_leaves_the_synapse_itself_out():
     links = pd.DataFrame(
         {

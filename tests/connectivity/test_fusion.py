@@ -1,4 +1,4 @@
-"""Fusion: a feature with known worth adds it, noise adds nothing, and no test label is used."""
+"""Fusion: a feature with known worth adds it, noise adds nothing, and no label that is scored is used."""
 
 import numpy as np
 import pandas as pd
@@ -6,7 +6,7 @@ import pytest
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
-from pipeline.connectivity import fusion
+from pipeline.connectivity import folds, fusion
 
 
 def _synthetic(seed=0, n_neurons=120, per_neuron=20):
@@ -38,7 +38,8 @@ def _synthetic(seed=0, n_neurons=120, per_neuron=20):
     return predictions, table
 
 
-def _auc(rows):
+def _auc(rows, split="test"):
+    rows = rows[rows["split"] == split]
     return roc_auc_score(rows["label"], rows["p_excitatory"])
 
 
@@ -55,12 +56,13 @@ def test_independent_evidence_adds_what_theory_says_and_noise_adds_nothing():
     assert synapse - 0.01 < axon < synapse + 0.002
 
 
-def test_the_em_score_alone_keeps_its_ranking():
+def test_the_em_score_alone_is_the_predictions_as_they_are():
     predictions, table = _synthetic()
+    alone = fusion.ablation(predictions, table)["EM alone"]
+    pd.testing.assert_frame_equal(alone, predictions[predictions["split"] != "train"])
     stacked = fusion.stack(predictions, table[[]])
-    test = predictions[predictions["split"] == "test"]
     assert list(stacked.columns) == list(predictions.columns)
-    assert _auc(stacked) == pytest.approx(_auc(test), abs=1e-12)
+    assert _auc(stacked) == pytest.approx(_auc(predictions), abs=1e-12)
 
 
 def test_only_validation_rows_are_learned_from():
@@ -70,6 +72,21 @@ def test_only_validation_rows_are_learned_from():
     pd.testing.assert_series_equal(
         fusion.stack(predictions, table)["p_excitatory"], fusion.stack(other, table)["p_excitatory"]
     )
+
+
+def test_validation_rows_are_scored_out_of_fold_by_neuron():
+    """Columns of noise, one value a neuron, as many as there are neurons: fitted rows would look perfect."""
+    predictions, _ = _synthetic()
+    predictions["p_excitatory"] = 0.5
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(120, 40))[predictions["pre_neuron_id"]]
+    table = pd.DataFrame(noise, index=predictions["synapse_id"]).add_prefix("noise_")
+    stacked = fusion.stack(predictions, table)
+    assert stacked["synapse_id"].tolist() == sum(
+        (predictions.loc[predictions["split"] == split, "synapse_id"].tolist() for split in ("val", "test")), []
+    )
+    assert abs(_auc(stacked, "val") - 0.5) < 0.2
+    assert abs(_auc(stacked) - 0.5) < 0.2
 
 
 def test_rows_are_matched_by_synapse_id():
@@ -82,7 +99,7 @@ def test_bad_input():
     predictions, table = _synthetic()
     with pytest.raises(fusion.FusionError, match="1 synapses have no connectivity features, such as"):
         fusion.stack(predictions, table.iloc[1:])
-    with pytest.raises(fusion.FusionError, match="split `val`"):
+    with pytest.raises(folds.FoldError, match="no 2 folds by neuron: 0 excitatory"):
         fusion.stack(predictions[predictions["split"] != "val"], table)
     with pytest.raises(fusion.FusionError, match="split `test`"):
         fusion.stack(predictions[predictions["split"] != "test"], table)

@@ -68,6 +68,8 @@ def test_dependent_columns_and_constants_alone_have_no_coefficients():
         models.coefficients(table.assign(c=table["a"] + table["b"]), label, neuron, 0.95)
     with pytest.raises(models.ModelError, match=r"all features are constant: \['c'\]"):
         models.coefficients(pd.DataFrame({"c": np.ones(len(label))}), label, neuron, 0.95)
+    with pytest.raises(models.ModelError, match=r"\['a', 'b', 'd'\] separate the classes"):
+        models.coefficients(table.assign(d=label + 0.1 * table["a"]), label, neuron, 0.95)
 
 
 def test_boosting_finds_an_interaction_that_the_logistic_model_cannot():
