@@ -1,0 +1,333 @@
+# %% [markdown]
+# # Which two neurons a cleft joins
+#
+# Methods of partner assignment on the clefts of a tissue that no network was trained on, and what they are good for:
+# the edges of a graph, a queue for proofreading, clefts with several postsynaptic partners, and a classifier that is
+# told where the presynaptic side is.
+
+# %%
+import numpy as np
+import pandas as pd
+import zarr
+from scipy.stats import binomtest
+from statsmodels.stats.contingency_tables import mcnemar
+
+from pipeline import glue
+from pipeline.learn.threshold import best_threshold
+from pipeline.partners import disagreement
+from pipeline.stats import bootstrap
+
+METHODS = {
+    "avan": "AVAN",
+    "mask_pruner": "Mask pruner",
+    "proximity_pruner": "Proximity pruner",
+    "largest_overlap": "Rule: largest overlaps",
+    "darker_is_pre": "Rule: nearest pair, darker is presynaptic",
+    "random_direction": "Rule: nearest pair, random direction",
+}
+REPRESENTATIONS = {"mask": "cleft mask", "stdt": "STDT", "proximity": "signed proximity"}
+
+study = glue.study("analysis/partners.py")
+folder = study.build.root / "partners"
+confidence = study.config.stats.confidence
+
+
+def read(name, *segment_columns):
+    """A file of `partners/`, whose segment ids must have been kept exact."""
+    rows = study.read(folder / f"{name}.parquet")
+    for column in segment_columns:
+        if rows[column].dtype != np.uint64:
+            raise glue.StudyError(f"{folder / name}.parquet: {column} is {rows[column].dtype}, ids are exact as uint64")
+    return rows
+
+
+def exact(n_right, n):
+    """Share with its exact binomial (Clopper-Pearson) interval, as `value, low, high`."""
+    if n == 0:
+        raise glue.StudyError("a share of nothing: this edition has no such cleft, use a larger `partners.test_tissue`")
+    interval = binomtest(int(n_right), int(n)).proportion_ci(confidence, method="exact")
+    return {"value": n_right / n, "low": interval.low, "high": interval.high}
+
+
+def share(value, low, high):
+    """`99.4% [96.8%, 100.0%]`"""
+    value, low, high = (glue.percent(part, 1) for part in (value, low, high))
+    return glue.Value(value.value, f"{value.text} [{low.text}, {high.text}]")
+
+
+# %% [markdown]
+# ## Accuracy
+#
+# A cleft is right when both partners and their direction are.
+# A *direction* error is the true pair reversed; an *identity* error is a pair with a wrong segment; a cleft without a
+# pair is *unassigned*, and wrong.
+# Clefts whose true partners are not known say nothing and are left out.
+
+# %%
+SEGMENTS = [f"{side}_segment_id" for side in ("pre", "post")]
+assignments = read("assignments", *SEGMENTS, *(f"true_{column}" for column in SEGMENTS))
+known = (assignments[[f"true_{column}" for column in SEGMENTS]] > 0).all(axis=1)
+assignments = assignments[known].sort_values(["method", "synapse_id"], ignore_index=True)
+
+
+def verdict(pre, post, true_pre, true_post):
+    """`right`, `direction`, `identity` or `unassigned`, of columns of segment ids."""
+    conditions = [
+        (pre == 0) | (post == 0),
+        (pre == true_pre) & (post == true_post),
+        (pre == true_post) & (post == true_pre),
+    ]
+    return np.select(conditions, ["unassigned", "right", "direction"], "identity")
+
+
+assignments["verdict"] = verdict(*(assignments[c] for c in (*SEGMENTS, *(f"true_{column}" for column in SEGMENTS))))
+right = assignments.assign(right=assignments["verdict"] == "right").pivot(
+    index="synapse_id", columns="method", values="right"
+)
+if right.isna().any(axis=None):
+    raise glue.StudyError(f"{folder / 'assignments.parquet'}: the methods differ in clefts; assign again")
+pd.crosstab(assignments["method"], assignments["outcome"])
+
+# %% [markdown]
+# McNemar's exact test asks whether two methods err on different numbers of the clefts on which they differ; p-values
+# are those of AVAN against each other method, not corrected for their number.
+
+# %%
+counts = pd.crosstab(assignments["method"], assignments["verdict"])
+counts = counts.reindex(columns=["right", "direction", "identity", "unassigned"], fill_value=0)
+methods = []
+for name, label in METHODS.items():
+    if name not in counts.index:
+        continue
+    table = pd.crosstab(right["avan"], right[name]).reindex(index=[True, False], columns=[True, False], fill_value=0)
+    row = {"method": name, "label": label, "n": len(right), **counts.loc[name].to_dict()}
+    p_value = np.nan if name == "avan" else mcnemar(table.to_numpy(), exact=True).pvalue
+    methods.append(row | exact(row["right"], len(right)) | {"p_mcnemar": p_value})
+methods = pd.DataFrame(methods)
+methods
+
+# %% [markdown]
+# ## Clefts found and joined: the combined system
+#
+# An edge of the graph is right when its cleft is found and its partners are the true ones.
+# Threshold and smallest size of each representation are those with the best F1 of edges on the validation region.
+
+# %%
+detections = read("detections")
+SETTING = ["representation", "threshold", "min_size_vx"]
+chosen = detections.loc[detections["chosen"], SETTING].drop_duplicates()
+if chosen["representation"].duplicated().any() or set(chosen["representation"]) != set(detections["representation"]):
+    raise glue.StudyError(f"{folder / 'detections.parquet'} must choose one setting of each representation")
+detections["label"] = detections["representation"].map(REPRESENTATIONS)
+systems = detections[detections["chosen"]].pivot(index=[*SETTING, "label"], columns="region")
+systems.columns = [f"{region}_{column}" for column, region in systems.columns]
+systems = systems.reset_index().set_index("representation").loc[[r for r in REPRESENTATIONS if r in systems.index]]
+systems = systems.reset_index()
+best = systems.loc[systems["val_edge_f1"].idxmax()]
+systems[["representation", "val_edge_f1", "test_edge_f1", "test_precision", "test_recall"]]
+
+# %% [markdown]
+# ## Where methods disagree
+#
+# All clefts detected in the test tissue, assigned by AVAN and by the proximity pruner.
+# A proofreader would read only those on which they disagree; here the truth is known, so the errors among them can be
+# counted, and those on which both agree and are wrong, which this way of proofreading never meets.
+# A detection that is no synapse has no true partners and is counted apart.
+
+# %%
+PAIRS = [f"{method}_{side}" for method in ("avan", "pruner") for side in ("pre", "post")]
+queue = disagreement.queue(read("volume", *PAIRS, "true_pre", "true_post"))
+queue["disagree"] = queue["disagreement"] != ""
+queue["real"] = queue["true_synapse_id"] > 0
+for method in ("avan", "pruner"):
+    found = verdict(*(queue[column] for column in (f"{method}_pre", f"{method}_post", "true_pre", "true_post")))
+    queue[f"{method}_wrong"] = queue["real"] & (found != "right")
+queue["read"] = np.arange(1, len(queue) + 1)
+for method in ("avan", "pruner"):
+    queue[f"{method}_found"] = queue[f"{method}_wrong"].cumsum()
+disputed = queue[queue["disagree"] & queue["real"]]
+agreed = queue[~queue["disagree"] & queue["real"]]
+discordant = disputed["avan_wrong"] != disputed["pruner_wrong"]
+n_only_avan = int(disputed.loc[discordant, "avan_wrong"].sum())
+p_disputed = binomtest(n_only_avan, int(discordant.sum())).pvalue if discordant.any() else 1.0
+queue.groupby(["real", "disagreement"])[["avan_wrong", "pruner_wrong"]].agg(["size", "sum"])
+
+# %% [markdown]
+# ## Several postsynaptic partners
+#
+# Every segment beside the cleft whose score passes a threshold tuned on validation is called postsynaptic.
+# A true partner that is no candidate counts as missed.
+# Partners of one cleft are not independent, so the only interval is that of whole clefts.
+
+# %%
+polyadic = read("polyadic", "segment_id").query("region == 'test'")
+clefts = (
+    polyadic.assign(hit=polyadic["chosen"] & polyadic["is_post"])
+    .groupby("synapse_id")
+    .agg(n_posts=("n_posts", "first"), n_called=("chosen", "sum"), n_hit=("hit", "sum"))
+)
+clefts["complete"] = (clefts["n_hit"] == clefts["n_posts"]) & (clefts["n_called"] == clefts["n_posts"])
+several = pd.DataFrame(
+    {
+        "n_posts": n_posts,
+        "clefts": len(part),
+        "posts": part["n_posts"].sum(),
+        "called": part["n_called"].sum(),
+        "hit": part["n_hit"].sum(),
+        **exact(part["complete"].sum(), len(part)),
+    }
+    for n_posts, part in [("all", clefts), *((str(n), part) for n, part in clefts.groupby("n_posts"))]
+)
+several["precision"] = several["hit"] / several["called"]
+several["recall"] = several["hit"] / several["posts"]
+several
+
+# %% [markdown]
+# ## From partners to identity
+#
+# A classifier that also sees the presynaptic mask that AVAN predicts, against the same network on the bare image.
+# Thresholds are chosen on validation; the interval resamples presynaptic neurons.
+
+# %%
+
+
+def settings(model):
+    return model.model_dump(exclude={"name", "family", "attention"})
+
+
+def scored(model):
+    rows = study.predictions(model.name)
+    val, test = (rows[rows["split"] == split].reset_index(drop=True) for split in ("val", "test"))
+    return test, best_threshold(val["label"].to_numpy(), val["p_excitatory"].to_numpy())
+
+
+resampling = {"n_replicates": study.config.stats.n_bootstrap, "confidence": confidence, "seed": study.config.seed}
+attention = []
+for model in (model for model in study.config.models if model.attention):
+    bare = next((m for m in study.config.models if not m.attention and settings(m) == settings(model)), None)
+    if bare is None:
+        raise glue.StudyError(f"model {model.name!r} has no counterpart without `attention` to be compared with")
+    (ours, tau), (theirs, bare_tau) = scored(model), scored(bare)
+    for what, table in (
+        ("attention", bootstrap.intervals(ours, tau, **resampling)),
+        ("bare", bootstrap.intervals(theirs, bare_tau, **resampling)),
+        ("difference", bootstrap.difference(ours, theirs, tau, bare_tau, **resampling)),
+    ):
+        attention.append(table.assign(model=model.name, bare=bare.name, what=what))
+attention = pd.concat(attention, ignore_index=True) if attention else pd.DataFrame()
+attention
+
+# %% [markdown]
+# ## Examples
+#
+# For each method a cleft drawn at random from those that it got right, and one from those to which it gave a wrong
+# pair; where there is none, the right one with the lowest margin, the most doubtful.
+# Shown is the section that holds most of the cleft.
+
+# %%
+samples = folder / "samples" / "test"
+images = zarr.open_group(samples / "samples.zarr", mode="r")
+row_of = study.read(samples / "index.parquet").set_index("synapse_id")["row"]
+segments = study.read(samples / "segments.parquet")
+voxel_nm = study.read(samples / "manifest.json")["voxel_nm"]
+
+
+def example(rows):
+    """`(kind, assignment)` of the two examples of one method, fewer where it is never right."""
+    correct, wrong = rows[rows["verdict"] == "right"], rows[rows["verdict"].isin(["direction", "identity"])]
+    if len(correct):
+        yield "right", correct.sample(1, random_state=study.config.seed).iloc[0]
+    if len(wrong):
+        yield "wrong", wrong.sample(1, random_state=study.config.seed).iloc[0]
+    elif len(correct) > 1:
+        yield "most doubtful", correct.sort_values("margin", kind="stable").iloc[0]
+
+
+def side_of(local, row, pre, post):
+    """1 where a voxel belongs to segment `pre`, 2 where to `post`, else 0."""
+    number = segments[segments["row"] == row].set_index("segment_id")["local"]
+    return sum(value * np.isin(local, number[number.index == side]) for value, side in ((1, pre), (2, post)))
+
+
+pictures = []
+for method in methods["method"]:
+    for kind, assigned in example(assignments[assignments["method"] == method]):
+        row = int(row_of[assigned["synapse_id"]])
+        em, cleft, local = (np.asarray(images[name][row]) for name in ("em", "cleft", "segments"))
+        z = (cleft == 1).sum(axis=(1, 2)).argmax()
+        y, x = np.indices(em[z].shape)
+        layers = {
+            "grey": em[z],
+            "cleft": cleft[z] == 1,
+            "called": side_of(local[z], row, *assigned[SEGMENTS]),
+            "true": side_of(local[z], row, *assigned[[f"true_{column}" for column in SEGMENTS]]),
+        }
+        pixels = {"y": y, "x": x} | layers
+        of = {"method": method, "kind": kind, "verdict": assigned["verdict"], "margin": assigned["margin"]}
+        pictures.append(pd.DataFrame({k: v.ravel() for k, v in pixels.items()}).assign(pixel_nm=voxel_nm[0], **of))
+pictures = pd.concat(pictures, ignore_index=True)
+pictures.groupby(["method", "kind"], sort=False)["verdict"].first()
+
+# %%
+values = {"n_clefts": glue.count(len(right))}
+for row in methods.itertuples():
+    values[f"accuracy_{row.method}"] = share(row.value, row.low, row.high)
+    for what, column in (
+        ("direction_errors", "direction"),
+        ("identity_errors", "identity"),
+        ("unassigned", "unassigned"),
+    ):
+        values[f"{what}_{row.method}"] = glue.count(getattr(row, column))
+    if row.method != "avan":
+        values[f"mcnemar_{row.method}"] = glue.p_value(row.p_mcnemar)
+for row in systems.itertuples():
+    key = row.representation
+    for measure in ("edge_f1", "edge_precision", "edge_recall", "precision", "recall"):
+        values[f"{key}_{measure}"] = glue.number(getattr(row, f"test_{measure}"))
+    for error in ("n_missed", "n_merged", "n_wrong_partner", "n_false"):
+        values[f"{key}_{error}"] = glue.count(getattr(row, f"test_{error}"))
+values |= {
+    "n_true_test": glue.count(best["test_n_true"]),
+    "best_representation": glue.text(best["label"]),
+    "best_edge_f1": glue.number(best["test_edge_f1"]),
+    "n_detected": glue.count(len(queue)),
+    "n_detected_false": glue.count((~queue["real"]).sum()),
+    "n_disagreements": glue.count(queue["disagree"].sum()),
+    "n_disputed": glue.count(len(disputed)),
+    "share_disagreements": glue.percent(queue["disagree"].mean(), 1),
+    "disputed_errors_avan": glue.count(disputed["avan_wrong"].sum()),
+    "disputed_errors_pruner": glue.count(disputed["pruner_wrong"].sum()),
+    "disputed_p": glue.p_value(p_disputed),
+    "agreed_errors": glue.count(agreed["avan_wrong"].sum()),
+    "n_agreed": glue.count(len(agreed)),
+}
+whole = several.iloc[0]
+values |= {
+    "n_polyadic": glue.count(whole["clefts"]),
+    "n_polyadic_posts": glue.count(whole["posts"]),
+    "polyadic_precision": glue.percent(whole["precision"], 1),
+    "polyadic_recall": glue.percent(whole["recall"], 1),
+    "polyadic_complete": share(whole["value"], whole["low"], whole["high"]),
+}
+
+# %%
+sentences = []
+for name, rows in attention.groupby("model", sort=False) if len(attention) else ():
+    auc = rows[rows["metric"] == "roc_auc"].set_index("what")
+    ours, theirs, gain = (
+        glue.estimate(*auc.loc[w, ["value", "low", "high"]]) for w in ("attention", "bare", "difference")
+    )
+    resolved = (
+        "is resolved" if auc.loc["difference", "low"] > 0 or auc.loc["difference", "high"] < 0 else "is not resolved"
+    )
+    values |= {f"{name}_roc_auc": ours, f"{name}_bare_roc_auc": theirs, f"{name}_gain": gain}
+    bare = rows["bare"].iloc[0]
+    sentences.append(
+        f"The network {study.model_labels[bare]} had a test AUC of {theirs.text} on the bare image and of {ours.text} "
+        f"with the mask; the difference, {gain.text}, {resolved}."
+    )
+values["attention"] = glue.text(
+    " ".join(sentences) or "This edition has no classifier with that mask beside one without it."
+)
+frames = {"methods": methods, "detections": detections, "systems": systems, "queue": queue, "polyadic": several}
+study.save(values, **frames, pictures=pictures)

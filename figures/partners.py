@@ -1,0 +1,111 @@
+"""The combined systems over their thresholds, their errors, the queue of disagreements, and polyadic clefts."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import style
+from matplotlib.ticker import MaxNLocator
+
+from pipeline import glue
+
+ERRORS = {
+    "n_missed": ("cleft missed", "#0072B2"),
+    "n_merged": ("clefts merged", "#56B4E9"),
+    "n_wrong_partner": ("wrong partner", "#D55E00"),
+    "n_false": ("no synapse there", "#F0E442"),
+}
+METHODS = {"avan": ("AVAN", "#009E73", "-"), "pruner": ("proximity pruner", "#CC79A7", "--")}
+REGIONS = {"val": ("validation", "0.55", "--"), "test": ("test", "black", "-")}
+
+study = glue.study("figures/partners.py")
+values = study.values("partners")
+detections = study.frame("partners", "detections")
+systems = study.frame("partners", "systems")
+queue = study.frame("partners", "queue")
+polyadic = study.frame("partners", "polyadic")
+
+figure = plt.figure(figsize=(style.WIDTH, 5.2))
+upper, lower = figure.subfigures(2, 1, height_ratios=(1, 1.05))
+
+panels = upper.subplots(1, len(systems), sharey=True, squeeze=False)[0]
+for panel, system in zip(panels, systems.itertuples(), strict=True):
+    tried = detections[detections["representation"] == system.representation]
+    glue.require(
+        np.isclose(tried.loc[tried["region"] == "val", "edge_f1"].max(), system.val_edge_f1),
+        f"no setting of {system.label} has a higher F1 on validation than the chosen one",
+    )
+    for region, (label, colour, line) in REGIONS.items():
+        for size, part in tried[tried["region"] == region].sort_values("threshold").groupby("min_size_vx"):
+            own = size == system.min_size_vx
+            look = {"linewidth": 1.5, "label": label, "zorder": 3} if own else {"linewidth": 0.6, "alpha": 0.5}
+            panel.plot(part["threshold"], part["edge_f1"], linestyle=line, color=colour, **look)
+    panel.plot(system.threshold, system.test_edge_f1, "o", color="#D55E00", markersize=6, zorder=4, label="chosen")
+    panel.set(xlabel="Threshold", title=system.label[0].upper() + system.label[1:])
+    panel.xaxis.set_major_locator(MaxNLocator(4))
+panels[0].set_ylabel("F1 of edges")
+upper.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+upper.text(0.005, 0.985, "A", va="top", fontweight="bold", fontsize=10)
+
+error_panel, queue_panel, polyadic_panel = lower.subplots(1, 3)
+left = np.zeros(len(systems))
+for column, (label, colour) in ERRORS.items():
+    width = systems[f"test_{column}"].to_numpy()
+    error_panel.barh(
+        np.arange(len(systems)), width, left=left, color=colour, edgecolor="black", linewidth=0.5, label=label
+    )
+    left += width
+error_panel.set_yticks(range(len(systems)), [label.replace(" ", "\n") for label in systems["label"]])
+error_panel.invert_yaxis()
+error_panel.set(xlabel="Errors on test")
+error_panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+error_panel.legend(loc="upper center", bbox_to_anchor=(0.3, -0.3), ncols=1)
+style.letter(error_panel, "B")
+
+for method, (label, colour, line) in METHODS.items():
+    panel = queue_panel
+    panel.step(
+        [0, *queue["read"]], [0, *queue[f"{method}_found"]], where="post", color=colour, linestyle=line, label=label
+    )
+queue_panel.axvline(queue["disagree"].sum(), color="0.6", linewidth=0.8, zorder=1)
+queue_panel.set(xlabel="Clefts read", ylabel="Wrong edges met", xlim=(0, None), ylim=(0, None))
+queue_panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+queue_panel.yaxis.set_major_locator(MaxNLocator(integer=True))
+queue_panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.3), ncols=1)
+style.letter(queue_panel, "C")
+
+of_number = polyadic[polyadic["n_posts"] != "all"]
+place = np.arange(len(of_number))
+error = [of_number["value"] - of_number["low"], of_number["high"] - of_number["value"]]
+polyadic_panel.plot(place - 0.15, of_number["precision"], "^", color="#0072B2", label="precision")
+polyadic_panel.plot(place, of_number["recall"], "s", color="#E69F00", label="recall")
+polyadic_panel.errorbar(
+    place + 0.15,
+    of_number["value"],
+    yerr=error,
+    fmt="o",
+    color="black",
+    linewidth=1.1,
+    label="all right",
+    markersize=4.5,
+)
+polyadic_panel.set_xticks(place, of_number["n_posts"])
+polyadic_panel.set(xlabel="Postsynaptic partners", ylabel="Share", ylim=(0, 1.05), xlim=(-0.5, len(of_number) - 0.5))
+polyadic_panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.3), ncols=1)
+style.letter(polyadic_panel, "D")
+
+study.save_figure(
+    figure,
+    f"""**From clefts to a graph ({study.data_phrase}).**
+    **A**, combined systems, one panel for each representation of clefts that a network was trained to predict: cleft
+    mask; STDT, signed tanh distance transform; signed proximity, positive on the presynaptic and negative on the
+    postsynaptic side.
+    F1, the harmonic mean of precision and recall, of graph edges (a cleft that was found and given its true partners)
+    against the detection threshold, in the validation region and in the test tissue; thin lines are other smallest
+    sizes of a cleft; the dot is the setting with the highest F1 on validation, at its value on test.
+    **B**, errors on test at the chosen settings, of {values["n_true_test"].text} true clefts.
+    **C**, wrong edges that a proofreader meets who reads the {values["n_detected"].text} detected clefts in the order
+    of the queue, for two methods of assignment; left of the line are the {values["n_disagreements"].text} clefts on
+    which the two disagree.
+    **D**, clefts with several postsynaptic partners: precision and recall of partners, and the share of clefts with all
+    partners right and no other, with exact binomial {glue.percent(study.config.stats.confidence).text} intervals, for
+    {values["n_polyadic"].text} test clefts.""",
+)
