@@ -6,9 +6,11 @@ spatial order therefore find most chunks in memory.
 
 import functools
 import itertools
+from pathlib import Path
 
 import cloudvolume
 import numpy as np
+import zarr
 from cloudfiles.exceptions import DecompressionError
 from cloudvolume.exceptions import DecodingError, EmptyVolumeException, InfoUnavailableError
 
@@ -87,6 +89,43 @@ class Volume:
                 yield f"missing chunk {name}"
             except FAULTS as error:
                 yield f"undecodable chunk {name} ({error})"
+
+
+#: What a volume of segments or clefts may hold.
+LABELS = ("uint8", "uint16", "uint32", "uint64")
+
+
+class ArrayVolume:
+    """Labels [Z, Y, X] in memory or in a Zarr array, read as a Volume is; `offset_vx` (XYZ) is its first voxel."""
+
+    def __init__(self, labels, frame, offset_vx):
+        self._labels = labels
+        self.frame = frame
+        self.bounds_vx = np.array([offset_vx, offset_vx + zyx(labels.shape)], dtype=np.int64)
+
+    def read(self, low_vx, high_vx):
+        """The box `[low_vx, high_vx)` (XYZ voxels inside the bounds): (array [Z, Y, X], XYZ corner it starts at)."""
+        low, high = np.asarray(low_vx), np.asarray(high_vx)
+        box = [slice(*ends) for ends in zip(zyx(low - self.bounds_vx[0]), zyx(high - self.bounds_vx[0]), strict=True)]
+        return self._labels[tuple(box)], low
+
+
+def open_labels(path, voxel_nm):
+    """A volume of segments or clefts: a cloud-volume path, or a Zarr array [Z, Y, X].
+
+    The array's attributes are `resolution_nm` and `offset_vx` (XYZ): its voxels, and its first one. Raises
+    ExtractionError for anything else there.
+    """
+    if not str(path).endswith(".zarr"):
+        return Volume(str(path), voxel_nm, LABELS)
+    if not Path(path).is_dir():
+        raise ExtractionError(f"no Zarr array at {path}")
+    labels = zarr.open_array(path, mode="r")
+    if labels.dtype not in LABELS or labels.ndim != 3:
+        raise ExtractionError(f"{path} holds {labels.ndim} axes of {labels.dtype}; it must be Z, Y, X of {LABELS}")
+    if missing := [name for name in ("resolution_nm", "offset_vx") if name not in labels.attrs]:
+        raise ExtractionError(f"{path} does not say where it lies: it lacks the attributes {missing} (XYZ)")
+    return ArrayVolume(labels, VoxelFrame(tuple(labels.attrs["resolution_nm"])), np.array(labels.attrs["offset_vx"]))
 
 
 @functools.lru_cache(maxsize=1)
