@@ -1,0 +1,94 @@
+"""From a predicted volume to single clefts, and which of them are which true clefts.
+
+Volumes are `[Z, Y, X]`, voxel sizes XYZ nm. Clefts predicted and true are numbered from 1; true ones may have any
+64-bit ids.
+"""
+
+import cc3d
+import numpy as np
+import pandas as pd
+
+from pipeline.partners.candidates import grown
+
+#: What a network of detection was trained to tell: the cleft's mask, the signed tanh distance transform (Heinrich et
+#: al. 2018), the signed proximity (Parag et al. 2018).
+REPRESENTATIONS = ("mask", "stdt", "proximity")
+
+#: How far each side of a cleft reaches into it, where signed proximity is predicted: one section of 40 nm. Parag's code
+#: (EMSynConn, `generate_proposals.py`) lets the two sides be 50 nm apart; two reaches are the nearest whole number of
+#: sections above.
+REACH_NM = 40.0
+
+#: A predicted and a true cleft are one where they share this part of the smaller one's voxels. A single shared voxel
+#: would join neighbours that touch; clefts at 16x16x40 nm have some 200 voxels.
+SHARED = 0.1
+
+
+def foreground(values, representation, threshold, voxel_nm):
+    """Where a predicted volume has a cleft: bool `[Z, Y, X]`.
+
+    `mask` and `stdt` are highest in the cleft: values of at least `threshold`. Signed proximity is positive on the
+    presynaptic side, negative on the postsynaptic one, and zero in the cleft as well as far from any: the cleft is
+    where both sides, values of at least `threshold` and of at most `-threshold`, are within REACH_NM. A side without
+    the other is no cleft, and the pair of sides is what Parag et al. (2018) take for a candidate. Raises ValueError for
+    another representation, and for a threshold of proximity that is not positive.
+    """
+    if representation not in REPRESENTATIONS:
+        raise ValueError(f"no representation {representation!r}; there are {REPRESENTATIONS}")
+    if representation != "proximity":
+        return values >= threshold
+    if threshold <= 0:
+        raise ValueError(f"the threshold of signed proximity must be positive, not {threshold}")
+    sides = (grown(side, voxel_nm, REACH_NM) for side in (values >= threshold, values <= -threshold))
+    return np.logical_and(*sides)
+
+
+def components(mask, min_size_vx=1):
+    """Connected components (26 neighbours) of at least `min_size_vx` voxels, numbered from 1 as they are met.
+
+    Returns `(clefts [Z, Y, X], sizes [n])`; the numbers' dtype is as wide as the volume needs.
+    """
+    clefts = cc3d.connected_components(mask, connectivity=26, binary_image=True)
+    sizes = cc3d.statistics(clefts)["voxel_counts"].astype(np.int64)
+    kept = sizes >= min_size_vx
+    kept[0] = False
+    number = np.where(kept, np.cumsum(kept), 0).astype(clefts.dtype)
+    return number[clefts], sizes[kept]
+
+
+def overlaps(predicted, true):
+    """Voxels shared by each pair of a predicted and a true cleft: DataFrame `cleft_id, synapse_id, n_vx`.
+
+    Both volumes hold unsigned integers, 0 = no cleft; their numbers are kept exact. Raises ValueError where the shapes
+    differ.
+    """
+    if predicted.shape != true.shape:
+        raise ValueError(f"predicted clefts {predicted.shape} and true ones {true.shape} lie on two grids")
+    both = (predicted != 0) & (true != 0)
+    pairs = pd.DataFrame({"cleft_id": predicted[both], "synapse_id": true[both]})
+    return pairs.groupby(["cleft_id", "synapse_id"]).size().rename("n_vx").reset_index()
+
+
+def matches(shared, predicted_vx, true_vx):
+    """The rows of `overlaps` that are matches: at least SHARED of the smaller cleft, largest overlap first.
+
+    `predicted_vx` and `true_vx` are `{cleft_id: voxels}` and `{synapse_id: voxels}`; overlaps of clefts that are not
+    among them (filtered by size, outside of the region) are left out. The column `partners` tells which matches are
+    one-to-one: going down the list, a pair is taken where neither cleft has been. The other rows belong to clefts
+    predicted in several pieces, and to predictions that merge several true clefts.
+    """
+    matched = [
+        (cleft, synapse, n_vx)
+        for cleft, synapse, n_vx in shared[["cleft_id", "synapse_id", "n_vx"]].itertuples(index=False)
+        if cleft in predicted_vx and synapse in true_vx and n_vx >= SHARED * min(predicted_vx[cleft], true_vx[synapse])
+    ]
+    matched.sort(key=lambda row: (-row[2], *row[:2]))
+    clefts, synapses, rows = set(), set(), []
+    for cleft, synapse, n_vx in matched:
+        free = cleft not in clefts and synapse not in synapses
+        rows.append((cleft, synapse, n_vx, free))
+        if free:
+            clefts.add(cleft)
+            synapses.add(synapse)
+    kinds = {**shared.dtypes[["cleft_id", "synapse_id", "n_vx"]], "partners": bool}
+    return pd.DataFrame(rows, columns=list(kinds)).astype(kinds)

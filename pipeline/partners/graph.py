@@ -1,0 +1,126 @@
+"""The combined system: detected clefts with their assigned pairs, against the true graph with one edge a synapse.
+
+An edge is right where the detected cleft is the true one and both of its neurons are, in this direction. Two tables go
+in: `predicted` has `cleft_id, size_vx, pre_segment_id, post_segment_id` (ids 0: no pair), `truth` has
+`synapse_id, size_vx, pre_segment_id, post_segment_id`; and `shared`, their `detections.overlaps`.
+"""
+
+import numpy as np
+import pandas as pd
+
+from pipeline.partners.detections import matches
+
+SEGMENTS = ["pre_segment_id", "post_segment_id"]
+
+#: What became of a true synapse: it was found and joined rightly, found with a wrong neuron, with the right ones
+#: reversed, or without a pair; lost in a detected cleft that belongs to another synapse; or not found.
+OF_TRUE = ("correct", "wrong_partner", "wrong_direction", "unassigned", "merged", "missed")
+#: What else was predicted: a further piece of a cleft that has its detection, or no cleft at all.
+OF_PREDICTED = ("split", "false")
+
+
+def verdicts(predicted, truth, shared):
+    """One row a true synapse, then one a detected cleft that is none's: DataFrame `synapse_id, cleft_id, verdict`.
+
+    Verdicts are those of OF_TRUE and OF_PREDICTED; ids are 0 where there is none. Where several detections match a
+    synapse, or several synapses a detection, the pair of the largest overlap counts (see `detections.matches`). Raises
+    ValueError for synapses of unknown partners, and clefts or synapses that occur twice.
+    """
+    return _verdicts(predicted, truth, _matches(predicted, truth, shared))
+
+
+def compare(predicted, truth, shared):
+    """Counts, precision and recall of clefts and of edges: the columns of `detections.parquet` from `n_true` on.
+
+    Of clefts, `precision` is the share of detections that match any synapse, `recall` the share of synapses that match
+    any detection: pieces and mergers count as found. Of edges, every synapse and every detection with a pair counts
+    once. Of the verdicts, `n_correct` and `n_<verdict>`; NaN where a share has nothing to be a share of.
+    """
+    matched = _matches(predicted, truth, shared)
+    count = _verdicts(predicted, truth, matched)["verdict"].value_counts()
+    n_true, n_predicted = len(truth), len(predicted)
+    matched_true, matched_predicted = matched["synapse_id"].nunique(), matched["cleft_id"].nunique()
+    n_edges = int((predicted["pre_segment_id"] != 0).sum())
+    n_correct = int(count.get("correct", 0))
+    return {
+        "n_true": n_true,
+        "n_predicted": n_predicted,
+        "matched_true": matched_true,
+        "matched_predicted": matched_predicted,
+        "precision": _share(matched_predicted, n_predicted),
+        "recall": _share(matched_true, n_true),
+        "edge_precision": _share(n_correct, n_edges),
+        "edge_recall": _share(n_correct, n_true),
+        "edge_f1": _share(2 * n_correct, n_edges + n_true),
+        **{f"n_{verdict}": int(count.get(verdict, 0)) for verdict in (*OF_TRUE, *OF_PREDICTED)},
+    }
+
+
+def grid_search(representation, detect, truth, thresholds, min_sizes_vx):
+    """Try every setting on `val`, then the one of the best edge F1 on `test`, once.
+
+    `detect(region, threshold)` gives `(predicted, shared)` with every component, however small; `truth` is
+    `{region: table}`. Of settings with equal F1 the middle one of the list is chosen, ordered by threshold and size.
+    Returns the rows of `detections.parquet` (all settings on `val`, the chosen one on `test`) and the test's verdicts.
+    """
+    rows = []
+    for threshold in sorted(thresholds):
+        predicted, shared = detect("val", threshold)
+        for size in sorted(min_sizes_vx):
+            measured = compare(predicted[predicted["size_vx"] >= size], truth["val"], shared)
+            rows.append({"region": "val", "threshold": threshold, "min_size_vx": size, **measured})
+    table = pd.DataFrame(rows)
+    best = np.flatnonzero(table["edge_f1"] == table["edge_f1"].max())
+    chosen = best[len(best) // 2]
+    setting = table.loc[chosen, ["threshold", "min_size_vx"]].to_dict()
+    predicted, shared = detect("test", setting["threshold"])
+    predicted = predicted[predicted["size_vx"] >= setting["min_size_vx"]]
+    test = pd.DataFrame([{"region": "test", **setting, **compare(predicted, truth["test"], shared)}])
+    table["chosen"], test["chosen"] = table.index == chosen, True
+    table = pd.concat([table, test], ignore_index=True)
+    table.insert(0, "representation", representation)
+    return table.astype({"min_size_vx": np.int64}), verdicts(predicted, truth["test"], shared)
+
+
+def _matches(predicted, truth, shared):
+    for table, key in ((predicted, "cleft_id"), (truth, "synapse_id")):
+        if table[key].duplicated().any():
+            raise ValueError(f"{key} occurs twice: {table[key][table[key].duplicated()].tolist()[:5]}")
+    unknown = truth["synapse_id"][(truth[SEGMENTS] == 0).any(axis=1)]
+    if len(unknown):
+        raise ValueError(f"{len(unknown)} synapses have no true partners to compare with: {unknown.tolist()[:5]}")
+    sizes = (
+        dict(zip(table[key], table["size_vx"], strict=True))
+        for table, key in ((predicted, "cleft_id"), (truth, "synapse_id"))
+    )
+    return matches(shared, *sizes)
+
+
+def _verdicts(predicted, truth, matched):
+    pairs = matched[matched["partners"]]
+    cleft_of = dict(zip(pairs["synapse_id"], pairs["cleft_id"], strict=True))
+    edge_of = {cleft: edge for cleft, *edge in predicted[["cleft_id", *SEGMENTS]].itertuples(index=False)}
+    touched, matching, owned = set(matched["synapse_id"]), set(matched["cleft_id"]), set(cleft_of.values())
+    rows = []
+    for synapse, *edge in truth[["synapse_id", *SEGMENTS]].itertuples(index=False):
+        if synapse in cleft_of:
+            rows.append((synapse, cleft_of[synapse], _of_edge(edge_of[cleft_of[synapse]], edge)))
+        else:
+            rows.append((synapse, 0, "merged" if synapse in touched else "missed"))
+    rows += [
+        (0, cleft, "split" if cleft in matching else "false") for cleft in predicted["cleft_id"] if cleft not in owned
+    ]
+    kinds = {"synapse_id": truth["synapse_id"].dtype, "cleft_id": predicted["cleft_id"].dtype, "verdict": object}
+    return pd.DataFrame(rows, columns=list(kinds)).astype(kinds)
+
+
+def _of_edge(edge, true):
+    if edge == true:
+        return "correct"
+    if edge == true[::-1]:
+        return "wrong_direction"
+    return "wrong_partner" if all(edge) else "unassigned"
+
+
+def _share(part, whole):
+    return part / whole if whole else np.nan

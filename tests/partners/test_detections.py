@@ -1,0 +1,121 @@
+"""Single clefts from a volume: against scipy's labelling and overlaps counted one voxel at a time."""
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from pipeline.partners.detections import SHARED, components, foreground, matches, overlaps
+
+VOXEL_NM = (16.0, 16.0, 40.0)
+BIG = 2**63 + 1
+
+
+@pytest.mark.parametrize("min_size_vx", [1, 4, 30])
+def test_components_equal_scipy(min_size_vx):
+    mask = np.random.default_rng(5).random((12, 30, 30)) < 0.06
+    clefts, sizes = components(mask, min_size_vx)
+    theirs, n = ndimage.label(mask, structure=np.ones((3, 3, 3)))
+    kept = [number for number in range(1, n + 1) if (theirs == number).sum() >= min_size_vx]
+    assert sorted(sizes) == sorted((theirs == number).sum() for number in kept)
+    assert {frozenset(np.flatnonzero(clefts == k)) for k in range(1, len(sizes) + 1)} == {
+        frozenset(np.flatnonzero(theirs == number)) for number in kept
+    }
+    assert [(clefts == k).sum() for k in range(1, len(sizes) + 1)] == sizes.tolist()
+
+
+def test_nothing_predicted_is_no_component():
+    clefts, sizes = components(np.zeros((3, 4, 5), bool))
+    assert not clefts.any()
+    assert len(sizes) == 0
+
+
+def sheet(axis, shape=(9, 24, 24)):
+    """Signed proximity of a cleft across the middle of an axis: +1 before, -1 behind, falling off over 60 nm."""
+    place_nm = (np.indices(shape)[axis] - shape[axis] // 2 + 0.5) * VOXEL_NM[::-1][axis]
+    return -np.sign(place_nm) * np.exp(-abs(place_nm) / 60)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_proximity_finds_the_sheet_between_its_sides(axis):
+    values = sheet(axis)
+    found = foreground(values, "proximity", 0.5, VOXEL_NM)
+    place = np.unique(np.nonzero(found)[axis])
+    middle = values.shape[axis] // 2
+    assert place.min() <= middle - 1
+    assert middle <= place.max()  # both sides of the zero crossing
+    assert np.ptp(place) * VOXEL_NM[::-1][axis] <= 80
+    assert (components(found)[1] == found.sum()).all()  # in one piece
+
+
+def test_a_side_without_the_other_is_no_cleft():
+    values = sheet(2)
+    assert not foreground(np.maximum(values, 0), "proximity", 0.3, VOXEL_NM).any()
+    assert not foreground(np.minimum(values, 0), "proximity", 0.3, VOXEL_NM).any()
+    assert not foreground(values, "proximity", 0.999, VOXEL_NM).any()
+
+
+def test_mask_and_stdt_are_thresholded_as_they_are():
+    values = np.array([[[-0.5, 0.0, 0.2, 0.9]]])
+    assert foreground(values, "stdt", 0.0, VOXEL_NM).ravel().tolist() == [False, True, True, True]
+    assert foreground(values, "mask", 0.5, VOXEL_NM).ravel().tolist() == [False, False, False, True]
+
+
+def test_settings_that_mean_nothing_are_refused():
+    with pytest.raises(ValueError, match="no representation 'cleft'"):
+        foreground(np.zeros((1, 1, 1)), "cleft", 0.5, VOXEL_NM)
+    with pytest.raises(ValueError, match="must be positive"):
+        foreground(np.zeros((1, 1, 1)), "proximity", 0.0, VOXEL_NM)
+    with pytest.raises(ValueError, match="two grids"):
+        overlaps(np.zeros((1, 2, 2), np.uint16), np.zeros((1, 2, 3), np.uint64))
+
+
+def test_overlaps_equal_a_count_voxel_by_voxel_and_keep_64_bits():
+    rng = np.random.default_rng(8)
+    predicted = rng.integers(0, 4, (4, 9, 9)).astype(np.uint16)
+    true = rng.choice(np.array([0, 7, BIG, BIG + 1], np.uint64), predicted.shape)
+    counts = {}
+    for pair in zip(predicted.ravel().tolist(), true.ravel().tolist(), strict=True):
+        if all(pair):
+            counts[pair] = counts.get(pair, 0) + 1
+    table = overlaps(predicted, true)
+    assert {(c, t): n for c, t, n in table.itertuples(index=False)} == counts
+    assert table["synapse_id"].dtype == np.uint64
+
+
+def line(*lengths):
+    """A row of runs: `(number, voxels)`, as a volume of one line."""
+    return np.concatenate([np.full(n, number, np.uint64) for number, n in lengths])[None, None]
+
+
+def matched(predicted, true):
+    sizes = [
+        dict(zip(*(part.tolist() for part in np.unique(v, return_counts=True)), strict=True)) for v in (predicted, true)
+    ]
+    table = matches(overlaps(predicted, true), *({k: n for k, n in size.items() if k} for size in sizes))
+    return [tuple(row) for row in table[["cleft_id", "synapse_id", "partners"]].itertuples(index=False)]
+
+
+def test_pieces_and_mergers_leave_one_partner_each():
+    pieces = matched(line((1, 30), (0, 5), (2, 20)), line((BIG, 55)))
+    assert pieces == [(1, BIG, True), (2, BIG, False)]
+    merger = matched(line((1, 70)), line((BIG, 20), (0, 10), (BIG + 1, 40)))
+    assert merger == [(1, BIG + 1, True), (1, BIG, False)]
+
+
+def test_a_touch_is_no_match():
+    few = int(SHARED * 100) - 1
+    assert matched(line((0, 100 - few), (1, 100)), line((5, 100), (0, 100 - few))) == []
+    enough = few + 1
+    assert matched(line((0, 100 - enough), (1, 100)), line((5, 100), (0, 100 - enough))) == [(1, 5, True)]
+
+
+def test_partners_are_one_to_one_and_none_is_left_that_could_pair():
+    rng = np.random.default_rng(2)
+    predicted, true = (rng.integers(0, 6, (6, 12, 12)).astype(np.uint64) for _ in range(2))
+    table = matched(predicted, true)
+    assert len(table) > 10
+    pairs = [(c, s) for c, s, partners in table if partners]
+    assert all(a[side] != b[side] for a, b in itertools.combinations(pairs, 2) for side in (0, 1))
+    assert all(any(c == a or s == b for a, b in pairs) for c, s, _ in table)
