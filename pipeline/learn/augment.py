@@ -109,9 +109,10 @@ class Augment:
         return (shift + slip).expand(n, depth, 1)
 
     def turn(self, volumes):
-        """Images and their labels by one of the 8 symmetries of the square, or without `right_angles` of the 4 of a rectangle, its mirrorings.
+        """Images and their labels by one of the 8 symmetries of the square.
 
-        Cubes perhaps with the sections in reverse order.
+        Without `right_angles` by one of the 4 of a rectangle, its mirrorings. Cubes perhaps with the sections in
+        reverse order.
         """
         n, _, height, width = volumes[0].shape
         square = self.settings.right_angles and height == width

@@ -2,8 +2,9 @@
 
 After Lee et al. 2017: residual modules, pooling in the plane alone, kernels of the first level in the plane alone, skip
 connections that are summed; with one level fewer and resize-convolutions, interpolation before a convolution, on the
-way up, as in the network of Turner et al. 2019. For the sake of a CPU the first level, at full resolution, has single
-convolutions for modules, and strided convolutions stand in for max pooling. GroupNorm does not depend on the batch.
+way up, as in the network of Turner et al. 2019. For the sake of a CPU there are single convolutions in place of modules
+at full resolution and, on the way up, at half of it; and strided convolutions in place of max pooling. GroupNorm does
+not depend on the batch.
 """
 
 import torch
@@ -17,15 +18,15 @@ STRIDE_ZYX = (1, 8, 8)  # of the lowest level
 
 
 def build(n_in, n_out, width):
-    """U-Net `[N, n_in, Z, Y, X]` -> float32 logits `[N, n_out, Z, Y, X]`; `width` channels at first, twice at each level.
+    """U-Net `[N, n_in, Z, Y, X]` -> float32 logits `[N, n_out, Z, Y, X]`, with `width` channels at full resolution.
 
-    Y and X are multiples of 8, Z is free; ValueError otherwise.
+    Channels double with each level. Y and X are multiples of 8, Z is free; ValueError otherwise.
     """
     return UNet(n_in, n_out, width)
 
 
 def classifier(n_in, width):
-    """Contracting path under global average pooling: `[N, n_in, Z, Y, X]` -> one float32 logit `[N]`; sizes as `build`."""
+    """Contracting path under global average pooling: `[N, n_in, Z, Y, X]` -> float32 logits `[N]`; sizes as `build`."""
     return Classifier(n_in, width)
 
 
@@ -78,7 +79,8 @@ class Contracting(nn.Module):
 
     def forward(self, images):
         found = tuple(images.shape[1:])
-        if len(found) != 4 or found[0] != self.n_in or any(n % k or not n for n, k in zip(found[1:], STRIDE_ZYX)):
+        fits = len(found) == 4 and found[0] == self.n_in
+        if not fits or any(n == 0 or n % stride for n, stride in zip(found[1:], STRIDE_ZYX, strict=True)):
             raise ValueError(
                 f"the network reads images of {self.n_in} channels with Y and X multiples of {STRIDE_ZYX[1:]}; "
                 f"these are {found} (CZYX)"
