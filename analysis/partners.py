@@ -14,7 +14,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 
 from pipeline import glue
 from pipeline.learn.threshold import best_threshold
-from pipeline.partners import disagreement
+from pipeline.partners import disagreement, graph
 from pipeline.stats import bootstrap
 
 METHODS = {
@@ -110,9 +110,11 @@ methods
 # ## Clefts found and joined: the combined system
 #
 # An edge of the graph is right when its cleft is found and its partners are the true ones.
-# Threshold and smallest size of each representation are those with the best F1 of edges on the validation region.
+# Threshold and smallest size of each representation are those with the best F1 of edges on the validation region; the
+# test tissue was used once, at these.
 
 # %%
+VERDICTS = (*graph.OF_TRUE, *graph.OF_PREDICTED)
 detections = read("detections")
 SETTING = ["representation", "threshold", "min_size_vx"]
 chosen = detections.loc[detections["chosen"], SETTING].drop_duplicates()
@@ -284,8 +286,8 @@ for row in systems.itertuples():
     key = row.representation
     for measure in ("edge_f1", "edge_precision", "edge_recall", "precision", "recall"):
         values[f"{key}_{measure}"] = glue.number(getattr(row, f"test_{measure}"))
-    for error in ("n_missed", "n_merged", "n_wrong_partner", "n_false"):
-        values[f"{key}_{error}"] = glue.count(getattr(row, f"test_{error}"))
+    for verdict_of_edge in VERDICTS:
+        values[f"{key}_n_{verdict_of_edge}"] = glue.count(getattr(row, f"test_n_{verdict_of_edge}"))
 values |= {
     "n_true_test": glue.count(best["test_n_true"]),
     "best_representation": glue.text(best["label"]),

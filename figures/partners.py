@@ -8,13 +8,13 @@ from matplotlib.ticker import MaxNLocator
 from pipeline import glue
 
 ERRORS = {
-    "n_missed": ("cleft missed", "#0072B2"),
-    "n_merged": ("clefts merged", "#56B4E9"),
-    "n_wrong_partner": ("wrong partner", "#D55E00"),
-    "n_false": ("no synapse there", "#F0E442"),
+    "cleft missed": (["missed"], "#0072B2"),
+    "clefts merged": (["merged"], "#56B4E9"),
+    "wrong or no pair": (["wrong_partner", "wrong_direction", "unassigned"], "#D55E00"),
+    "cleft in pieces": (["split"], "#CC79A7"),
+    "no synapse there": (["false"], "#F0E442"),
 }
 METHODS = {"avan": ("AVAN", "#009E73", "-"), "pruner": ("proximity pruner", "#CC79A7", "--")}
-REGIONS = {"val": ("validation", "0.55", "--"), "test": ("test", "black", "-")}
 
 study = glue.study("figures/partners.py")
 values = study.values("partners")
@@ -23,22 +23,25 @@ systems = study.frame("partners", "systems")
 queue = study.frame("partners", "queue")
 polyadic = study.frame("partners", "polyadic")
 
-figure = plt.figure(figsize=(style.WIDTH, 5.2))
+figure = plt.figure(figsize=(style.WIDTH, 5.5))
+figure.get_layout_engine().set(h_pad=0.08)
 upper, lower = figure.subfigures(2, 1, height_ratios=(1, 1.05))
 
 panels = upper.subplots(1, len(systems), sharey=True, squeeze=False)[0]
 for panel, system in zip(panels, systems.itertuples(), strict=True):
-    tried = detections[detections["representation"] == system.representation]
+    tried = detections[(detections["representation"] == system.representation) & (detections["region"] == "val")]
     glue.require(
-        np.isclose(tried.loc[tried["region"] == "val", "edge_f1"].max(), system.val_edge_f1),
+        np.isclose(tried["edge_f1"].max(), system.val_edge_f1),
         f"no setting of {system.label} has a higher F1 on validation than the chosen one",
     )
-    for region, (label, colour, line) in REGIONS.items():
-        for size, part in tried[tried["region"] == region].sort_values("threshold").groupby("min_size_vx"):
-            own = size == system.min_size_vx
-            look = {"linewidth": 1.5, "label": label, "zorder": 3} if own else {"linewidth": 0.6, "alpha": 0.5}
-            panel.plot(part["threshold"], part["edge_f1"], linestyle=line, color=colour, **look)
-    panel.plot(system.threshold, system.test_edge_f1, "o", color="#D55E00", markersize=6, zorder=4, label="chosen")
+    for size, part in tried.sort_values("threshold").groupby("min_size_vx"):
+        own = size == system.min_size_vx
+        look = (
+            {"linewidth": 1.6, "color": "black", "label": "validation"} if own else {"linewidth": 0.6, "color": "0.6"}
+        )
+        panel.plot(part["threshold"], part["edge_f1"], **look)
+    panel.plot(system.threshold, system.val_edge_f1, "ko", markerfacecolor="white", label="chosen", zorder=3)
+    panel.plot(system.threshold, system.test_edge_f1, "D", color="#D55E00", label="chosen, on test", zorder=4)
     panel.set(xlabel="Threshold", title=system.label[0].upper() + system.label[1:])
     panel.xaxis.set_major_locator(MaxNLocator(4))
 panels[0].set_ylabel("F1 of edges")
@@ -47,11 +50,10 @@ upper.text(0.005, 0.985, "A", va="top", fontweight="bold", fontsize=10)
 
 error_panel, queue_panel, polyadic_panel = lower.subplots(1, 3)
 left = np.zeros(len(systems))
-for column, (label, colour) in ERRORS.items():
-    width = systems[f"test_{column}"].to_numpy()
-    error_panel.barh(
-        np.arange(len(systems)), width, left=left, color=colour, edgecolor="black", linewidth=0.5, label=label
-    )
+for label, (verdicts, colour) in ERRORS.items():
+    width = systems[[f"test_n_{verdict}" for verdict in verdicts]].sum(axis=1).to_numpy()
+    look = {"color": colour, "edgecolor": "black", "linewidth": 0.5}
+    error_panel.barh(np.arange(len(systems)), width, left=left, label=label, **look)
     left += width
 error_panel.set_yticks(range(len(systems)), [label.replace(" ", "\n") for label in systems["label"]])
 error_panel.invert_yaxis()
@@ -99,9 +101,9 @@ study.save_figure(
     mask; STDT, signed tanh distance transform; signed proximity, positive on the presynaptic and negative on the
     postsynaptic side.
     F1, the harmonic mean of precision and recall, of graph edges (a cleft that was found and given its true partners)
-    against the detection threshold, in the validation region and in the test tissue; thin lines are other smallest
-    sizes of a cleft; the dot is the setting with the highest F1 on validation, at its value on test.
-    **B**, errors on test at the chosen settings, of {values["n_true_test"].text} true clefts.
+    against the detection threshold, in the validation region; thin lines are other smallest sizes of a cleft.
+    The circle is the chosen setting, with the highest F1 on validation; the diamond is its value on the test tissue.
+    **B**, errors on the test tissue at the chosen settings, which has {values["n_true_test"].text} true clefts.
     **C**, wrong edges that a proofreader meets who reads the {values["n_detected"].text} detected clefts in the order
     of the queue, for two methods of assignment; left of the line are the {values["n_disagreements"].text} clefts on
     which the two disagree.

@@ -13,29 +13,34 @@ MEASURES = {
     "edge_precision": "Edge precision",
     "edge_recall": "Edge recall",
     "edge_f1": "Edge F1",
-    "n_missed": "Missed",
-    "n_merged": "Merged",
+    "n_correct": "Right edges",
+    "n_missed": "Cleft missed",
+    "n_merged": "Cleft merged with another",
     "n_wrong_partner": "Wrong partner",
-    "n_false": "False",
+    "n_wrong_direction": "Pair reversed",
+    "n_unassigned": "No pair",
+    "n_split": "Further pieces of clefts",
+    "n_false": "No cleft there",
 }
 
-rows = []
 best = systems["val_edge_f1"].idxmax()
+columns = {"Measure": ["Threshold", "Smallest cleft, voxels", *MEASURES.values()]}
 for system in systems.itertuples():
     label = system.label[0].upper() + system.label[1:]
-    setting = f"{glue.number(system.threshold).text}, {glue.count(system.min_size_vx).text}"
-    cells = {title: values[f"{system.representation}_{measure}"].text for measure, title in MEASURES.items()}
-    rows.append({"Clefts as": f"**{label}**" if system.Index == best else label, "Setting": setting} | cells)
+    columns[f"**{label}**" if system.Index == best else label] = [
+        glue.number(system.threshold).text,
+        glue.count(system.min_size_vx).text,
+        *(values[f"{system.representation}_{measure}"].text for measure in MEASURES),
+    ]
 
 study.save_table(
-    pd.DataFrame(rows),
+    pd.DataFrame(columns),
     f"""Clefts found and joined in the test tissue ({study.data_phrase}), which has {values["n_true_test"].text} true
     clefts.
-    Setting, the threshold and the smallest size in voxels with the highest edge F1 in the validation region; bold, the
-    representation with the highest F1 there.
+    Threshold and smallest cleft are those with the highest edge F1 in the validation region; bold, the representation
+    with the highest F1 there.
     Cleft precision and recall, by overlap of found and true clefts; an edge is right when its cleft is found and given
     its true partners in their direction; F1, harmonic mean of edge precision and recall.
-    Errors: missed, no cleft found there; merged, several true clefts in one; wrong partner, found but joined wrongly;
-    false, found where there is none.
+    Below them counts: what became of every true cleft, then what else was found.
     STDT, signed tanh distance transform.""",
 )
