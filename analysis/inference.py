@@ -1,0 +1,134 @@
+# %% [markdown]
+# # The statistics behind the scores
+#
+# Which models differ, what pooling the synapses of a neuron gains, whether probabilities mean what they say, and how
+# many test neurons an answer takes.
+# The unit of every test and interval is the presynaptic neuron.
+
+# %%
+import pandas as pd
+
+from pipeline import glue
+from pipeline.stats import calibration, comparison, pooling, power
+from pipeline.stats.metrics import PredictionsError
+
+study = glue.study("analysis/inference.py")
+stats = study.config.stats
+resampling = {"n_replicates": stats.n_bootstrap, "confidence": stats.confidence, "seed": study.config.seed}
+runs = study.frame("performance", "runs").query("not folds").set_index("model")
+performance = study.values("performance")
+best, control = performance["best_model"].value, performance["control_model"].value
+shown = list(study.frame("performance", "metrics")["model"].unique())
+tau = runs["tau"]
+test = {name: study.predictions(name).query("split == 'test'") for name in runs.index}
+n_neurons = test[best]["pre_neuron_id"].nunique()
+
+# %% [markdown]
+# ## All pairs of models
+#
+# Models are compared on the same resampled neurons, and by a permutation test that exchanges all answers of a neuron
+# at once.
+# Its p-values are adjusted over all pairs of models (Holm).
+# Beside them stand the tests that take every synapse for an independent draw, and claim more than they should: that of
+# DeLong for AUC, and that of McNemar for accuracy.
+# Of models that were trained with several seeds the one with the best validation AUC takes part.
+
+# %%
+ranked = runs.sort_values("validation_auc", ascending=False, kind="stable")
+chosen = ranked.drop_duplicates("family").index
+compared = [name for name in runs.index if name in chosen]
+pairs = comparison.pairwise(
+    {name: test[name] for name in compared}, tau[compared], **resampling, n_permutations=stats.n_bootstrap
+)
+pairs[pairs["metric"] == "roc_auc"]
+
+# %%
+LEVEL = 1 - stats.confidence
+of_metric = {metric: rows for metric, rows in pairs.groupby("metric")}
+resolved = {metric: int((rows["p_holm"] < LEVEL).sum()) for metric, rows in of_metric.items()}
+naive = {metric: int((rows["p_naive"] < LEVEL).sum()) for metric, rows in of_metric.items()}
+resolved, naive
+
+# %% [markdown]
+# ## Pooling the synapses of a neuron
+#
+# A neuron is called by the mean log odds of k of its synapses, at the model's threshold.
+
+# %%
+pooled = pd.concat(
+    pooling.neuron_accuracy(test[name], tau[name], **resampling).assign(model=name) for name in shown
+).reset_index(drop=True)
+pooled
+
+# %% [markdown]
+# ## Calibration
+#
+# Synapses are binned by probability, as many in each bin; there are as many bins, up to ten, as enough neurons fill.
+
+# %%
+N_BINS = 10
+
+
+def curve(name):
+    """The calibration curve with as many bins as can be resampled."""
+    for n_bins in range(N_BINS, 0, -1):
+        try:
+            return calibration.curve(test[name], **resampling, n_bins=n_bins).assign(model=name)
+        except PredictionsError as error:
+            reason = error
+    raise reason
+
+
+curves = pd.concat(curve(name) for name in shown).reset_index(drop=True)
+summaries = pd.concat(
+    calibration.summary(test[name], **resampling, n_bins=int((curves["model"] == name).sum())).assign(model=name)
+    for name in shown
+).reset_index(drop=True)
+summaries
+
+# %% [markdown]
+# ## How many test neurons
+#
+# The half-width of an interval of balanced accuracy that is to be expected of n test neurons, half of each class, from
+# the variance between neurons that was seen here.
+
+# %%
+WANTED = 0.05
+SIZES = [6, 10, 20, 30, 50, 100, 200, 500, 1000]
+half_widths = power.half_widths(test[best], tau[best], SIZES, stats.confidence, stats.n_bootstrap, study.config.seed)
+needed = power.neurons_needed(test[best], tau[best], WANTED, stats.confidence, stats.n_bootstrap, study.config.seed)
+half_widths
+
+# %%
+values = {
+    "n_test_synapses": glue.count(len(test[best])),
+    "n_test_neurons": glue.count(n_neurons),
+    "best_model": performance["best_model"],
+    "control_model": performance["control_model"],
+    "n_models": glue.count(len(compared)),
+    "n_pairs": glue.count(len(of_metric["roc_auc"])),
+    "level": glue.number(LEVEL),
+    "n_resolved_roc_auc": glue.count(resolved["roc_auc"]),
+    "n_resolved_accuracy": glue.count(resolved["accuracy"]),
+    "n_resolved_balanced_accuracy": glue.count(resolved["balanced_accuracy"]),
+    "n_delong": glue.count(naive["roc_auc"]),
+    "n_mcnemar": glue.count(naive["accuracy"]),
+    "half_width_wanted": glue.number(WANTED),
+    "neurons_needed": glue.count(needed["closed_form"]),
+    "neurons_needed_resampled": glue.count(needed["resampled"]),
+}
+for row in pooled.itertuples():
+    result = glue.estimate(row.value, row.low, row.high)
+    values[f"{row.model}_pooled_{row.pooled}"] = result
+    for role, name in (("best", best), ("control", control)):
+        if row.model == name:
+            values[f"{role}_pooled_{row.pooled}"] = result
+for row in summaries.itertuples():
+    result = glue.estimate(row.value, row.low, row.high, digits=3)
+    values[f"{row.model}_{row.metric}"] = result
+    for role, name in (("best", best), ("control", control)):
+        if row.model == name:
+            values[f"{role}_{row.metric}"] = result
+models = runs[runs.index.isin([*compared, *shown])].reset_index()[["model", "label", "kind", "trained"]]
+frames = {"models": models, "pairs": pairs, "pooled": pooled, "curves": curves, "summaries": summaries}
+study.save(values, **frames, half_widths=half_widths)

@@ -1,0 +1,54 @@
+"""Do probabilities mean what they say? The share of excitatory synapses against the predicted probability."""
+
+import math
+
+import matplotlib.pyplot as plt
+import style
+
+from pipeline import glue
+
+study = glue.study("figures/calibration.py")
+values = study.values("inference")
+curves = study.frame("inference", "curves")
+models = study.frame("inference", "models").set_index("model")
+
+shown = list(curves["model"].unique())
+columns = min(len(shown), 2)
+rows = math.ceil(len(shown) / columns)
+figure, axes = plt.subplots(
+    rows, columns, figsize=(style.WIDTH, 0.4 + 2.9 * rows), sharex=True, sharey=True, squeeze=False
+)
+for unused in axes.flat[len(shown) :]:
+    unused.set_axis_off()
+for panel, name, letter in zip(axes.flat, shown, "ABCDEFGH", strict=False):
+    model, curve = models.loc[name], curves[curves["model"] == name]
+    colour = style.KIND_COLOURS[model["kind"]] if model["trained"] else style.CONTROL["color"]
+    error = [curve["value"] - curve["low"], curve["high"] - curve["value"]]
+    panel.plot([0, 1], [0, 1], color="0.8", linewidth=0.8, zorder=1)
+    panel.errorbar(curve["p_excitatory"], curve["value"], error, color=colour, marker="o", markersize=4, capsize=2)
+    text = f"ECE {values[f'{name}_ece'].text}\nBrier {values[f'{name}_brier'].text}"
+    panel.text(0.98, 0.03, text, ha="right", va="bottom", transform=panel.transAxes, fontsize=8)
+    panel.text(0.03, 0.97, model["label"], ha="left", va="top", transform=panel.transAxes)
+    panel.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
+    style.letter(panel, letter)
+for panel in axes[:, 0]:
+    panel.set_ylabel("Share of excitatory synapses")
+for column in range(columns):
+    last = max(i for i in range(len(shown)) if i % columns == column)
+    axes.flat[last].set_xlabel("Predicted probability of excitatory")
+    axes.flat[last].tick_params(labelbottom=True)
+
+n_bins = sorted(set(curves.groupby("model").size()))
+bins = " or ".join(glue.count(n).text for n in n_bins)
+study.save_figure(
+    figure,
+    f"""**Calibration on held-out neurons ({study.data_phrase}).**
+    Share of excitatory synapses against the mean predicted probability, in {bins} bins of equally many of
+    {values["n_test_synapses"].text} test synapses of {values["n_test_neurons"].text} neurons, for the best trained
+    model of each kind of input and the untrained control (grey); on the straight line, probabilities mean what they
+    say.
+    ECE, expected calibration error, the mean distance of a bin from that line; Brier, mean squared error of the
+    probability.
+    Bars and brackets: {study.interval_phrase}; for the ECE percentile intervals, whose lower limit is zero unless it
+    exceeds what resampling alone makes.""",
+)
