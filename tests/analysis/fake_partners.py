@@ -27,16 +27,16 @@ ERRORS = {
 }
 #: Of each representation: the threshold with the best validation F1.
 CHOSEN = {"mask": 0.5, "stdt": 0.0, "proximity": 0.4}
-EXTRA_MODELS = (
+MODELS = (
     {"name": "cnn", "network": "cnn"},
     {"name": "cnn_untrained", "network": "cnn", "trained": False},
     {"name": "cnn_attention", "network": "cnn", "attention": True},
 )
 
 
-def build_fake_partners(folder, seed=3):
+def build_fake_partners(folder, models=MODELS[:2], seed=3):
     """`(build, environment)` of a fake build with the files of `partners/`."""
-    _, root, environment = build_fake(folder, EXTRA_MODELS[:2])
+    _, root, environment = build_fake(folder, models)
     build = Build("fake", root)
     write_partners(build.root / "partners", np.random.default_rng(seed))
     return build, environment

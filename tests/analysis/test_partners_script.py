@@ -1,0 +1,195 @@
+"""Results on partners, from files whose errors are counted by hand; and the figures and tables that quote them."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_build import analyse, copied, run_script
+from fake_partners import CHOSEN, ERRORS, MODELS, N, build_fake_partners
+from PIL import Image
+from scipy.stats import beta, binom
+from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
+
+from pipeline import artefacts
+
+
+@pytest.fixture(scope="module")
+def partnered(tmp_path_factory):
+    """`(build, environment)` after `analysis/partners.py`; not to be changed."""
+    build, environment = build_fake_partners(tmp_path_factory.mktemp("partners"))
+    analyse(["partners"], environment)
+    return build, environment
+
+
+@pytest.fixture
+def changeable(partnered, tmp_path):
+    build, environment = partnered
+    return copied(build.root.parent.parent, environment, tmp_path)
+
+
+def _values(build, part="value"):
+    return {name: entry[part] for name, entry in artefacts.read_json(build.analysis / "partners.json").items()}
+
+
+def _edit(path, change):
+    rows = pd.read_parquet(path)
+    change(rows)
+    rows.to_parquet(path)
+
+
+@pytest.mark.parametrize("method", ERRORS)
+def test_errors_are_counted_apart_and_intervals_are_exact(partnered, method):
+    values, texts = _values(partnered[0]), _values(partnered[0], "text")
+    direction, identity, none = (len(clefts) for clefts in ERRORS[method])
+    assert values[f"direction_errors_{method}"] == direction
+    assert values[f"identity_errors_{method}"] == identity
+    assert values[f"unassigned_{method}"] == none
+    k = N - direction - identity - none
+    low, high = beta.ppf(0.025, k, N - k + 1), beta.ppf(0.975, k + 1, N - k)  # Clopper and Pearson
+    assert texts[f"accuracy_{method}"] == f"{100 * k / N:.1f}% [{100 * low:.1f}%, {100 * high:.1f}%]"
+
+
+@pytest.mark.parametrize("method", [name for name in ERRORS if name != "avan"])
+def test_mcnemar_counts_the_clefts_on_which_one_method_alone_errs(partnered, method):
+    ours, theirs = ({n for part in ERRORS[name] for n in part} for name in ("avan", method))
+    n, fewer = len(ours ^ theirs), min(len(ours - theirs), len(theirs - ours))
+    assert _values(partnered[0])[f"mcnemar_{method}"] == pytest.approx(min(1, 2 * binom.cdf(fewer, n, 0.5)))
+
+
+def test_the_combined_system_is_quoted_on_test_at_the_setting_chosen_on_validation(partnered):
+    build, _ = partnered
+    values = _values(build)
+    systems = pd.read_parquet(build.analysis / "partners.systems.parquet").set_index("representation")
+    assert systems["threshold"].to_dict() == pytest.approx(CHOSEN)
+    assert values["mask_edge_f1"] == pytest.approx(0.89)
+    assert values["proximity_edge_f1"] == pytest.approx(0.84)
+    assert [values[f"stdt_n_{error}"] for error in ("missed", "merged", "wrong_partner", "false")] == [12, 4, 3, 9]
+    assert values["best_representation"] == "cleft mask"
+
+
+def test_errors_among_disagreements_and_those_that_nobody_would_read(partnered):
+    values = _values(partnered[0])
+    # The fake file: 30 false detections, of which two set the methods apart; 24 true clefts do; two are wrong alike.
+    assert values["n_detected"] == 300
+    assert values["n_detected_false"] == 30
+    assert values["n_disagreements"] == 26
+    assert values["n_disputed"] == 24
+    assert (values["disputed_errors_avan"], values["disputed_errors_pruner"]) == (10, 14)
+    assert values["agreed_errors"] == 2
+    assert values["disputed_p"] == pytest.approx(2 * binom.cdf(10, 24, 0.5))
+
+
+def test_partners_that_are_no_candidates_count_as_missed(partnered):
+    build, _ = partnered
+    values = _values(build)
+    rows = pd.read_parquet(build.root / "partners" / "polyadic.parquet").query("region == 'test'")
+    n_never = int(rows.groupby("synapse_id")["n_posts"].first().sum() - rows["is_post"].sum())
+    assert n_never > 0
+    truth = np.r_[rows["is_post"], np.ones(n_never, bool)]
+    called = np.r_[rows["chosen"], np.zeros(n_never, bool)]
+    precision, recall, *_ = precision_recall_fscore_support(truth, called, average="binary")
+    assert (values["polyadic_precision"], values["polyadic_recall"]) == pytest.approx((precision, recall))
+
+
+def test_pictures_show_the_segments_of_the_pair_that_was_given(partnered):
+    pictures = pd.read_parquet(partnered[0].analysis / "partners.pictures.parquet")
+    assert set(pictures["method"]) == set(ERRORS)
+    for (method, kind), pixels in pictures.groupby(["method", "kind"]):
+        left, right = pixels[pixels["x"] < 22], pixels[(pixels["x"] >= 22) & (pixels["y"] < 32)]
+        assert (left["true"] == 1).all()
+        assert (right["true"] == 2).all()
+        same = (pixels["called"] == pixels["true"]).all()
+        assert same == (kind == "right"), f"{method}, {kind}"
+        if (pixels["verdict"] == "direction").all():
+            assert (left["called"] == 2).all()
+            assert (right["called"] == 1).all()
+
+
+def test_where_a_method_never_errs_its_most_doubtful_cleft_is_shown(changeable):
+    build, environment = changeable
+
+    def perfect(rows):
+        avan = rows["method"] == "avan"
+        for side in ("pre", "post"):
+            rows.loc[avan, f"{side}_segment_id"] = rows.loc[avan, f"true_{side}_segment_id"]
+        rows.loc[(rows["synapse_id"] == 950) & avan, "margin"] = 0.001
+
+    _edit(build.root / "partners" / "assignments.parquet", perfect)
+    analyse(["partners"], environment)
+    pictures = pd.read_parquet(build.analysis / "partners.pictures.parquet").query("method == 'avan'")
+    assert set(pictures["kind"]) == {"right", "most doubtful"}
+    assert set(pictures.loc[pictures["kind"] == "most doubtful", "margin"]) == {0.001}
+    assert _values(build, "text")["accuracy_avan"].startswith("100.0% [97.7%, 100.0%]")
+
+
+def test_ids_that_were_rounded_are_refused(changeable):
+    build, environment = changeable
+    path = build.root / "partners" / "assignments.parquet"
+    pd.read_parquet(path).astype({"pre_segment_id": float}).to_parquet(path)
+    done = run_script("analysis/partners.py", environment)
+    assert done.returncode
+    assert "pre_segment_id is float64" in done.stderr
+    assert not (build.analysis / "partners.json").exists(), "a failed script leaves no stale result"
+
+
+def test_methods_on_different_clefts_are_not_compared(changeable):
+    build, environment = changeable
+    _edit(build.root / "partners" / "assignments.parquet", lambda rows: rows.drop(index=5, inplace=True))
+    done = run_script("analysis/partners.py", environment)
+    assert done.returncode
+    assert "differ in clefts" in done.stderr
+
+
+def test_attention_is_compared_with_the_same_network_on_the_bare_image(tmp_path):
+    build, environment = build_fake_partners(tmp_path, models=MODELS)
+    analyse(["partners"], environment)
+    values = _values(build)
+    for name, model in (("cnn_attention_roc_auc", "cnn_attention"), ("cnn_attention_bare_roc_auc", "cnn")):
+        test = pd.read_parquet(build.predictions(model)).query("split == 'test'")
+        assert values[name] == pytest.approx(roc_auc_score(test["label"], test["p_excitatory"]))
+    difference = values["cnn_attention_roc_auc"] - values["cnn_attention_bare_roc_auc"]
+    assert values["cnn_attention_gain"] == pytest.approx(difference)
+    assert "on the bare image" in values["attention"]
+
+
+@pytest.mark.parametrize("name", ["partners", "partner_examples"])
+def test_a_figure_is_whole_and_says_what_the_data_are(partnered, tmp_path, name):
+    build, environment = copied(partnered[0].root.parent.parent, partnered[1], tmp_path)
+    done = run_script(f"figures/{name}.py", environment)
+    assert done.returncode == 0, done.stderr
+    assert "simulated neuropil" in (build.figures / f"{name}.caption.md").read_text()
+    pixels = np.asarray(Image.open(build.figures / f"{name}.png").convert("L"))
+    assert pixels.shape[1] == 1400, "7 inches at 200 dots"
+    for side in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
+        assert (side > 250).all(), "something is cut off at the border"
+
+
+def test_tables_quote_the_analysis(changeable):
+    build, environment = changeable
+    texts = _values(build, "text")
+    for name in ("partners", "detection", "disagreements"):
+        done = run_script(f"tables/{name}.py", environment)
+        assert done.returncode == 0, done.stderr
+        assert "simulated neuropil" in (build.tables / f"{name}.caption.md").read_text()
+    methods = pd.read_csv(build.tables / "partners.csv").set_index("Method")
+    assert methods.loc["AVAN", "Accuracy"] == texts["accuracy_avan"]
+    assert methods.loc["Rule: largest overlaps", "Direction errors"] == 75
+    assert pd.read_csv(build.tables / "detection.csv").set_index("Measure").loc["Edge F1", "STDT"] == 0.89
+    volume = pd.read_csv(build.tables / "disagreements.csv").set_index("The two methods")
+    assert volume.loc["Agree", "Both wrong"] == 2
+    assert volume.loc["All"].tolist() == [300, 30, 12, 16, 2]
+
+
+def test_the_figure_refuses_a_setting_that_was_not_the_best_on_validation(changeable):
+    build, environment = changeable
+
+    def better(rows):
+        other = (rows["region"] == "val") & ~rows["chosen"]
+        rows.loc[rows.index[other][0], "edge_f1"] = 0.99
+
+    _edit(build.root / "partners" / "detections.parquet", better)
+    analyse(["partners"], environment)
+    done = run_script("figures/partners.py", environment)
+    assert done.returncode
+    assert re.search("the claim does not hold: no setting of cleft mask has a higher F1", done.stderr)
