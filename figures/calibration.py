@@ -16,7 +16,12 @@ shown = list(curves["model"].unique())
 columns = min(len(shown), 2)
 rows = math.ceil(len(shown) / columns)
 figure, axes = plt.subplots(
-    rows, columns, figsize=(style.WIDTH, 0.4 + 2.9 * rows), sharex=True, sharey=True, squeeze=False
+    rows,
+    columns,
+    figsize=(style.WIDTH, 0.4 + 2.9 * rows),
+    sharex=True,
+    sharey=True,
+    squeeze=False,
 )
 for unused in axes.flat[len(shown) :]:
     unused.set_axis_off()
@@ -28,7 +33,7 @@ for panel, name, letter in zip(axes.flat, shown, "ABCDEFGH", strict=False):
     panel.errorbar(curve["p_excitatory"], curve["value"], error, color=colour, marker="o", markersize=4, capsize=2)
     text = f"ECE {values[f'{name}_ece'].text}\nBrier {values[f'{name}_brier'].text}"
     panel.text(0.98, 0.03, text, ha="right", va="bottom", transform=panel.transAxes, fontsize=8)
-    panel.text(0.03, 0.97, model["label"], ha="left", va="top", transform=panel.transAxes)
+    panel.set_title(model["label"])
     panel.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
     style.letter(panel, letter)
 for panel in axes[:, 0]:

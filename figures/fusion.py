@@ -34,7 +34,8 @@ grid = figure.add_gridspec(
 )
 panels = []
 for column, subset in enumerate(subsets):
-    panel = figure.add_subplot(grid[0, column], sharey=panels[0] if panels else None)
+    first = panels[0] if panels else None
+    panel = figure.add_subplot(grid[0, column], sharex=first, sharey=first)
     panels.append(panel)
     for i, name in enumerate(known):
         steps = scores.query("features == @name and subset == @subset").set_index("step").loc[list(STEPS)]
@@ -63,7 +64,7 @@ panels[0].set_ylim(len(rows), -0.6)
 for panel in panels[1:]:
     panel.tick_params(labelleft=False)
 if len(known) > 1:
-    panels[0].legend(loc="lower left")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(known))
 if fitted:
     panel = figure.add_subplot(grid[1, :])
     error = [forest["coefficient"] - forest["low"], forest["high"] - forest["coefficient"]]
@@ -78,7 +79,7 @@ if fitted:
         linewidth=1,
     )
     panel.axvline(0, color="0.5", linestyle=":", linewidth=1, zorder=1)
-    panel.set_yticks(range(len(forest)), [name.replace("_um", " (µm)").replace("_", " ") for name in forest["feature"]])
+    panel.set_yticks(range(len(forest)), [name.removesuffix("_um").replace("_", " ") for name in forest["feature"]])
     panel.invert_yaxis()
     panel.set_xlabel("Coefficient (log odds of excitatory per standard deviation)")
     style.letter(panel, "ABC"[len(subsets)])
