@@ -177,6 +177,7 @@ class Model(Section):
     norm: Literal["batch", "group"] | None = None  # None: the network's own
     sections: int = pydantic.Field(1, ge=1)  # 2D networks: neighbouring sections, as channels ("2.5D" where several)
     crop: tuple[int, ...] | None = None  # centre (Y, X), or (Z, Y, X) in 3D, that the network sees; None: all
+    attention: bool = False  # AVAN's presynaptic mask as one more channel: attention in place of a bare image
     folds: bool = False  # a network per fold, each neuron predicted by the one that never saw it
     seed: int = 0
     epochs: int = pydantic.Field(30, ge=1)
@@ -187,7 +188,8 @@ class Model(Section):
     @property
     def images(self):
         """Which of the stored images the network reads: `patch`, or `cube` where it needs several sections."""
-        return "patch" if DIMENSIONS[self.network] == 2 and self.sections == 1 else "cube"
+        flat = DIMENSIONS[self.network] == 2 and self.sections == 1 and not self.attention  # masks are kept as cubes
+        return "patch" if flat else "cube"
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -217,6 +219,10 @@ class Model(Section):
             raise ValueError("pretrained: the published weights belong to batch normalisation")
         if self.pretrained and not self.trained:
             raise ValueError("pretrained: the untrained control has random weights")
+        if self.attention and (self.network not in ("cnn", "unet3d", "resnet18", "resnet50") or self.pretrained):
+            raise ValueError("attention: only cnn, resnet18, resnet50 and unet3d read a mask, and from random weights")
+        if self.attention and (self.augmentation.mixup_alpha or self.augmentation.cutmix_alpha):
+            raise ValueError("attention: MixUp and CutMix mix images alone; set their alpha to 0")
         if self.recipe.head_epochs >= self.epochs:
             raise ValueError("recipe.head_epochs: at least one epoch must train the whole network")
         return self

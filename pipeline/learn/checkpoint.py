@@ -27,6 +27,7 @@ class Card:
     shape_zyx: tuple[int, int, int]  # of the network's input, a central crop; a patch has one section
     tau: float  # excitatory where p_excitatory >= tau
     temperature: float  # p_excitatory = sigmoid(difference of logits / temperature)
+    attention: bool = False  # whether it also reads AVAN's presynaptic mask
     normalisation: str = NORMALISATION
 
     def check(self, images):
@@ -40,6 +41,11 @@ class Card:
             raise CheckpointError(
                 f"the model needs a {self.input_kind} of at least {self.shape_zyx} (ZYX), "
                 f"these are {images.shape_zyx}: extract larger ones"
+            )
+        if self.attention and images.attention is None:
+            raise CheckpointError(
+                "the model reads AVAN's presynaptic mask beside the image, which these images lack: use a model without "
+                "`attention`"
             )
 
 
@@ -75,7 +81,9 @@ def load(path):
     if card.normalisation != NORMALISATION:
         raise CheckpointError(f"{path} expects another normalisation ({card.normalisation!r}): train again")
     flat = registry.DIMENSIONS[card.architecture] == 2
-    network = registry.build(card.architecture, card.shape_zyx[0] if flat else 1, card.norm)
+    network = registry.build(
+        card.architecture, card.shape_zyx[0] if flat else 1, card.norm, attention=card.attention
+    )
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:

@@ -182,11 +182,13 @@ class _Training:
         network = self._network_in_phase(number)
         total, waited, started = 0.0, 0.0, time.monotonic()
         with tqdm(total=self.n_steps, desc=f"epoch {number + 1}", disable=None, leave=False) as bar:
-            for (rows, weight), (stored, seconds) in zip(
-                shares, _read_ahead(self.images.read, [rows for rows, _ in shares]), strict=True
+            for (rows, weight), ((stored, attention), seconds) in zip(
+                shares, _read_ahead(self.images.read_both, [rows for rows, _ in shares]), strict=True
             ):
                 waited += seconds
-                total += self._step(network, rows, weight, augment(stored, self.place), augment.random)
+                masks = [] if attention is None else [attention]
+                images, masks = augment.with_labels(stored, masks, device=self.place)
+                total += self._step(network, rows, weight, images, masks, augment.random)
                 bar.update()
         return {
             "loss": distributed.mean(total / self.n_steps),
@@ -203,12 +205,12 @@ class _Training:
         network = torch.compile(self.network, disable=not self.settings.recipe.compile)
         return distributed.wrap(network)
 
-    def _step(self, network, rows, weight, images, random):
+    def _step(self, network, rows, weight, images, masks, random):
         recipe = self.settings.recipe
         label = torch.from_numpy(self.label[rows]).float().to(self.place)
         images, target = mixing.mix(data.normalise(images), label, self.settings.augmentation, random)
         with device.autocast(self.place):
-            logits = network(data.as_input(images, self.dimensions))
+            logits = network(data.as_input(images, self.dimensions, *(mask.float() / 255 for mask in masks)))
         loss = losses.loss(logits, target, recipe, self.class_share) * weight
         value = loss.item()
         if not np.isfinite(value):
@@ -260,7 +262,7 @@ class _Training:
 
 
 def _read_ahead(read, batches):
-    """Yield (images, seconds waited for them) of each batch of rows, the next one being read meanwhile."""
+    """Yield (what `read` gives, seconds waited for it) of each batch of rows, the next one being read meanwhile."""
     with ThreadPoolExecutor(1) as reader:
         waiting = reader.submit(read, batches[0])
         for following in [*batches[1:], None]:

@@ -21,12 +21,14 @@ def features(network, images, rows, shape_zyx, symmetries=SYMMETRIES):
     """
     place = next(network.parameters()).device
     for start in tqdm(range(0, len(rows), BATCH), desc="predict", disable=None, leave=False):
-        stored = data.centre(images.read(rows[start : start + BATCH]), shape_zyx)
-        x = data.normalise(stored.to(place).float() / 255)
+        both = images.read_both(rows[start : start + BATCH])
+        stored, mask = (x if x is None else data.centre(x, shape_zyx).to(place).float() / 255 for x in both)
+        x = data.normalise(stored)
         total = 0
         for number in range(symmetries):
+            turned = symmetry(x, number), None if mask is None else symmetry(mask, number)
             with device.autocast(place):
-                total = total + network.encoder(data.as_input(symmetry(x, number), network.dimensions)).double()
+                total = total + network.encoder(data.as_input(turned[0], network.dimensions, turned[1])).double()
         yield (total / symmetries).cpu().numpy()
 
 

@@ -26,10 +26,11 @@ log = logging.getLogger("pipeline")
 THREADS = 2  # of `predict_run`, which has no recipe
 
 
-def train(patches_dir, synapses_path, model, run_dir, predictions_path, seed):
+def train(patches_dir, synapses_path, model, run_dir, predictions_path, seed, attention_dir=None):
     """Train `model` (a `config.Model`), or fit the untrained control, and predict every synapse of the cohort.
 
-    `patches_dir` is a finished `patches/`, `synapses_path` the cohort. With `model.folds` a network is trained for
+    `patches_dir` is a finished `patches/`, `synapses_path` the cohort; `attention_dir` holds the masks that a model with
+    `attention` reads, in the format of `patches/`. With `model.folds` a network is trained for
     every fold, in `run_dir/fold<k>/`, and predicts the neurons of its fold, see `_cross_validate`. Interrupted, a run
     goes on from its last epoch and ends with the same bytes; a finished run is left alone; a run of other settings,
     images or code starts over. Under `torchrun` all processes call this, and the first one writes.
@@ -37,13 +38,13 @@ def train(patches_dir, synapses_path, model, run_dir, predictions_path, seed):
     and where memory does not suffice.
     """
     run_dir, predictions_path = Path(run_dir), Path(predictions_path)
-    distributed.from_first(lambda: _open(run_dir, identity(patches_dir, synapses_path, model, seed), model.name))
+    distributed.from_first(lambda: _open(run_dir, identity(patches_dir, synapses_path, model, seed, attention_dir), model.name))
     place = device.prepare(model.recipe.threads)
     if (run_dir / "result.json").is_file() and predictions_path.is_file():
         log.info("%s: already trained", model.name)
         return
     synapses = data.with_images(pd.read_parquet(synapses_path), patches_dir)
-    images = data.Images(patches_dir, model.images, synapses["synapse_id"])
+    images = data.Images(patches_dir, model.images, synapses["synapse_id"], attention_dir=attention_dir)
     fit = _cross_validate if model.folds else _fit
     with loop.memory_advice(model.name, model.batch_size):
         p, result = fit(images, synapses, model, loop.seed_of(seed, model.seed), run_dir, place)
@@ -56,11 +57,11 @@ def train(patches_dir, synapses_path, model, run_dir, predictions_path, seed):
     log.info("%s: validation AUC %.3f, tau %.3f", model.name, result["validation"]["roc_auc"], result["tau"])
 
 
-def is_up_to_date(patches_dir, synapses_path, model, run_dir, predictions_path, seed):
+def is_up_to_date(patches_dir, synapses_path, model, run_dir, predictions_path, seed, attention_dir=None):
     """Whether `train` with these arguments would find its work done."""
     record, *rest = [Path(run_dir) / "config.json", Path(run_dir) / "result.json", Path(predictions_path)]
     whole = record.is_file() and all(path.is_file() for path in rest)
-    return whole and read_json(record) == identity(patches_dir, synapses_path, model, seed)
+    return whole and read_json(record) == identity(patches_dir, synapses_path, model, seed, attention_dir)
 
 
 def _fit(images, synapses, model, seed, folder, place):
@@ -80,7 +81,9 @@ def _fit(images, synapses, model, seed, folder, place):
     torch.manual_seed(seed)
     shape_zyx = images.input_zyx(model)
     sections = model.sections if DIMENSIONS[model.network] == 2 else 1
-    network = registry.build(model.network, sections, model.norm, model.pretrained, model.recipe.dropout).to(place)
+    network = registry.build(
+        model.network, sections, model.norm, model.pretrained, model.recipe.dropout, model.attention
+    ).to(place)
     facts = loop.fit(network, images, synapses, model, seed, folder) if model.trained else {}
     if distributed.rank():
         return None, None
@@ -95,7 +98,7 @@ def _fit(images, synapses, model, seed, folder, place):
     temperature = calibrate.temperature(logit[val], label)
     p = expit(logit / temperature)
     tau = best_threshold(label, p[val])
-    card = checkpoint.Card(model.network, model.norm, images.kind, images.voxel_nm, shape_zyx, tau, temperature)
+    card = checkpoint.Card(model.network, model.norm, images.kind, images.voxel_nm, shape_zyx, tau, temperature, model.attention)
     checkpoint.save(model_path, network, card)
     facts |= {
         "tau": tau,
@@ -154,7 +157,7 @@ def predict_run(run_dir, patches_dir, synapses, out):
     write_parquet(out, predict.predict(Path(run_dir) / "model.safetensors", patches_dir, synapses, place))
 
 
-def identity(patches_dir, synapses_path, model, seed):
+def identity(patches_dir, synapses_path, model, seed, attention_dir=None):
     """All that the result depends on, as JSON."""
     manifest = Path(patches_dir) / "manifest.json"
     if not manifest.is_file():
@@ -164,6 +167,7 @@ def identity(patches_dir, synapses_path, model, seed):
         "model": model.model_dump(mode="json"),
         "seed": seed,
         "patches": sha256(manifest),
+        "attention": None if attention_dir is None else sha256(Path(attention_dir) / "manifest.json"),
         "synapses": sha256(synapses_path),
         "code": {f"{path.parent.name}/{path.name}": sha256(path) for path in code},
     }

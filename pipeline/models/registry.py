@@ -6,6 +6,7 @@ from torch import nn
 from pipeline.models import cnn, norms, resnet2d, unet3d, video
 
 #: Axes of a network's images: 2D networks read `[N, S, Y, X]` (S sections as channels), 3D networks `[N, 1, Z, Y, X]`.
+#: An attention mask, where one is read, doubles the channels: behind the sections in 2D, a second channel in 3D.
 DIMENSIONS = {"cnn": 2, "resnet18": 2, "resnet50": 2, "unet3d": 3, "r3d_18": 3, "mc3_18": 3, "r2plus1d_18": 3}
 
 
@@ -28,12 +29,12 @@ class Classifier(nn.Module):
             return self.head(features.float())
 
 
-def build(name, sections=1, norm=None, pretrained=False, dropout=0.0):
+def build(name, sections=1, norm=None, pretrained=False, dropout=0.0, attention=False):
     """The network called `name` (a key of `DIMENSIONS`) with fresh weights from torch's global random state.
 
     `sections`: neighbouring sections that a 2D network reads as channels. `norm`: batch or group; None: the network's
     own, which is group for unet3d and batch for all others. `pretrained`: the encoder starts from ImageNet (2D) or
-    Kinetics-400 (3D) weights. ValueError for what cannot be combined, WeightsError where weights cannot be fetched.
+    Kinetics-400 (3D) weights. `attention`: it also reads a mask of every section. ValueError for what cannot be combined, WeightsError where weights cannot be fetched.
     """
     if name not in DIMENSIONS:
         raise ValueError(f"no network {name!r}; there are {sorted(DIMENSIONS)}")
@@ -47,17 +48,19 @@ def build(name, sections=1, norm=None, pretrained=False, dropout=0.0):
         raise ValueError(
             "the pretrained weights belong to batch normalisation: set `pretrained: false` or another norm"
         )
-    encoder = _encoder(name, sections, pretrained)
+    if attention and (pretrained or name in video.STRIDE):
+        raise ValueError(f"{name} cannot read an attention mask: the weights or the stem are made for images alone")
+    encoder = _encoder(name, sections, pretrained, planes=2 if attention else 1)
     if norm is not None:
         norms.replace(encoder, norm, DIMENSIONS[name])
     return Classifier(encoder, dropout, DIMENSIONS[name])
 
 
-def _encoder(name, sections, pretrained):
+def _encoder(name, sections, pretrained, planes):
     if name == "cnn":
-        return cnn.encoder(sections)
+        return cnn.encoder(sections * planes)
     if name == "unet3d":
-        return unet3d.encoder()
+        return unet3d.encoder(planes)
     if DIMENSIONS[name] == 2:
-        return resnet2d.encoder(name, sections, pretrained)
+        return resnet2d.encoder(name, sections * planes, pretrained)
     return video.encoder(name, pretrained)

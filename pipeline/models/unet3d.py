@@ -33,11 +33,11 @@ class ResidualBlock(nn.Module):
         return self.activation(self.convolutions(x) + self.shortcut(x))
 
 
-def encoder():
-    """Encoder `[N, 1, Z, Y, X]` -> `[N, 128]`, with GroupNorm; at least 4x16x16 voxels."""
+def encoder(channels=1):
+    """Encoder `[N, channels, Z, Y, X]` -> `[N, 128]`, with GroupNorm; at least 4x16x16 voxels."""
     first, second, third, fourth = WIDTHS
     stem = nn.Sequential(
-        nn.Conv3d(1, first, (1, 5, 5), (1, 2, 2), (0, 2, 2), bias=False),
+        nn.Conv3d(channels, first, (1, 5, 5), (1, 2, 2), (0, 2, 2), bias=False),
         norms.group(first),
         nn.ReLU(inplace=True),
     )
@@ -47,4 +47,4 @@ def encoder():
         ResidualBlock(second, third, (3, 3, 3), (2, 2, 2)),  # 64x64x80
         ResidualBlock(third, fourth, (3, 3, 3), (2, 2, 2)),  # 128x128x160
     )
-    return Encoder(nn.Sequential(stem, *levels), 1, fourth, (4, 16, 16))
+    return Encoder(nn.Sequential(stem, *levels), channels, fourth, (4, 16, 16))

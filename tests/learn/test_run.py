@@ -154,8 +154,8 @@ def test_prediction_is_the_same_for_all_symmetries_of_the_images(trained, cohort
         def __init__(self, number):
             self.number = number
 
-        def read(self, rows):
-            return symmetry(stored, self.number)[rows]
+        def read_both(self, rows):
+            return symmetry(stored, self.number)[rows], None
 
     def p_excitatory(number, symmetries):
         batches = predict.features(network, Turned(number), rows, card.shape_zyx, symmetries)
