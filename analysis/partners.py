@@ -9,12 +9,10 @@
 import numpy as np
 import pandas as pd
 import zarr
-from scipy.stats import binomtest
-from statsmodels.stats.contingency_tables import mcnemar
 
 from pipeline import glue
 from pipeline.learn.threshold import best_threshold
-from pipeline.partners import disagreement, graph
+from pipeline.partners import disagreement, graph, scores
 from pipeline.stats import bootstrap
 
 METHODS = {
@@ -41,14 +39,6 @@ def read(name, *segment_columns):
     return rows
 
 
-def exact(n_right, n):
-    """Share with its exact binomial (Clopper-Pearson) interval, as `value, low, high`."""
-    if n == 0:
-        raise glue.StudyError("a share of nothing: this edition has no such cleft, use a larger `partners.test_tissue`")
-    interval = binomtest(int(n_right), int(n)).proportion_ci(confidence, method="exact")
-    return {"value": n_right / n, "low": interval.low, "high": interval.high}
-
-
 def share(value, low, high):
     """`99.4% [96.8%, 100.0%]`"""
     value, low, high = (glue.percent(part, 1) for part in (value, low, high))
@@ -60,51 +50,28 @@ def share(value, low, high):
 #
 # A cleft is right when both partners and their direction are.
 # A *direction* error is the true pair reversed; an *identity* error is a pair with a wrong segment; a cleft without a
-# pair is *unassigned*, and wrong.
-# Clefts whose true partners are not known say nothing and are left out.
+# pair is wrong too.
+# Direction alone asks whether the true pair scores above its reversal, whichever pair was chosen.
+# McNemar's exact test compares two methods on the clefts that one of them alone has right; Holm's adjustment is over
+# all pairs of methods.
 
 # %%
 SEGMENTS = [f"{side}_segment_id" for side in ("pre", "post")]
-assignments = read("assignments", *SEGMENTS, *(f"true_{column}" for column in SEGMENTS))
-known = (assignments[[f"true_{column}" for column in SEGMENTS]] > 0).all(axis=1)
-assignments = assignments[known].sort_values(["method", "synapse_id"], ignore_index=True)
-
-
-def verdict(pre, post, true_pre, true_post):
-    """`right`, `direction`, `identity` or `unassigned`, of columns of segment ids."""
-    conditions = [
-        (pre == 0) | (post == 0),
-        (pre == true_pre) & (post == true_post),
-        (pre == true_post) & (post == true_pre),
-    ]
-    return np.select(conditions, ["unassigned", "right", "direction"], "identity")
-
-
-assignments["verdict"] = verdict(*(assignments[c] for c in (*SEGMENTS, *(f"true_{column}" for column in SEGMENTS))))
-right = assignments.assign(right=assignments["verdict"] == "right").pivot(
-    index="synapse_id", columns="method", values="right"
-)
-if right.isna().any(axis=None):
-    raise glue.StudyError(f"{folder / 'assignments.parquet'}: the methods differ in clefts; assign again")
-pd.crosstab(assignments["method"], assignments["outcome"])
-
-# %% [markdown]
-# McNemar's exact test asks whether two methods err on different numbers of the clefts on which they differ; p-values
-# are those of AVAN against each other method, not corrected for their number.
+TRUE = [f"true_{column}" for column in SEGMENTS]
+assignments = read("assignments", *SEGMENTS, *TRUE)
+assignments["verdict"] = scores.verdict(assignments)
+methods = scores.accuracy(assignments, confidence).set_index("method")
+methods = methods.loc[[name for name in METHODS if name in methods.index]]
+methods.insert(0, "label", methods.index.map(METHODS))
+methods["n_unassigned"] = methods["n"] - methods[["n_correct", "n_direction", "n_identity"]].sum(axis=1)
+pairs = scores.pairwise(assignments)
+with_avan = pairs[(pairs[["method_a", "method_b"]] == "avan").any(axis=1)]
+other = with_avan["method_a"].where(with_avan["method_a"] != "avan", with_avan["method_b"])
+methods = methods.join(with_avan.set_index(other)[["p", "p_holm"]]).reset_index(names="method")
+methods
 
 # %%
-counts = pd.crosstab(assignments["method"], assignments["verdict"])
-counts = counts.reindex(columns=["right", "direction", "identity", "unassigned"], fill_value=0)
-methods = []
-for name, label in METHODS.items():
-    if name not in counts.index:
-        continue
-    table = pd.crosstab(right["avan"], right[name]).reindex(index=[True, False], columns=[True, False], fill_value=0)
-    row = {"method": name, "label": label, "n": len(right), **counts.loc[name].to_dict()}
-    p_value = np.nan if name == "avan" else mcnemar(table.to_numpy(), exact=True).pvalue
-    methods.append(row | exact(row["right"], len(right)) | {"p_mcnemar": p_value})
-methods = pd.DataFrame(methods)
-methods
+pd.crosstab(assignments["method"], assignments["outcome"])
 
 # %% [markdown]
 # ## Clefts found and joined: the combined system
@@ -142,16 +109,14 @@ queue = disagreement.queue(read("volume", *PAIRS, "true_pre", "true_post"))
 queue["disagree"] = queue["disagreement"] != ""
 queue["real"] = queue["true_synapse_id"] > 0
 for method in ("avan", "pruner"):
-    found = verdict(*(queue[column] for column in (f"{method}_pre", f"{method}_post", "true_pre", "true_post")))
-    queue[f"{method}_wrong"] = queue["real"] & (found != "right")
+    right = (queue[f"{method}_pre"] == queue["true_pre"]) & (queue[f"{method}_post"] == queue["true_post"])
+    queue[f"{method}_wrong"] = queue["real"] & ~right
 queue["read"] = np.arange(1, len(queue) + 1)
 for method in ("avan", "pruner"):
     queue[f"{method}_found"] = queue[f"{method}_wrong"].cumsum()
 disputed = queue[queue["disagree"] & queue["real"]]
 agreed = queue[~queue["disagree"] & queue["real"]]
-discordant = disputed["avan_wrong"] != disputed["pruner_wrong"]
-n_only_avan = int(disputed.loc[discordant, "avan_wrong"].sum())
-p_disputed = binomtest(n_only_avan, int(discordant.sum())).pvalue if discordant.any() else 1.0
+p_disputed = scores.mcnemar(~disputed["avan_wrong"], ~disputed["pruner_wrong"])
 queue.groupby(["real", "disagreement"])[["avan_wrong", "pruner_wrong"]].agg(["size", "sum"])
 
 # %% [markdown]
@@ -176,7 +141,8 @@ several = pd.DataFrame(
         "posts": part["n_posts"].sum(),
         "called": part["n_called"].sum(),
         "hit": part["n_hit"].sum(),
-        **exact(part["complete"].sum(), len(part)),
+        "complete": part["complete"].mean(),
+        **dict(zip(("low", "high"), scores.exact_interval(part["complete"].sum(), len(part), confidence), strict=True)),
     }
     for n_posts, part in [("all", clefts), *((str(n), part) for n, part in clefts.groupby("n_posts"))]
 )
@@ -236,7 +202,7 @@ voxel_nm = study.read(samples / "manifest.json")["voxel_nm"]
 
 def example(rows):
     """`(kind, assignment)` of the two examples of one method, fewer where it is never right."""
-    correct, wrong = rows[rows["verdict"] == "right"], rows[rows["verdict"].isin(["direction", "identity"])]
+    correct, wrong = rows[rows["verdict"] == "correct"], rows[rows["verdict"].isin(["direction", "identity"])]
     if len(correct):
         yield "right", correct.sample(1, random_state=study.config.seed).iloc[0]
     if len(wrong):
@@ -262,7 +228,7 @@ for method in methods["method"]:
             "grey": em[z],
             "cleft": cleft[z] == 1,
             "called": side_of(local[z], row, *assigned[SEGMENTS]),
-            "true": side_of(local[z], row, *assigned[[f"true_{column}" for column in SEGMENTS]]),
+            "true": side_of(local[z], row, *assigned[TRUE]),
         }
         pixels = {"y": y, "x": x} | layers
         of = {"method": method, "kind": kind, "verdict": assigned["verdict"], "margin": assigned["margin"]}
@@ -271,17 +237,17 @@ pictures = pd.concat(pictures, ignore_index=True)
 pictures.groupby(["method", "kind"], sort=False)["verdict"].first()
 
 # %%
-values = {"n_clefts": glue.count(len(right))}
+values = {"n_clefts": glue.count(methods["n"].iloc[0])}
 for row in methods.itertuples():
-    values[f"accuracy_{row.method}"] = share(row.value, row.low, row.high)
-    for what, column in (
-        ("direction_errors", "direction"),
-        ("identity_errors", "identity"),
-        ("unassigned", "unassigned"),
-    ):
-        values[f"{what}_{row.method}"] = glue.count(getattr(row, column))
+    values |= {
+        f"accuracy_{row.method}": share(row.accuracy, row.low, row.high),
+        f"direction_{row.method}": share(row.direction_accuracy, row.direction_low, row.direction_high),
+        f"direction_errors_{row.method}": glue.count(row.n_direction),
+        f"identity_errors_{row.method}": glue.count(row.n_identity),
+        f"unassigned_{row.method}": glue.count(row.n_unassigned),
+    }
     if row.method != "avan":
-        values[f"mcnemar_{row.method}"] = glue.p_value(row.p_mcnemar)
+        values |= {f"mcnemar_{row.method}": glue.p_value(row.p), f"mcnemar_holm_{row.method}": glue.p_value(row.p_holm)}
 for row in systems.itertuples():
     key = row.representation
     for measure in ("edge_f1", "edge_precision", "edge_recall", "precision", "recall"):
@@ -309,7 +275,7 @@ values |= {
     "n_polyadic_posts": glue.count(whole["posts"]),
     "polyadic_precision": glue.percent(whole["precision"], 1),
     "polyadic_recall": glue.percent(whole["recall"], 1),
-    "polyadic_complete": share(whole["value"], whole["low"], whole["high"]),
+    "polyadic_complete": share(whole["complete"], whole["low"], whole["high"]),
 }
 
 # %%

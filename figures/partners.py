@@ -76,12 +76,12 @@ style.letter(queue_panel, "C")
 
 of_number = polyadic[polyadic["n_posts"] != "all"]
 place = np.arange(len(of_number))
-error = [of_number["value"] - of_number["low"], of_number["high"] - of_number["value"]]
+error = [of_number["complete"] - of_number["low"], of_number["high"] - of_number["complete"]]
 polyadic_panel.plot(place - 0.15, of_number["precision"], "^", color="#0072B2", label="precision")
 polyadic_panel.plot(place, of_number["recall"], "s", color="#E69F00", label="recall")
 polyadic_panel.errorbar(
     place + 0.15,
-    of_number["value"],
+    of_number["complete"],
     yerr=error,
     fmt="o",
     color="black",

@@ -66,6 +66,8 @@ def _assignments(truth, rng):
         rows["margin"] = rng.uniform(0.05, 0.6, N)
         rows.loc[none, ["confidence", "margin"]] = np.nan
         rows.loc[none, "outcome"] = "one_segment"
+        rows["direction_right"] = pd.array(~np.isin(np.arange(N), direction), dtype="boolean")
+        rows.loc[none, "direction_right"] = pd.NA
         rows.loc[[150, 151], "outcome"] = "assigned_at_edge"
         tables.append(rows.assign(pre_segment_id=pre, post_segment_id=post))
     return pd.concat(tables, ignore_index=True)

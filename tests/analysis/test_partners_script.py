@@ -46,6 +46,7 @@ def test_errors_are_counted_apart_and_intervals_are_exact(partnered, method):
     assert values[f"identity_errors_{method}"] == identity
     assert values[f"unassigned_{method}"] == none
     k = N - direction - identity - none
+    assert values[f"direction_{method}"] == pytest.approx(1 - direction / (N - none))
     low, high = beta.ppf(0.025, k, N - k + 1), beta.ppf(0.975, k + 1, N - k)  # Clopper and Pearson
     assert texts[f"accuracy_{method}"] == f"{100 * k / N:.1f}% [{100 * low:.1f}%, {100 * high:.1f}%]"
 
@@ -138,7 +139,7 @@ def test_methods_on_different_clefts_are_not_compared(changeable):
     _edit(build.root / "partners" / "assignments.parquet", lambda rows: rows.drop(index=5, inplace=True))
     done = run_script("analysis/partners.py", environment)
     assert done.returncode
-    assert "differ in clefts" in done.stderr
+    assert "methods are compared on the same synapses" in done.stderr
 
 
 def test_attention_is_compared_with_the_same_network_on_the_bare_image(tmp_path):
