@@ -80,12 +80,11 @@ others = np.delete(inside, depth // 2, axis=1)
 # %% [markdown]
 # ## An example
 #
-# The largest excitatory test synapse, in the slices around the middle of both cubes.
+# The excitatory test synapse of which the network on right cubes is surest, in the slices around the middle of both.
 
 # %%
 N_SHOWN = 5
-excitatory = test["right"].query("label == 1")["synapse_id"]
-example = synapses.loc[excitatory, "size"].idxmax()
+example = test["right"].query("label == 1").set_index("synapse_id")["p_excitatory"].idxmax()
 first = max(0, depth // 2 - N_SHOWN // 2)
 pictures = []
 for cubes, patches in (("right", study.build.patches), ("misread", folder / "patches")):

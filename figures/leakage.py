@@ -21,22 +21,22 @@ weights = study.frame("leakage", "weights").set_index("side")
 
 figure, axes = plt.subplot_mosaic("ABCC;ABDD", figsize=(style.WIDTH, 4.2))
 
-edges = np.linspace(0, 1, 21)
+edges = np.linspace(0, 1, 22)  # an odd number of bins: one half is the middle of one
 for name, protocol in (("A", "leaky"), ("B", "honest")):
     panel = axes[name]
     for label, class_name in glue.CLASSES.items():
         of_class = priors[(priors["protocol"] == protocol) & (priors["label"] == label)]
         share = np.histogram(of_class["pre"], edges)[0] / len(of_class)
         side = share if label else -share
-        look = {"facecolor": style.CLASS_COLOURS[label], "alpha": 0.8, "label": class_name}
-        panel.barh(edges[:-1], side, np.diff(edges), align="edge", **look)
+        colour = style.CLASS_COLOURS[label]
+        panel.barh(edges[:-1], side, np.diff(edges), align="edge", facecolor=colour)
+        panel.text(0.5 if label else -0.5, 0.02, class_name, color=colour, ha="center", fontsize=8)
     panel.axvline(0, color="black", linewidth=0.8)
     panel.set(xlim=(-1.05, 1.05), ylim=(0, 1), xlabel="Share of the class")
     panel.set_xticks([-1, 0, 1], labels=["1", "0", "1"])
     panel.set_title("Leaky" if protocol == "leaky" else "Honest")
 axes["A"].set_ylabel("Excitatory share of the pre neuron in training")
 axes["B"].set_yticklabels([])
-axes["B"].legend(loc="upper center")
 
 panel = axes["C"]
 for shift, (protocol, (colour, marker, words)) in zip((-0.08, 0.08), PROTOCOLS.items(), strict=True):

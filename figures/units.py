@@ -43,17 +43,18 @@ for shift, (cubes, (colour, marker, words)) in zip((-0.1, 0.1), CUBES.items(), s
     panel.errorbar(place, rows["value"], error, fmt=marker, color=colour, markersize=5, capsize=2, label=words)
 panel.axhline(0.5, color="0.5", linestyle=":", linewidth=1, zorder=0)
 panel.set_xticks(range(len(METRICS)), labels=["ROC AUC", "balanced\naccuracy"])
-panel.set(xlim=(-0.5, len(METRICS) - 0.5), ylim=(min(0.4, scores["low"].min() - 0.02), 1.02))
-panel.legend(loc="upper right", title="cubes")
+panel.set(xlim=(-0.5, len(METRICS) - 0.5), ylim=(0.2, 1.02))
+panel.legend(loc="lower center", title="Cubes", ncols=2, columnspacing=1, handletextpad=0.2)
 style.letter(panel, "B")
 
 study.save_figure(
     figure,
     f"""**Cubes cut with right and with misread units ({study.data_phrase}).**
-    **A**, slices around the middle of the cube of one synapse, the largest excitatory one of the test set, with their
-    distance from it along the third axis; bar {BAR_NM} nm.
+    **A**, slices around the middle of the cube of one synapse, with their distance from it along the third axis: the
+    excitatory test synapse of which the network on right cubes is surest; bar {BAR_NM} nm.
     Right, neighbouring sections; misread, one in {values["step"].text} sections, so that the
-    {values["n_slices"].text} slices of the cube span {values["span_um"].text} µm and one shows the synapse.
+    {values["n_slices"].text} slices of the cube, of which the network sees {values["n_seen"].text}, span
+    {values["span_um"].text} µm and one shows the synapse.
     Elsewhere: the mistake leads beyond the volume, and the slice is from another place in it, drawn at random
     ({values["elsewhere_share"].text} of the slices other than the middle one).
     **B**, {values["model"].text} trained on either, with the same settings, on {values["n_test_synapses"].text} test

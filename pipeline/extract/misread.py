@@ -42,14 +42,18 @@ def slice_centers(center_nm, settings, frame, bounds_vx, seed):
     """Centre of each slice of a misread cube (XYZ nm, `[Z, 3]`), and whether the mistake leads there `[Z]` bool.
 
     Where it leads beyond the volume (`frame`, `bounds_vx` [2, XYZ], upper excluded), the place is drawn from the
-    whole volume; the draw depends on `seed` and the synapse's voxel alone.
+    whole volume, so far from its sides that the slice ends within it if it can; the draw depends on `seed` and the
+    synapse's voxel alone.
     """
-    depth = settings.cube_zyx[0]
+    depth, height, width = settings.cube_zyx
     places = np.tile(np.asarray(center_nm, float), (depth, 1))
     places[:, 2] += (np.arange(depth) - depth // 2) * STEP * settings.voxel_nm[2]
     low, high = np.asarray(bounds_vx)
     section = frame.to_vx(places)[:, 2]
     inside = (low[2] <= section) & (section < high[2])
+    reach = np.ceil(np.array([width / 2, height / 2, 0]) * settings.voxel_nm / frame.resolution_nm).astype(np.int64)
+    reach = np.minimum(reach, (high - low - 1) // 2)
     rng = np.random.default_rng([seed, *frame.to_vx(center_nm)])
-    places[~inside] = frame.to_nm(rng.integers(low, high, size=(depth, 3)))[~inside]
+    elsewhere = frame.to_nm(rng.integers(low + reach, high - reach, size=(depth, 3)))
+    places[~inside] = elsewhere[~inside]
     return places, inside
