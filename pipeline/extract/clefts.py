@@ -60,8 +60,8 @@ def cut(clefts, volumes, settings, out, client=None, seed=0):
     `clefts` has `synapse_id` (positive) and `center_{x,y,z}_nm` (a point of the cleft, or beside it), and may have
     `pre_segment_id, post_segment_id` (integers; 0 or missing: unknown) and `region`. `volumes` names `em`,
     `segmentation` and, where there is one, `clefts`: cloud-volume paths, labels also Zarr arrays (see
-    `volume.open_labels`). `settings` is a `config.Partners`; samples are its patches and the margin around them. `client` is a Dask client;
-    without one, this process does the work.
+    `volume.open_labels`). `settings` is a `config.Partners`; samples are its patches and the margin around them.
+    `client` is a Dask client; without one, this process does the work.
 
     A cleft is what the cleft volume labels with its `synapse_id` around the point, else the contact zone there; its
     sample is centred on its voxel nearest its centroid. `index.parquet` has `row, synapse_id, center_{x,y,z}_nm` (of
@@ -253,7 +253,7 @@ def _cut_block(job, block):
                 continue
             row["region"] = "val" if ends[0] >= border_nm else "train"
         if sample:
-            ids, local = np.unique(sample.segments, return_inverse=True)
+            local, ids = pd.factorize(sample.segments.ravel(), sort=True)  # np.unique, without its sort of all voxels
             local = local.reshape(sample.segments.shape) + (ids[0] != 0)
             if len(ids) > np.iinfo(np.uint16).max:
                 raise ExtractionError(f"synapse {row['synapse_id']}: {len(ids)} segments are too many for one row")

@@ -77,7 +77,9 @@ class Volume:
             if not faults:
                 raise
             raise ExtractionError("; ".join(faults)) from None
-        return cutout[..., 0].transpose(zyx(range(3))), np.array(cutout.bounds.minpt)
+        # cloud-volume returns one single voxel as a plain array, which does not know its place
+        corner = cutout.bounds.minpt if hasattr(cutout, "bounds") else low_vx
+        return cutout[..., 0].transpose(zyx(range(3))), np.array(corner)
 
     def _chunk_faults(self, low_vx, high_vx):
         for low, high in self.chunks(low_vx, high_vx):
