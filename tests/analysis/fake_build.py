@@ -53,7 +53,7 @@ def build_fake(folder, models=MODELS, seed=7):
     synapses = _cohort(build, rng)
     _patches(build, synapses, rng)
     _predictions(build, synapses, edition.models, rng)
-    _source(build, rng)
+    _source(build, synapses, rng)
     environment = {"SYNAPSE_EI_CONFIG": str(path), "SYNAPSE_EI_BUILD": str(root), "OMP_NUM_THREADS": "1"}
     return path, root, environment
 
@@ -77,6 +77,7 @@ def _cohort(build, rng):
         }
     ).sort_values("synapse_id", ignore_index=True)
     artefacts.write_parquet(build.synapses, synapses)
+    artefacts.write_parquet(build.cohort / "neurons.parquet", _neurons(label))
     steps = [("cells in a table of cell types", 140, None), ("axon proofread", 110, None), ("with synapses", 100, n)]
     flow = [{"step": step, "neurons": neurons, "synapses": left} for step, neurons, left in steps]
     artefacts.write_json(build.cohort / "flow.json", flow)
@@ -92,13 +93,31 @@ def _cohort(build, rng):
     return synapses
 
 
+def _neurons(label):
+    """The presynaptic neurons, and the postsynaptic ones, of a quarter of which the class is unknown."""
+    posts = np.arange(60)
+    rng = np.random.default_rng(0)
+    neurons = pd.DataFrame(
+        {
+            "neuron_id": ROOT_ID + np.concatenate([np.arange(len(label)), 1000 + posts]),
+            "cell_class": [
+                *np.where(label, "excitatory", "inhibitory"),
+                *np.array(["excitatory", "inhibitory", "nonneuron", None])[posts % 4],
+            ],
+        }
+    )
+    return neurons.assign(**{f"soma_{axis}_nm": rng.uniform(0, 500_000, len(neurons)) for axis in "xyz"})
+
+
 def _patches(build, synapses, rng):
     noise = gaussian_filter(rng.normal(size=(len(synapses), 128, 128)), (0, 3, 3))
     grey = np.clip(150 + 45 * noise / noise.std(), 0, 255).astype(np.uint8)
     group = zarr.open_group(build.patches / "images.zarr", mode="w")
     group.create_array("patch", data=grey)
     artefacts.write_parquet(build.patches / "index.parquet", synapses[["synapse_id"]])
-    quality = synapses[["synapse_id"]].assign(patch_padded=0.0)
+    facts = {"padded": rng.uniform(0, 0.5, len(synapses)), "mean": rng.normal(120, 8, len(synapses)), "std": 35.0}
+    quality = {f"{kind}_{name}": fact for kind in ("patch", "cube") for name, fact in facts.items()}
+    quality = synapses[["synapse_id"]].assign(**quality, cube_blank_sections=rng.integers(0, 2, len(synapses)))
     artefacts.write_parquet(build.patches / "quality.parquet", quality)
     manifest = {"n": len(synapses), "patch_px": 128, "voxel_nm": [8.0, 8.0, 40.0]}
     artefacts.write_json(build.patches / "manifest.json", manifest)
@@ -123,8 +142,8 @@ def _predictions(build, synapses, models, rng):
         artefacts.write_json(build.run(model.name) / "result.json", result)
 
 
-def _source(build, rng):
-    """Two cells in 256x256x16 voxels, one cleft of each class at their border, and a missing section."""
+def _source(build, synapses, rng):
+    """The truth of all synapses, and two cells in 256x256x16 voxels: one cleft of each class, a missing section."""
     size = (256, 256, 16)
     x = np.indices(size)[0]
     noise = gaussian_filter(rng.normal(size=size), (2, 2, 0))
@@ -150,11 +169,12 @@ def _source(build, rng):
     (build.source / "truth").mkdir()
     neurons = {"neuron_id": ROOT_ID + np.arange(3), "label": [1, 0, 1], "presynaptic": [True, True, False]}
     artefacts.write_parquet(build.source / "truth" / "neurons.parquet", pd.DataFrame(neurons))
-    n = 200
-    label = (np.arange(n) % 2 == 0).astype(int)
+    first = synapses.drop_duplicates("label").sort_values("label", ascending=False)  # excitatory, then inhibitory
+    synapses = pd.concat([first, synapses.drop(first.index)])
+    n, label = len(synapses), synapses["label"].to_numpy()
     synapses = pd.DataFrame(
         {
-            "synapse_id": np.arange(n) + 1,
+            "synapse_id": synapses["synapse_id"].to_numpy(),
             "label": label,
             "center_x_nm": np.where(np.arange(n) < 2, (64 + 128) * 8.0, 90_000.0 + np.arange(n)),
             "center_y_nm": np.where(np.arange(n) == 0, (32 + 60) * 8.0, (32 + 175) * 8.0),
