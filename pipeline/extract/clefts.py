@@ -14,6 +14,7 @@ The EM is resampled as `sampling` says; labels are those of the nearest voxel, i
 
 import dataclasses
 import functools
+import itertools
 import logging
 import uuid
 from pathlib import Path
@@ -383,6 +384,50 @@ def _contact(synapse_id, point_nm, segmentation):
     if not zone.any():
         raise Unusable("one_segment")
     return ArrayVolume(zone * np.uint64(synapse_id), segmentation.frame, corner)
+
+
+def list_clefts(path, block_zyx=(32, 512, 512)):
+    """Every cleft of a volume of clefts: `synapse_id, center_{x,y,z}_nm, size_vx`, by id.
+
+    The centre is the corner of the cleft's voxel nearest its centroid (of those, the first in raster order), as `cut`
+    wants it. `path` is as in `volume.open_labels`, of which the finest scale is read, twice, block by block.
+    """
+    volume = open_labels(path, (0.0, 0.0, 0.0))
+    resolution = np.array(volume.frame.resolution_nm)
+    sums = [table.assign(size_vx=1).groupby("synapse_id").sum() for table in _labelled_voxels(volume, block_zyx)]
+    total = pd.concat([_NO_VOXELS.assign(size_vx=0).set_index("synapse_id"), *sums]).groupby("synapse_id").sum()
+    centroid = total[list("xyz")].div(total["size_vx"], axis=0)
+    nearest = [_NO_VOXELS.assign(distance=0.0)]
+    for table in _labelled_voxels(volume, block_zyx):
+        offset = (table[list("xyz")].to_numpy() - centroid.loc[table["synapse_id"]].to_numpy()) * resolution
+        nearest.append(_first(table.assign(distance=(offset**2).sum(axis=1))))
+    nearest = _first(pd.concat(nearest, ignore_index=True))
+    listed = pd.DataFrame({"synapse_id": nearest["synapse_id"]})
+    listed[CENTER] = volume.frame.to_nm(nearest[list("xyz")])
+    return listed.assign(size_vx=total["size_vx"].to_numpy())
+
+
+_NO_VOXELS = pd.DataFrame({"synapse_id": np.zeros(0, np.uint64), **{axis: np.zeros(0, np.int64) for axis in "xyz"}})
+
+
+def _labelled_voxels(volume, block_zyx):
+    """Yield `synapse_id, x, y, z` of the labelled voxels of each block of a volume."""
+    low, high = volume.bounds_vx
+    corners = list(
+        itertools.product(*(range(a, b, step) for a, b, step in zip(low, high, zyx(block_zyx), strict=True)))
+    )
+    for corner in tqdm(corners, desc="list clefts", disable=None):
+        labels, start = volume.read(corner, np.minimum(corner + zyx(block_zyx), high))
+        labels = np.asarray(labels)
+        places = np.nonzero(labels)
+        x, y, z = (axis + first for axis, first in zip(places[::-1], start, strict=True))
+        yield pd.DataFrame({"synapse_id": labels[places].astype(np.uint64), "x": x, "y": y, "z": z})
+
+
+def _first(table):
+    """Of each cleft the voxel with the least distance, then the first in raster order."""
+    ordered = table.sort_values(["synapse_id", "distance", "z", "y", "x"])
+    return ordered.drop_duplicates("synapse_id").reset_index(drop=True)
 
 
 def _publish(job, done, n_asked, mismatch, seed, folder):

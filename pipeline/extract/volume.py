@@ -14,6 +14,7 @@ import zarr
 from cloudfiles.exceptions import DecompressionError
 from cloudvolume.exceptions import DecodingError, EmptyVolumeException, InfoUnavailableError
 
+from pipeline.extract.sampling import box_axis
 from pipeline.space import VoxelFrame, zyx
 
 CACHE_BYTES = 256 << 20  # decoded chunks, per worker process
@@ -128,6 +129,37 @@ def open_labels(path, voxel_nm):
     if missing := [name for name in ("resolution_nm", "offset_vx") if name not in labels.attrs]:
         raise ExtractionError(f"{path} does not say where it lies: it lacks the attributes {missing} (XYZ)")
     return ArrayVolume(labels, VoxelFrame(tuple(labels.attrs["resolution_nm"])), np.array(labels.attrs["offset_vx"]))
+
+
+class ModelVoxels:
+    """EM on the grid of a model's voxels, voxel `i` centred `i + 1/2` voxels from the origin; read as a Volume is.
+
+    Resampled as `pipeline.extract.sampling` says. The bounds are those of the voxels whose centres lie in the EM.
+    """
+
+    def __init__(self, em_path, voxel_nm):
+        self._em = Volume(em_path, voxel_nm)
+        self.frame = VoxelFrame(tuple(voxel_nm))
+        ends = self._em.frame.to_nm(self._em.bounds_vx) / np.array(voxel_nm)
+        self.bounds_vx = np.ceil(ends - 0.5 - 1e-6).astype(np.int64)
+
+    def read(self, low_vx, high_vx):
+        """The box `[low_vx, high_vx)` (XYZ voxels): (uint8 [Z, Y, X], low_vx). ExtractionError names faulty chunks."""
+        axes = []
+        for axis, (low, high) in enumerate(zip(low_vx, high_vx, strict=True)):
+            size, ratio = high - low, self.frame.resolution_nm[axis] / self._em.frame.resolution_nm[axis]
+            middle = (low + size // 2 + 0.5) * ratio - 0.5  # in the EM's voxels, whose centres are whole numbers
+            axes.append(box_axis(middle, size, axis, self._em.frame, self.frame, self._em.bounds_vx[:, axis]))
+        pixels, corner = self._em.read([a.take.min() for a in axes], [a.take.max() + 1 for a in axes])
+        for position, axis in enumerate(reversed(axes)):
+            pixels = axis.apply(pixels.take(axis.take - zyx(corner)[position], axis=position), position)
+        return np.clip(np.rint(pixels), 0, 255).astype(np.uint8), np.asarray(low_vx)
+
+
+@functools.lru_cache(maxsize=1)
+def open_model_voxels(em_path, voxel_nm, run):
+    """The worker's ModelVoxels of this `run` (a unique token), so that its chunk cache lasts from block to block."""
+    return ModelVoxels(em_path, voxel_nm)
 
 
 @functools.lru_cache(maxsize=1)
