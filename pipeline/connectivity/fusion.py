@@ -40,9 +40,19 @@ def stack(predictions, table, seed=0):
 
     The model is fitted on the rows with split `val` and scores those with split `test`. Validation rows are returned
     too, scored out of fold by neuron, so that a threshold can be chosen on them. Raises FusionError where synapses lack
-    features or test rows are missing, and folds.FoldError where the validation rows have less than two neurons of a
-    class.
+    features or occur twice, where scores are missing or no probabilities, and where there are no test rows; and
+    folds.FoldError where the validation rows have less than two neurons of a class.
     """
+    for name, ids in (("predictions", predictions["synapse_id"]), ("features", table.index.to_series())):
+        if ids.duplicated().any():
+            twice = ids[ids.duplicated()].head().tolist()
+            raise FusionError(
+                f"{ids.duplicated().sum()} synapse ids occur more than once in the {name}, such as {twice}"
+            )
+    wrong = ~predictions["p_excitatory"].between(0, 1)
+    if wrong.any():
+        ids = predictions.loc[wrong, "synapse_id"].head().tolist()
+        raise FusionError(f"{wrong.sum()} synapses have p_excitatory outside [0, 1], such as {ids}")
     unknown = ~predictions["synapse_id"].isin(table.index)
     if unknown.any():
         ids = predictions.loc[unknown, "synapse_id"].head().tolist()

@@ -103,3 +103,13 @@ def test_bad_input():
         fusion.stack(predictions[predictions["split"] != "val"], table)
     with pytest.raises(fusion.FusionError, match="split `test`"):
         fusion.stack(predictions[predictions["split"] != "test"], table)
+    first = predictions["synapse_id"][0]
+    for value in (np.nan, 1.2):
+        broken = predictions.assign(p_excitatory=predictions["p_excitatory"].where(predictions.index > 0, value))
+        with pytest.raises(fusion.FusionError, match=rf"1 synapses have p_excitatory outside \[0, 1\].*\[{first}\]"):
+            fusion.stack(broken, table)
+    in_two_splits = pd.concat([predictions, predictions.head(1).assign(split="test")])
+    with pytest.raises(fusion.FusionError, match=rf"more than once in the predictions, such as \[{first}\]"):
+        fusion.stack(in_two_splits, table)
+    with pytest.raises(fusion.FusionError, match="more than once in the features"):
+        fusion.stack(predictions, pd.concat([table, table.head(1)]))
