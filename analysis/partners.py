@@ -13,6 +13,7 @@ import zarr
 from pipeline import glue
 from pipeline.learn.threshold import best_threshold
 from pipeline.partners import disagreement, graph, scores
+from pipeline.partners.polyadic import precision_recall
 from pipeline.stats import bootstrap
 
 METHODS = {
@@ -26,7 +27,7 @@ METHODS = {
 REPRESENTATIONS = {"mask": "cleft mask", "stdt": "STDT", "proximity": "signed proximity"}
 
 study = glue.study("analysis/partners.py")
-folder = study.build.root / "partners"
+folder = study.build.partners
 confidence = study.config.stats.confidence
 
 
@@ -124,31 +125,19 @@ queue.groupby(["real", "disagreement"])[["avan_wrong", "pruner_wrong"]].agg(["si
 #
 # Every segment beside the cleft whose score passes a threshold tuned on validation is called postsynaptic.
 # A true partner that is no candidate counts as missed.
-# Partners of one cleft are not independent, so the only interval is that of whole clefts.
+# Partners of one cleft are not independent, so the only interval is that of clefts with all partners and no other.
 
 # %%
-polyadic = read("polyadic", "segment_id").query("region == 'test'")
-clefts = (
-    polyadic.assign(hit=polyadic["chosen"] & polyadic["is_post"])
-    .groupby("synapse_id")
-    .agg(n_posts=("n_posts", "first"), n_called=("chosen", "sum"), n_hit=("hit", "sum"))
-)
-clefts["complete"] = (clefts["n_hit"] == clefts["n_posts"]) & (clefts["n_called"] == clefts["n_posts"])
-several = pd.DataFrame(
-    {
-        "n_posts": n_posts,
-        "clefts": len(part),
-        "posts": part["n_posts"].sum(),
-        "called": part["n_called"].sum(),
-        "hit": part["n_hit"].sum(),
-        "complete": part["complete"].mean(),
-        **dict(zip(("low", "high"), scores.exact_interval(part["complete"].sum(), len(part), confidence), strict=True)),
-    }
-    for n_posts, part in [("all", clefts), *((str(n), part) for n, part in clefts.groupby("n_posts"))]
-)
-several["precision"] = several["hit"] / several["called"]
-several["recall"] = several["hit"] / several["posts"]
-several
+posts = read("polyadic", "segment_id").query("region == 'test'")
+clefts = posts.assign(right=posts["chosen"] == posts["is_post"]).groupby("synapse_id")
+clefts = clefts.agg(n_posts=("n_posts", "first"), complete=("right", "all"))
+polyadic = []
+for n_posts, part in [("all", clefts), *((str(n), part) for n, part in clefts.groupby("n_posts"))]:
+    edges = precision_recall(posts[posts["synapse_id"].isin(part.index)]).iloc[0].to_dict()
+    low, high = scores.exact_interval(part["complete"].sum(), len(part), confidence)
+    polyadic.append({"n_posts": n_posts, **edges, "complete": part["complete"].mean(), "low": low, "high": high})
+polyadic = pd.DataFrame(polyadic)
+polyadic
 
 # %% [markdown]
 # ## From partners to identity
@@ -269,10 +258,10 @@ values |= {
     "agreed_errors": glue.count(agreed["avan_wrong"].sum()),
     "n_agreed": glue.count(len(agreed)),
 }
-whole = several.iloc[0]
+whole = polyadic.iloc[0]
 values |= {
-    "n_polyadic": glue.count(whole["clefts"]),
-    "n_polyadic_posts": glue.count(whole["posts"]),
+    "n_polyadic": glue.count(whole["n_clefts"]),
+    "n_polyadic_posts": glue.count(whole["n_true"]),
     "polyadic_precision": glue.percent(whole["precision"], 1),
     "polyadic_recall": glue.percent(whole["recall"], 1),
     "polyadic_complete": share(whole["complete"], whole["low"], whole["high"]),
@@ -297,5 +286,5 @@ for name, rows in attention.groupby("model", sort=False) if len(attention) else 
 values["attention"] = glue.text(
     " ".join(sentences) or "This edition has no classifier with that mask beside one without it."
 )
-frames = {"methods": methods, "detections": detections, "systems": systems, "queue": queue, "polyadic": several}
+frames = {"methods": methods, "detections": detections, "systems": systems, "queue": queue, "polyadic": polyadic}
 study.save(values, **frames, pictures=pictures)

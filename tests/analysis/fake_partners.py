@@ -38,7 +38,7 @@ def build_fake_partners(folder, models=MODELS[:2], seed=3):
     """`(build, environment)` of a fake build with the files of `partners/`."""
     _, root, environment = build_fake(folder, models)
     build = Build("fake", root)
-    write_partners(build.root / "partners", np.random.default_rng(seed))
+    write_partners(build.partners, np.random.default_rng(seed))
     return build, environment
 
 
@@ -127,9 +127,9 @@ def _polyadic(rng):
         region = "val" if synapse < 20 else "test"
         for segment in range(n_posts + 2):
             is_post = segment < n_posts
-            if segment == 0 and synapse % 10 == 9:
-                continue  # a partner that is no candidate: it can only be missed
             score = rng.beta(6, 2) if is_post else rng.beta(2, 6)
+            if segment == 0 and synapse % 10 == 9:
+                score = np.nan  # a partner that is no candidate: it can only be missed
             rows.append((synapse + 1, region, FIRST_ID + np.uint64(segment), score, is_post, score > 0.5, n_posts))
     columns = ["synapse_id", "region", "segment_id", "score", "is_post", "chosen", "n_posts"]
     return pd.DataFrame(rows, columns=columns).astype({"segment_id": np.uint64})

@@ -84,13 +84,12 @@ def test_errors_among_disagreements_and_those_that_nobody_would_read(partnered):
 def test_partners_that_are_no_candidates_count_as_missed(partnered):
     build, _ = partnered
     values = _values(build)
-    rows = pd.read_parquet(build.root / "partners" / "polyadic.parquet").query("region == 'test'")
-    n_never = int(rows.groupby("synapse_id")["n_posts"].first().sum() - rows["is_post"].sum())
-    assert n_never > 0
-    truth = np.r_[rows["is_post"], np.ones(n_never, bool)]
-    called = np.r_[rows["chosen"], np.zeros(n_never, bool)]
-    precision, recall, *_ = precision_recall_fscore_support(truth, called, average="binary")
+    rows = pd.read_parquet(build.partners / "polyadic.parquet").query("region == 'test'")
+    assert (rows["is_post"] & rows["score"].isna()).any()
+    precision, recall, *_ = precision_recall_fscore_support(rows["is_post"], rows["chosen"], average="binary")
     assert (values["polyadic_precision"], values["polyadic_recall"]) == pytest.approx((precision, recall))
+    right = [(part["chosen"] == part["is_post"]).all() for _, part in rows.groupby("synapse_id")]
+    assert values["polyadic_complete"] == pytest.approx(np.mean(right))
 
 
 def test_pictures_show_the_segments_of_the_pair_that_was_given(partnered):
@@ -116,7 +115,7 @@ def test_where_a_method_never_errs_its_most_doubtful_cleft_is_shown(changeable):
             rows.loc[avan, f"{side}_segment_id"] = rows.loc[avan, f"true_{side}_segment_id"]
         rows.loc[(rows["synapse_id"] == 950) & avan, "margin"] = 0.001
 
-    _edit(build.root / "partners" / "assignments.parquet", perfect)
+    _edit(build.partners / "assignments.parquet", perfect)
     analyse(["partners"], environment)
     pictures = pd.read_parquet(build.analysis / "partners.pictures.parquet").query("method == 'avan'")
     assert set(pictures["kind"]) == {"right", "most doubtful"}
@@ -126,7 +125,7 @@ def test_where_a_method_never_errs_its_most_doubtful_cleft_is_shown(changeable):
 
 def test_ids_that_were_rounded_are_refused(changeable):
     build, environment = changeable
-    path = build.root / "partners" / "assignments.parquet"
+    path = build.partners / "assignments.parquet"
     pd.read_parquet(path).astype({"pre_segment_id": float}).to_parquet(path)
     done = run_script("analysis/partners.py", environment)
     assert done.returncode
@@ -136,7 +135,7 @@ def test_ids_that_were_rounded_are_refused(changeable):
 
 def test_methods_on_different_clefts_are_not_compared(changeable):
     build, environment = changeable
-    _edit(build.root / "partners" / "assignments.parquet", lambda rows: rows.drop(index=5, inplace=True))
+    _edit(build.partners / "assignments.parquet", lambda rows: rows.drop(index=5, inplace=True))
     done = run_script("analysis/partners.py", environment)
     assert done.returncode
     assert "methods are compared on the same synapses" in done.stderr
@@ -189,7 +188,7 @@ def test_the_figure_refuses_a_setting_that_was_not_the_best_on_validation(change
         other = (rows["region"] == "val") & ~rows["chosen"]
         rows.loc[rows.index[other][0], "edge_f1"] = 0.99
 
-    _edit(build.root / "partners" / "detections.parquet", better)
+    _edit(build.partners / "detections.parquet", better)
     analyse(["partners"], environment)
     done = run_script("figures/partners.py", environment)
     assert done.returncode
