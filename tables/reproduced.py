@@ -105,7 +105,7 @@ ROWS = [
         "Time of an epoch in 3D [@domassoudi]",
         "53 s for 2,008 cubes (Quadro RTX 6000)",
         seconds(),
-        "Another machine and network, and another number and size of cubes: no comparison.",
+        "Another machine and network, and another number and size of cubes. Needs that GPU.",
     ),
     (
         "Download of 16 cubes [@domassoudi]",
@@ -244,6 +244,7 @@ study.save_table(
     f"""Reported and reproduced: every number of earlier work that this project was measured against, and what this
     edition ({study.data_phrase}) gets.
     "{ABSENT.capitalize()}": another edition of the same code makes it, with the data named at the end of the row.
+    "Needs": the data on which alone the reported number could be met; MICrONS is read by the edition `minnie65`.
     Networks are those that follow the earlier recipe where the edition has them, else the best of the kind on
     validation, named in brackets; numbers of this project are for neurons that were held out, unless they say so.
     Brackets: {study.interval_phrase}; for partner assignment, exact binomial ones of clefts.
