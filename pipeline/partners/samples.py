@@ -73,8 +73,8 @@ class Samples:
             if inexact := [column for column in columns if columns[column].dtype != np.uint64]:
                 raise SamplesError(f"{self.folder}/{name}: {inexact} must be uint64: large ids would be rounded")
         if (twice := self.segments.duplicated(["row", "segment_id"])).any():
-            first = self.segments[twice].iloc[0]
-            raise SamplesError(f"{self.folder}/segments.parquet: row {first['row']} lists a segment twice")
+            row = self.segments["row"][twice].iloc[0]
+            raise SamplesError(f"{self.folder}/segments.parquet: row {row} lists a segment twice")
 
     def _local_numbers(self, column):
         """Local number of each row's segment `column`, 0 where it has none."""
