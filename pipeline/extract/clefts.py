@@ -50,9 +50,10 @@ SEGMENTS = {"row": "int64", "local": "int64", "segment_id": "uint64"}
 ARRAYS = {"em": "uint8", "cleft": "uint8", "segments": "uint16"}
 BLOCK_ROWS = 64  # rows that a task cuts, one shard
 
-#: Why a row holds no sample: a point beyond the EM, no voxel of its cleft around it, fewer than two segments in contact
-#: there (where the cleft is derived from them), label volumes on another grid, chunks that cannot be read.
-FAULTS = ("outside", "empty_mask", "no_segment", "one_segment", "frame_mismatch", "unreadable")
+#: Why a row holds no sample: there is no voxel of its cleft around the point; where the cleft is derived from segments,
+#: fewer than two are in contact there; the point is not in the EM, or the segmentation or the clefts are on a grid that
+#: is not the EM's.
+FAULTS = ("empty_mask", "no_segment", "one_segment", "frame_mismatch")
 
 
 def cut(clefts, volumes, settings, out, client=None, seed=0):
@@ -74,7 +75,7 @@ def cut(clefts, volumes, settings, out, client=None, seed=0):
     rest `train`; clefts whose samples would need voxels of both are left out and counted in the manifest; and
     `n_background` samples at random places of `train` are added, with `synapse_id` 0, if there is a cleft volume.
 
-    Raises ExtractionError for a table or volumes that cannot be used. The result depends on `seed`, not on workers.
+    Raises ExtractionError for a table or volumes that cannot be used and for chunks that cannot be read. The result depends on `seed`, not on workers.
     """
     out = Path(out)
     job = Job(dict(volumes), settings, "region" not in clefts, uuid.uuid4().hex)
@@ -82,10 +83,20 @@ def cut(clefts, volumes, settings, out, client=None, seed=0):
     rows = _rows(clefts)
     if job.training and job.volumes.get("clefts") and settings.n_background:
         rows = pd.concat([rows, _background(job, em, seed)], ignore_index=True)
-    rows = rows.iloc[_order(rows, em)].reset_index(drop=True)
+    order, outside = _order(rows, em)
+    rows = rows.iloc[order].reset_index(drop=True)
     mismatch = _mismatch(_open(job))
     if mismatch:
         log.warning("clefts: frame_mismatch in every row: %s", mismatch)
+    elif len(outside):
+        low_nm, high_nm = (corner.tolist() for corner in em.frame.to_nm(em.bounds_vx))
+        log.warning(
+            "clefts: %d points are outside of the EM, which spans %s to %s nm (XYZ): synapses %s",
+            len(outside),
+            low_nm,
+            high_nm,
+            outside[: plan.LISTED].tolist(),
+        )
     with atomic_folder(out) as folder:
         blocks = [(folder / f"{start:09d}.npz", rows[start : start + BLOCK_ROWS]) for start in rows.index[::BLOCK_ROWS]]
         task = functools.partial(_cut_block, job)
@@ -216,10 +227,10 @@ def _inside(points_nm, em):
 
 
 def _order(rows, em):
-    """Row order along the stored chunks; points outside come last."""
+    """(row order along the stored chunks, with points outside last; the ids of those)."""
     inside = _inside(rows[CENTER].to_numpy(float), em)
     along = np.flatnonzero(inside)[plan.morton_order(rows[inside], em)]
-    return np.concatenate([along, np.flatnonzero(~inside)])
+    return np.concatenate([along, np.flatnonzero(~inside)]), rows["synapse_id"].to_numpy()[~inside]
 
 
 def _run_here(task, items):
@@ -238,7 +249,7 @@ def _cut_block(job, block):
         place = len(index)
         sample = None
         center = np.array([row[name] for name in CENTER], float)
-        fault = "frame_mismatch" if mismatch else "" if _inside(center[None], volumes.em)[0] else "outside"
+        fault = "" if not mismatch and _inside(center[None], volumes.em)[0] else "frame_mismatch"
         if not fault:
             try:
                 sample = cut_sample(row["synapse_id"], center, volumes, job.shape_zyx, job.settings.voxel_nm)
@@ -246,8 +257,7 @@ def _cut_block(job, block):
             except Unusable as error:
                 fault = str(error)
             except ExtractionError as error:
-                fault = "unreadable"
-                log.warning("clefts: synapse %d: %s", row["synapse_id"], error)
+                raise ExtractionError(f"synapse {row['synapse_id']}: {error}; fetch it again and restart") from None
         if job.training:
             ends = sample.read_nm if sample else center[[0, 0]]
             if ends[0] < border_nm < ends[1]:

@@ -11,7 +11,7 @@ NEAR_NM = 150.0
 #: The zone is what lies this near to both partners: a cleft is up to 30 nm wide (Peters et al. 1991) between membranes
 #: of some 8 nm, which a segmentation may leave unlabelled.
 REACH_NM = 32.0
-#: Partners that are nowhere this near to one place do not touch.
+#: Partners that are nowhere this near to one voxel, nor neighbouring voxels, do not touch.
 APART_NM = 60.0
 #: Radius of a disc of 0.15 um2, the mean postsynaptic density of spines in mouse visual cortex (Harris & Weinberg 2012,
 #: Cold Spring Harb Perspect Biol 4:a005587, table 1).
@@ -50,7 +50,7 @@ def contact_zone(segments, point_zyx, voxel_nm):
     labels, spacing = segments[box], zyx(voxel_nm)
     apart = np.maximum(*(ndimage.distance_transform_edt(labels != one, sampling=spacing) for one in pair))
     closest = apart[from_point <= NEAR_NM].min()
-    if closest > APART_NM:
+    if closest > max(APART_NM, *voxel_nm):
         return zone
     between = apart <= max(REACH_NM, closest)
     middle = np.unravel_index(np.where(between, from_point, np.inf).argmin(), labels.shape)
