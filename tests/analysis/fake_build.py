@@ -169,12 +169,11 @@ def _source(build, synapses, rng):
     (build.source / "truth").mkdir()
     neurons = {"neuron_id": ROOT_ID + np.arange(3), "label": [1, 0, 1], "presynaptic": [True, True, False]}
     artefacts.write_parquet(build.source / "truth" / "neurons.parquet", pd.DataFrame(neurons))
-    first = synapses.drop_duplicates("label").sort_values("label", ascending=False)  # excitatory, then inhibitory
-    synapses = pd.concat([first, synapses.drop(first.index)])
-    n, label = len(synapses), synapses["label"].to_numpy()
+    label = np.array([1, 0, *synapses["label"]])  # those of the two clefts are not in the cohort
+    n = len(label)
     synapses = pd.DataFrame(
         {
-            "synapse_id": synapses["synapse_id"].to_numpy(),
+            "synapse_id": [1, 2, *synapses["synapse_id"]],
             "label": label,
             "center_x_nm": np.where(np.arange(n) < 2, (64 + 128) * 8.0, 90_000.0 + np.arange(n)),
             "center_y_nm": np.where(np.arange(n) == 0, (32 + 60) * 8.0, (32 + 175) * 8.0),
