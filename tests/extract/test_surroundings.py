@@ -21,7 +21,7 @@ COARSE = labelled((20, 30, 40), (16.0, 16.0, 40.0), (50, 100, 30))
 
 def test_every_voxel_of_another_grid_is_the_one_that_holds_the_same_place():
     center_nm = (140.5 * 8, 230.5 * 8, 40.5 * 40)
-    (fine, coarse), center = surroundings.around([FINE, COARSE], center_nm, (160, 96, 200))
+    (fine, coarse), center = surroundings.around(FINE, [COARSE], center_nm, (160, 96, 200))
     assert fine.shape == coarse.shape == (2 * 2 + 1, 2 * 6 + 1, 2 * 10 + 1)
     assert fine[tuple(center)] == 140 + 1000 * 230 + 1_000_000 * 40
     x, y, z = fine % 1000, fine // 1000 % 1000, fine // 1_000_000
@@ -29,14 +29,17 @@ def test_every_voxel_of_another_grid_is_the_one_that_holds_the_same_place():
 
 
 def test_at_the_border_the_box_ends_and_the_centre_stays_the_point():
-    (fine,), center = surroundings.around([FINE], (101 * 8.0, 201 * 8.0, 49 * 40.0), (160, 160, 400))
+    (fine,), center = surroundings.around(FINE, [], (101 * 8.0, 201 * 8.0, 49 * 40.0), (160, 160, 400))
     assert fine.shape == (6, 12, 12)
     assert fine[tuple(center)] == 101 + 1000 * 201 + 1_000_000 * 49
 
 
-def test_points_outside_and_volumes_that_end_before_are_errors():
-    with pytest.raises(ExtractionError, match="outside of the volume"):
-        surroundings.around([FINE], (99 * 8.0, 230 * 8.0, 40 * 40.0), (80, 80, 80))
+def test_labels_end_where_their_volume_ends():
     short = labelled((20, 30, 20), (16.0, 16.0, 40.0), (50, 100, 30))
-    with pytest.raises(ExtractionError, match="do not all cover"):
-        surroundings.around([FINE, short], (140 * 8.0, 230 * 8.0, 40 * 40.0), (160, 96, 200))
+    (fine, coarse), _ = surroundings.around(FINE, [short], (140 * 8.0, 230 * 8.0, 40 * 40.0), (160, 96, 200))
+    np.testing.assert_array_equal(coarse == 0, fine % 1000 >= 140)
+
+
+def test_a_point_outside_is_an_error():
+    with pytest.raises(ExtractionError, match="outside of the volume"):
+        surroundings.around(FINE, [], (99 * 8.0, 230 * 8.0, 40 * 40.0), (80, 80, 80))
