@@ -8,7 +8,7 @@ from pipeline.space import zyx
 
 
 def around(em, labels, center_nm, size_nm):
-    """The box `[Z, Y, X]` of `em` about `center_nm` (XYZ), those of all `labels` on its grid, and the centre's ZYX index.
+    """Boxes `[Z, Y, X]` of `em` and of all `labels`, on its grid, about `center_nm` (XYZ); and the centre's ZYX index.
 
     `em` is a `volume.Volume`, `labels` are volumes as of `volume.open_labels`, each of whose voxels is the one that
     holds the EM voxel's centre (0 beyond). The box has `size_nm` (XYZ), less what lies beyond the EM: nothing is made
