@@ -115,9 +115,10 @@ def _patches(build, synapses, rng):
     group = zarr.open_group(build.patches / "images.zarr", mode="w")
     group.create_array("patch", data=grey)
     artefacts.write_parquet(build.patches / "index.parquet", synapses[["synapse_id"]])
-    facts = {"padded": rng.uniform(0, 0.5, len(synapses)), "mean": rng.normal(120, 8, len(synapses)), "std": 35.0}
+    n, own = len(synapses), np.random.default_rng(1)
+    facts = {"padded": own.uniform(0, 0.5, n), "mean": own.normal(120, 8, n), "std": 35.0}
     quality = {f"{kind}_{name}": fact for kind in ("patch", "cube") for name, fact in facts.items()}
-    quality = synapses[["synapse_id"]].assign(**quality, cube_blank_sections=rng.integers(0, 2, len(synapses)))
+    quality = synapses[["synapse_id"]].assign(**quality, cube_blank_sections=own.integers(0, 2, n))
     artefacts.write_parquet(build.patches / "quality.parquet", quality)
     manifest = {"n": len(synapses), "patch_px": 128, "voxel_nm": [8.0, 8.0, 40.0]}
     artefacts.write_json(build.patches / "manifest.json", manifest)
