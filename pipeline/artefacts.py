@@ -33,6 +33,8 @@ class Build:
         self.synapses = self.cohort / "synapses.parquet"
         self.patches = self.root / "patches"
         self.models = self.root / "models.json"  # names of the trained models, written when all of them are
+        self.partners = self.root / "partners"
+        self.attention = self.partners / "attention"  # AVAN's masks in the format of `patches`
         self.analysis = self.root / "analysis"
         self.figures = self.root / "figures"
         self.tables = self.root / "tables"

@@ -23,7 +23,7 @@ class StageError(RuntimeError):
 
 def settings(options):
     """Write one JSON file a section of the configuration, touching only those whose content changed."""
-    edition, build = _edition(options)
+    edition, build = edition_of(options)
     values = edition.model_dump(mode="json")
     for name in ("source", "cohort", "extract", "models", "stats"):
         path = build.root / "settings" / f"{name}.json"
@@ -37,7 +37,7 @@ def simulate(options):
     from pipeline import compute
     from pipeline.simulate import neuropil, tables
 
-    edition, build = _edition(options)
+    edition, build = edition_of(options)
     if edition.source.kind != "simulated":
         raise StageError(f"config {edition.name!r} reads real data; there is nothing to simulate")
     manifest = build.source / "manifest.json"
@@ -52,7 +52,7 @@ def sandbox(options):
     """Serve the simulated annotation tables until interrupted."""
     from pipeline.cave import sandbox as server
 
-    edition, build = _edition(options)
+    edition, build = edition_of(options)
     if edition.source.kind != "simulated":
         raise StageError(f"config {edition.name!r} reads real data; the sandbox serves a simulated edition")
     server.run(build.source, edition.source, options.port)
@@ -60,7 +60,7 @@ def sandbox(options):
 
 def cohort(options):
     """Ask the annotation service (or read `synapses.csv`), then label, filter, split and audit."""
-    edition, build = _edition(options)
+    edition, build = edition_of(options)
     if edition.source.kind == "connectome":
         raise StageError(f"config {edition.name!r} has no images: `make connectivity DATA=<folder>` is all it makes")
     cube_nm = VoxelFrame(edition.extract.voxel_nm).to_nm(zyx(edition.extract.cube_zyx))
@@ -146,7 +146,7 @@ def extract(options):
     from pipeline import compute
     from pipeline.extract import patches
 
-    edition, build = _edition(options)
+    edition, build = edition_of(options)
     em_path = artefacts.read_json(build.cohort / "volume.json")["em_path"]
     synapses = pd.read_parquet(build.synapses)
     with (
@@ -162,7 +162,7 @@ def train(options):
     """Train one model of the edition (or fit the untrained control) and predict every synapse; without a name, all."""
     from pipeline.learn import distributed, run
 
-    edition, build = _edition(options)
+    edition, build = edition_of(options)
     if options.model is None:
         _train_all(edition, build, options)
         return
@@ -196,9 +196,9 @@ def _train_all(edition, build, options):
         folder, predictions = build.run(model.name), build.predictions(model.name)
         if run.is_up_to_date(build.patches, build.synapses, model, folder, predictions, edition.seed):
             return False
-        return not _succeeds(["train", "--model", model.name], options, slot, edition.compute.training_processes)
+        return not succeeds(["train", "--model", model.name], options, slot, edition.compute.training_processes)
 
-    failures = _side_by_side(fails, edition.models, edition.compute.networks_at_once)
+    failures = side_by_side(fails, edition.models, edition.compute.networks_at_once)
     rows = []
     for model, failed in zip(edition.models, failures, strict=True):
         result = {} if failed else artefacts.read_json(build.run(model.name) / "result.json")
@@ -223,7 +223,7 @@ def _train_all(edition, build, options):
     artefacts.write_json(build.models, [model.name for model in edition.models])
 
 
-def _side_by_side(function, items, n):
+def side_by_side(function, items, n):
     """`[function(item, slot), ...]`, `n` at a time; `slot` counts those that run together from 0."""
     slots = queue.SimpleQueue()
     for slot in range(n):
@@ -240,7 +240,7 @@ def _side_by_side(function, items, n):
         return list(pool.map(call, items))
 
 
-def _succeeds(arguments, options, slot, processes=1):
+def succeeds(arguments, options, slot, processes=1):
     """Whether `python -m pipeline <arguments>` succeeds for the same edition, in a process (or several) of its own."""
     launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
     command = [sys.executable, *launch, "-m", "pipeline", *arguments]
@@ -297,7 +297,7 @@ def transfer(options):
     from pipeline.learn import data, device, matching, run
     from pipeline.learn import predict as learn_predict
 
-    edition, build = _edition(options)
+    edition, build = edition_of(options)
     real = Build("kasthuri", options.build)
     rows, volume = _read_folder(options.volumes, options.volumes / "synapses.csv")
     written = pd.read_csv(options.volumes / "synapses.csv")
@@ -348,7 +348,7 @@ def publish(options):
     from pipeline.render import model_card
     from pipeline.stats import bootstrap
 
-    edition, build = _edition(options)
+    edition, build = edition_of(options)
     model = edition.model(options.model)
     trained = build.run(model.name) / "model.safetensors"
     _, card = checkpoint.load(trained)
@@ -387,7 +387,7 @@ def analyse(options):
     """Run a notebook script of `analysis/`, and keep the executed notebook and its companion page."""
     from pipeline.render import companion, notebook
 
-    edition, build = _edition(options)
+    edition, build = edition_of(options)
     name = options.script.stem
     outputs = [build.analysis / f"{name}.json"]
     with artefacts.step(build, f"analysis-{name}", options.script, options.inputs, outputs, edition.stats):
@@ -397,7 +397,7 @@ def analyse(options):
 
 def draw(options):
     """Run a script of `figures/` or `tables/`, as `python <script>` does, and record its provenance."""
-    edition, build = _edition(options)
+    edition, build = edition_of(options)
     environment = os.environ | {"SYNAPSE_EI_CONFIG": str(options.config), "SYNAPSE_EI_BUILD": str(options.build)}
     environment.pop("SYNAPSE_EI_DATA", None)
     if options.data is not None:
@@ -414,7 +414,7 @@ def page(options):
     """Stage the manuscript with what was made, render it, and merge the provenance of all steps."""
     from pipeline.render import page as paper
 
-    edition, build = _edition(options)
+    edition, build = edition_of(options)
     inputs = [build.figures, build.tables]
     with artefacts.step(build, "page", "pipeline/render/page.py", inputs, [build.site / "index.html"]):
         paper.stage(build, edition)
@@ -426,11 +426,11 @@ def reference(options):
     """Measure the texture of the extracted patches, as the reference that simulations are held against."""
     from pipeline.stats import texture
 
-    _, build = _edition(options)
+    _, build = edition_of(options)
     texture.reference(build.patches, options.out)
 
 
-def _edition(options):
+def edition_of(options):
     """The configuration and the build tree that the command line names."""
     edition = config.load(options.config, options.data)
     return edition, Build(edition.name, options.build)

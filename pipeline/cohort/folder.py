@@ -35,9 +35,7 @@ def read(path, frame):
     """
     table = _Table(path)
     rows = table.rows
-    synapse_id = table.integers("synapse_id")
-    table.refuse("synapse_id", rows["synapse_id"].duplicated(), "occurs more than once")
-    center = frame.to_nm(table.integers(*POSITION))
+    synapse_id, center = _points(table, frame)
     label = pd.Series(pd.NA, index=rows.index, dtype="Int64")
     if "cell_type" in rows:
         known = rows["cell_type"].str.lower()
@@ -68,6 +66,23 @@ def read(path, frame):
         }
     ).astype({"size": "Int64"})
     return synapses.sort_values("synapse_id", ignore_index=True)
+
+
+def points(path, frame):
+    """`synapse_id` and `center_{x,y,z}_nm` alone, sorted by `synapse_id`; whatever else the file has is not looked at.
+
+    `frame` and errors as for `read`.
+    """
+    synapse_id, center = _points(_Table(path), frame)
+    columns = {f"center_{axis}_nm": center[:, i] for i, axis in enumerate("xyz")}
+    return pd.DataFrame({"synapse_id": synapse_id, **columns}).sort_values("synapse_id", ignore_index=True)
+
+
+def _points(table, frame):
+    """(Series of synapse ids, their positions `[N, 3]` in nm, XYZ)."""
+    synapse_id = table.integers("synapse_id")
+    table.refuse("synapse_id", table.rows["synapse_id"].duplicated(), "occurs more than once")
+    return synapse_id, frame.to_nm(table.integers(*POSITION))
 
 
 class _Table:

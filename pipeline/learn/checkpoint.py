@@ -44,7 +44,7 @@ class Card:
             )
         if self.attention and images.attention is None:
             raise CheckpointError(
-                "the model reads AVAN's presynaptic mask beside the image, which these images lack: use a model without "
+                "the model reads AVAN's presynaptic mask beside the image, which these images lack: use one without "
                 "`attention`"
             )
 
@@ -81,9 +81,7 @@ def load(path):
     if card.normalisation != NORMALISATION:
         raise CheckpointError(f"{path} expects another normalisation ({card.normalisation!r}): train again")
     flat = registry.DIMENSIONS[card.architecture] == 2
-    network = registry.build(
-        card.architecture, card.shape_zyx[0] if flat else 1, card.norm, attention=card.attention
-    )
+    network = registry.build(card.architecture, card.shape_zyx[0] if flat else 1, card.norm, attention=card.attention)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:

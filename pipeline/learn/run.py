@@ -29,16 +29,17 @@ THREADS = 2  # of `predict_run`, which has no recipe
 def train(patches_dir, synapses_path, model, run_dir, predictions_path, seed, attention_dir=None):
     """Train `model` (a `config.Model`), or fit the untrained control, and predict every synapse of the cohort.
 
-    `patches_dir` is a finished `patches/`, `synapses_path` the cohort; `attention_dir` holds the masks that a model with
-    `attention` reads, in the format of `patches/`. With `model.folds` a network is trained for
-    every fold, in `run_dir/fold<k>/`, and predicts the neurons of its fold, see `_cross_validate`. Interrupted, a run
+    `patches_dir` is a finished `patches/`, `synapses_path` the cohort; `attention_dir` holds the masks that a model
+    with `attention` reads, in the format of `patches/`. With `model.folds` a network is trained for every fold, in
+    `run_dir/fold<k>/`, and predicts the neurons of its fold, see `_cross_validate`. Interrupted, a run
     goes on from its last epoch and ends with the same bytes; a finished run is left alone; a run of other settings,
     images or code starts over. Under `torchrun` all processes call this, and the first one writes.
     Raises DataError for a cohort that cannot be split so or has no images, TrainingError for a loss that is not finite
     and where memory does not suffice.
     """
     run_dir, predictions_path = Path(run_dir), Path(predictions_path)
-    distributed.from_first(lambda: _open(run_dir, identity(patches_dir, synapses_path, model, seed, attention_dir), model.name))
+    wanted = identity(patches_dir, synapses_path, model, seed, attention_dir)
+    distributed.from_first(lambda: _open(run_dir, wanted, model.name))
     place = device.prepare(model.recipe.threads)
     if (run_dir / "result.json").is_file() and predictions_path.is_file():
         log.info("%s: already trained", model.name)
@@ -98,7 +99,8 @@ def _fit(images, synapses, model, seed, folder, place):
     temperature = calibrate.temperature(logit[val], label)
     p = expit(logit / temperature)
     tau = best_threshold(label, p[val])
-    card = checkpoint.Card(model.network, model.norm, images.kind, images.voxel_nm, shape_zyx, tau, temperature, model.attention)
+    facts_of_input = (images.kind, images.voxel_nm, shape_zyx)
+    card = checkpoint.Card(model.network, model.norm, *facts_of_input, tau, temperature, model.attention)
     checkpoint.save(model_path, network, card)
     facts |= {
         "tau": tau,

@@ -34,7 +34,8 @@ def build(name, sections=1, norm=None, pretrained=False, dropout=0.0, attention=
 
     `sections`: neighbouring sections that a 2D network reads as channels. `norm`: batch or group; None: the network's
     own, which is group for unet3d and batch for all others. `pretrained`: the encoder starts from ImageNet (2D) or
-    Kinetics-400 (3D) weights. `attention`: it also reads a mask of every section. ValueError for what cannot be combined, WeightsError where weights cannot be fetched.
+    Kinetics-400 (3D) weights. `attention`: it also reads a mask of every section. ValueError for what cannot be
+    combined, WeightsError where weights cannot be fetched.
     """
     if name not in DIMENSIONS:
         raise ValueError(f"no network {name!r}; there are {sorted(DIMENSIONS)}")

@@ -19,7 +19,7 @@ def decisions(network, card, samples, rows, symmetries=1):
     the plane. ModelError for samples that do not fit the model.
     """
     found = {}
-    for batch, em, cleft, segments in tqdm(_batches(card, samples, rows), desc=card.network, disable=None, leave=False):
+    for batch, em, cleft, segments in tqdm(batches(card, samples, rows), desc=card.network, disable=None, leave=False):
         near = [
             candidates.segments_near(*labels, card.voxel_nm, card.dilation_nm)
             for labels in zip(segments, cleft, strict=True)
@@ -42,7 +42,7 @@ def decisions(network, card, samples, rows, symmetries=1):
 
 def avan_means(network, card, samples, rows, symmetries=1):
     """Yield (row, candidates `[n]`, AVAN's mean outputs `[2, n]` over them) of each of `rows` that has a candidate."""
-    for batch, em, cleft, segments in _batches(card, samples, rows):
+    for batch, em, cleft, segments in batches(card, samples, rows):
         for row, output, *labels in zip(
             batch.tolist(), avan_outputs(network, em, cleft, symmetries), segments, cleft, strict=True
         ):
@@ -53,7 +53,7 @@ def avan_means(network, card, samples, rows, symmetries=1):
 
 def presynaptic_masks(network, card, samples, rows, symmetries=1):
     """AVAN's presynaptic output, float32 `[N, Z, Y, X]` of the card's patch, for `rows`: 1 where surely presynaptic."""
-    batches = _batches(card, samples, rows)
+    batches = batches(card, samples, rows)
     return np.concatenate([avan_outputs(network, em, cleft, symmetries)[:, 0] for _, em, cleft, _ in batches])
 
 
@@ -86,7 +86,7 @@ def surroundings(name, cleft, voxel_nm):
     return cleft.astype(np.float32) if name == "mask_pruner" else targets.nearness(cleft, voxel_nm).astype(np.float32)
 
 
-def _batches(card, samples, rows):
+def batches(card, samples, rows):
     """Yield (rows, em, cleft, segments), the middle `patch_zyx` of the samples; the cleft is the row's own, as bool."""
     card.check(samples)
     rows = np.asarray(rows)

@@ -1,0 +1,201 @@
+"""Wiring of partner assignment: the stages of `python -m pipeline` that ask which two neurons a cleft joins.
+
+As in `pipeline/stages.py`, stages meet here and nowhere else, and imports are inside the functions.
+"""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from pipeline import artefacts
+from pipeline.stages import StageError, edition_of, side_by_side, succeeds
+
+#: Where `partners` and `partner_transfer` find networks that come with the repository.
+PRETRAINED = artefacts.REPOSITORY / "pretrained" / "avan"
+
+
+def partner_tissue(options):
+    """The tissue on which partner assignment is tested: simulated from a seed of its own."""
+    from pipeline import compute
+    from pipeline.simulate import neuropil
+
+    edition, build = edition_of(options)
+    tissue = edition.partners.test_tissue
+    if tissue is None:
+        raise StageError(f"config {edition.name!r} has no partners.test_tissue")
+    out = build.partners / "source"
+    with (
+        artefacts.step(build, "partner-tissue", "pipeline/simulate/neuropil.py", [], [out], tissue),
+        compute.workers(edition.compute) as client,
+    ):
+        neuropil.generate(tissue, edition.seed + 1, out, client)
+
+
+def partner_samples(options):
+    """Cut a sample around every cleft of the edition's tissue, for training, and of the test tissue."""
+    from pipeline import compute
+    from pipeline.extract import clefts
+
+    edition, build = edition_of(options)
+    sources = {"train": build.source, "test": build.partners / "source"}
+    inputs = [source / "manifest.json" for source in sources.values()]
+    out = build.partners / "samples"
+    with (
+        artefacts.step(build, "partner-samples", "pipeline/extract/clefts.py", inputs, [out], edition.partners),
+        compute.workers(edition.compute) as client,
+    ):
+        for name, source in sources.items():
+            table = _truth(source).assign(**({"region": "test"} if name == "test" else {}))
+            clefts.cut(table, volumes(source), edition.partners, out / name, client, edition.seed)
+
+
+def partner_networks(options):
+    """Train one network of partner assignment or cleft detection; without a name, all that are not up to date."""
+    from pipeline.partners import train
+
+    edition, build = edition_of(options)
+    settings, samples = edition.partners, build.partners / "samples" / "train"
+    if options.network:
+        name, folder = options.network, _run(build, options.network)
+        inputs = [samples / "manifest.json"]
+        step = f"train-{name}"
+        with artefacts.step(build, step, "pipeline/partners/train.py", inputs, [folder], settings) as facts:
+            facts["device"] = train.train(samples, settings, name, folder, edition.seed)["device"]
+        return
+
+    def fails(name, slot):
+        if train.is_up_to_date(samples, settings, name, _run(build, name), edition.seed):
+            return False
+        return not succeeds(["partner_networks", "--network", name], options, slot)
+
+    failures = side_by_side(fails, settings.networks, edition.compute.networks_at_once)
+    if any(failures):
+        failed = [name for name, failure in zip(settings.networks, failures, strict=True) if failure]
+        raise StageError(f"training failed: {', '.join(failed)}; see above. The others will not be trained again")
+    artefacts.write_json(build.partners / "networks.json", list(settings.networks))
+
+
+def partner_tests(options):
+    """Every method on the test tissue: given clefts, detected clefts, and clefts with several partners."""
+    import pandas as pd
+
+    from pipeline import combined, compute
+    from pipeline.partners import evaluate, model, polyadic
+    from pipeline.partners.samples import Samples
+
+    edition, build = edition_of(options)
+    files = {name: _run(build, name) / "model.safetensors" for name in edition.partners.networks}
+    models = {name: model.load(path) for name, path in files.items()}
+    inputs = [build.partners / "networks.json", build.partners / "samples"]
+    names = ("assignments", "polyadic", "detections", "volume")
+    paths = {name: build.partners / f"{name}.parquet" for name in names}
+    with (
+        artefacts.step(build, "partner-tests", "pipeline/partners/evaluate.py", inputs, list(paths.values())),
+        compute.workers(edition.compute) as client,
+    ):
+        stores = {name: Samples(build.partners / "samples" / name) for name in ("train", "test")}
+        rows = {"val": stores["train"].rows("val", partners=True), "test": stores["test"].rows("test", partners=True)}
+        found = {"assignments": evaluate.assignments(models, stores["test"], rows["test"], edition.seed)}
+        several = [
+            evaluate.several_posts(*models["avan"], stores[store], rows[region], edition.seed)
+            for store, region in (("train", "val"), ("test", "test"))
+        ]
+        found["polyadic"], _ = polyadic.choose(pd.concat(several, ignore_index=True))
+        tissues = {"val": volumes(build.source), "test": volumes(build.partners / "source")}
+        truth = {"val": _truth(build.source), "test": _truth(build.partners / "source")}
+        work = build.partners / "detection"
+        system = combined.System(files, edition.partners, work, client)
+        found["detections"], found["volume"] = system.measure(tissues, truth)
+        shutil.rmtree(work)
+        for name, table in found.items():
+            artefacts.write_parquet(paths[name], table)
+
+
+def attention(options):
+    """AVAN's presynaptic mask of every synapse of the cohort, on the grid of its cube, for models with `attention`."""
+    import pandas as pd
+
+    from pipeline.partners import masks, model
+    from pipeline.partners.samples import Samples
+
+    edition, build = edition_of(options)
+    file = _run(build, "avan") / "model.safetensors"
+    inputs = [file, build.partners / "samples" / "train" / "manifest.json", build.patches / "manifest.json"]
+    with artefacts.step(build, "attention", "pipeline/partners/masks.py", inputs, [build.attention]):
+        samples = Samples(build.partners / "samples" / "train")
+        masks.write(*model.load(file), samples, pd.read_parquet(build.synapses), edition.extract, build.attention)
+
+
+def partners(options):
+    """Assign partners to the clefts of anybody's folder: em/, segmentation/, and clefts/ or synapse points.
+
+    The clefts are those of `--synapses` (what clefts/ labels with their ids, else the contact zones around their
+    points), without it all clefts of clefts/.
+    """
+
+    from pipeline import compute, config
+    from pipeline.cohort import folder
+    from pipeline.extract import clefts
+    from pipeline.extract.volume import Volume
+    from pipeline.learn.augment import SYMMETRIES
+    from pipeline.partners import assign, model, predict
+    from pipeline.partners.samples import Samples
+
+    network, card = model.load(options.run / "model.safetensors")
+    if card.network not in assign.METHODS:
+        raise StageError(f"{options.run} holds {card.network}, which assigns no partners: name AVAN or a pruner")
+    paths = volumes(options.volumes)
+    if options.synapses:
+        frame = Volume(paths["em"], (0.0, 0.0, 0.0)).frame
+        table = folder.points(options.synapses, frame)
+    elif "clefts" in paths:
+        table = clefts.list_clefts(paths["clefts"]).rename(columns={"cleft_id": "synapse_id"})
+    else:
+        raise StageError(f"{options.volumes} has no clefts/: name the synapses by --synapses FILE.csv")
+    settings = config.Partners(voxel_nm=card.voxel_nm, patch_zyx=card.patch_zyx, margin_vx=0)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(dir=options.out.parent, prefix=f".{options.out.stem}-") as work,
+        compute.workers(config.Compute()) as client,
+    ):
+        store = clefts.cut(table.assign(region="test"), paths, settings, Path(work) / "samples", client)
+        samples = Samples(store)
+        decisions = predict.decisions(network, card, samples, samples.index.index, SYMMETRIES)
+        found = assign.assignments(card.network, decisions, samples.index, samples.segments)
+    columns = ["synapse_id", "pre_segment_id", "post_segment_id", "confidence", "margin", "outcome"]
+    artefacts.write_parquet(options.out, found[columns].sort_values("synapse_id", ignore_index=True))
+    counts = ", ".join(f"{n} {outcome}" for outcome, n in found["outcome"].value_counts().items())
+    print(f"{options.out}: {len(found)} clefts: {counts}")
+
+
+def queue(options):
+    """Write the page on which a person decides where AVAN and the proximity pruner disagree."""
+
+    edition, build = edition_of(options)
+    raise NotImplementedError
+
+
+def volumes(folder):
+    """Paths of the precomputed volumes of a folder: `em`, `segmentation` and, where there is one, `clefts`.
+
+    StageError where one of the first two is missing.
+    """
+    folder = Path(folder).resolve()
+    names = [name for name in ("em", "segmentation", "clefts") if (folder / name / "info").is_file()]
+    if missing := {"em", "segmentation"} - set(names):
+        raise StageError(f"{folder} has no precomputed volume {sorted(missing)[0]}/ (no info file): partners need it")
+    return {name: f"precomputed://file://{folder / name}" for name in names}
+
+
+def _truth(source):
+    """Clefts of a simulated tissue with their true partners, whose segments have the ids of their neurons."""
+    import pandas as pd
+
+    table = pd.read_parquet(source / "truth" / "synapses.parquet")
+    names = {f"{side}_neuron_id": f"{side}_segment_id" for side in ("pre", "post")}
+    table = table.rename(columns=names).astype(dict.fromkeys(names.values(), "uint64"))
+    return table[["synapse_id", *(f"center_{axis}_nm" for axis in "xyz"), *names.values()]]
+
+
+def _run(build, network):
+    return build.partners / "runs" / network

@@ -1,0 +1,72 @@
+"""Every method on the clefts of a sample store: assignments, and partners of synapses that have several."""
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from pipeline.partners import assign, candidates, polyadic, predict, rules
+from pipeline.partners.model import PRUNERS
+
+
+def assignments(models, samples, rows, seed):
+    """Table of assignments (see `assign.assignments`) of the store's `rows` by every method.
+
+    `models` is `{name: (network, Card)}` of AVAN and the pruners; the rules see the same patches, and draw from `seed`.
+    """
+    found = {name: predict.decisions(*models[name], samples, rows) for name in ("avan", *PRUNERS)}
+    card = models["avan"][1]
+    found |= {name: _by_rule(rule, card, samples, rows, seed) for name, rule in rules.RULES.items()}
+    tables = [assign.assignments(name, made, samples.index, samples.segments) for name, made in found.items()]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _by_rule(rule, card, samples, rows, seed):
+    decisions = {}
+    for batch, em, cleft, segments in predict.batches(card, samples, rows):
+        for n, row in enumerate(batch.tolist()):
+            numbers, overlaps = candidates.segments_near(segments[n], cleft[n], card.voxel_nm, card.dilation_nm)
+            reason = assign.obstacle(samples.index["fault"][row], cleft[n], numbers)
+            if reason:
+                decisions[row] = assign.Decision(reason)
+                continue
+            rng = np.random.default_rng([seed, int(samples.index["synapse_id"][row])])
+            scores = rule(em[n], cleft[n], segments[n], numbers, overlaps, card.voxel_nm, rng)
+            decisions[row] = assign.decide(numbers, overlaps, scores, bool(samples.index["at_edge"][row]))
+    return decisions
+
+
+def several_posts(network, card, samples, rows, seed):
+    """Rows of `polyadic.parquet` without `chosen`: the clefts of `rows`, each divided among 2 to 4 partners, by AVAN.
+
+    Clefts that cannot be divided are left out; so are those whose partners are unknown. New segments get ids above all
+    those of the store.
+    """
+    unused = int(samples.segments["segment_id"].max()) + 1
+    index = samples.index
+    tables = []
+    for batch, em, cleft, segments in tqdm(predict.batches(card, samples, rows), desc="polyadic", disable=None):
+        divided = []
+        for n, row in enumerate(batch.tolist()):
+            post = index["post_local"][row]
+            rng = np.random.default_rng([seed, int(index["synapse_id"][row])])
+            try:
+                divided.append(
+                    (row, cleft[n], *polyadic.divide(em[n], cleft[n], segments[n], post, card.voxel_nm, rng))
+                )
+            except polyadic.Undividable:
+                continue
+        if not divided:
+            continue
+        outputs = predict.avan_outputs(network, *(np.stack([item[i] for item in divided]) for i in (2, 1)))
+        for (row, own, _, parts, posts), output in zip(divided, outputs, strict=True):
+            numbers, _ = candidates.segments_near(parts, own, card.voxel_nm, card.dilation_nm)
+            if not len(numbers):
+                continue
+            ids = dict(zip(posts, range(unused, unused + len(posts)), strict=True))
+            unused += len(posts)
+            stored = samples.segments[samples.segments["row"] == row].set_index("local")["segment_id"].to_dict()
+            names = np.array([ids.get(number) or stored[number] for number in numbers.tolist()], np.uint64)
+            means = assign.mean_outputs(output, parts, numbers)
+            of = (int(index["synapse_id"][row]), index["region"][row])
+            tables.append(polyadic.scored(*of, names, means, np.array(list(ids.values()), np.uint64)))
+    return pd.concat(tables, ignore_index=True)
