@@ -7,16 +7,24 @@ Volumes are `[Z, Y, X]`, voxel sizes XYZ nm. Clefts predicted and true are numbe
 import cc3d
 import numpy as np
 import pandas as pd
-
-from pipeline.partners.candidates import grown
+from scipy import ndimage
 
 #: What a network of detection was trained to tell: the cleft's mask, the signed tanh distance transform (Heinrich et
 #: al. 2018), the signed proximity (Parag et al. 2018).
 REPRESENTATIONS = ("mask", "stdt", "proximity")
 
-#: How far each side of a cleft reaches into it, where signed proximity is predicted: one section of 40 nm. Parag's code
-#: (EMSynConn, `generate_proposals.py`) lets the two sides be 50 nm apart; two reaches are the nearest whole number of
-#: sections above.
+#: Settings among which the best is searched on validation: thresholds of `cleft_scores`, and the least voxels of a
+#: component. A true cleft's STDT reaches no more than tanh(16 nm / 50 nm) = 0.3 where it is two voxels of 16 nm thick.
+THRESHOLDS = {
+    "mask": (0.3, 0.5, 0.7, 0.85),
+    "stdt": (-0.3, -0.15, 0.0, 0.15),
+    "proximity": (0.15, 0.3, 0.45, 0.6),
+}
+MIN_SIZES_VX = (5, 15, 40, 80)
+
+#: How near both sides of a cleft must be, where signed proximity is predicted: one section of 40 nm, so that clefts
+#: that lie flat in the section are found. Parag's code (EMSynConn, `generate_proposals.py`) takes regions up to 50 nm
+#: apart for a pair.
 REACH_NM = 40.0
 
 #: A predicted and a true cleft are one where they share this part of the smaller one's voxels. A single shared voxel
@@ -24,23 +32,29 @@ REACH_NM = 40.0
 SHARED = 0.1
 
 
-def foreground(values, representation, threshold, voxel_nm):
-    """Where a predicted volume has a cleft: bool `[Z, Y, X]`.
+def cleft_scores(values, representation, voxel_nm):
+    """A predicted volume `[Z, Y, X]` as one that is high in clefts, whatever the representation.
 
-    `mask` and `stdt` are highest in the cleft: values of at least `threshold`. Signed proximity is positive on the
-    presynaptic side, negative on the postsynaptic one, and zero in the cleft as well as far from any: the cleft is
-    where both sides, values of at least `threshold` and of at most `-threshold`, are within REACH_NM. A side without
-    the other is no cleft, and the pair of sides is what Parag et al. (2018) take for a candidate. Raises ValueError for
-    another representation, and for a threshold of proximity that is not positive.
+    `mask` and `stdt` are highest in the cleft as they are. Signed proximity is positive on the presynaptic side,
+    negative on the postsynaptic one, and zero in the cleft as well as far from any. Parag et al. (2018) take for a
+    candidate a positive and a negative region, each above a threshold, that come near each other: the cleft is where
+    both are within REACH_NM, and the score is the highest threshold at which they are. A side without the other is no
+    cleft. No voxel farther than REACH_NM in the plane and one section counts, so that the volume may come in tiles.
+    Raises ValueError for another representation.
     """
     if representation not in REPRESENTATIONS:
         raise ValueError(f"no representation {representation!r}; there are {REPRESENTATIONS}")
     if representation != "proximity":
-        return values >= threshold
-    if threshold <= 0:
-        raise ValueError(f"the threshold of signed proximity must be positive, not {threshold}")
-    sides = (grown(side, voxel_nm, REACH_NM) for side in (values >= threshold, values <= -threshold))
-    return np.logical_and(*sides)
+        return values
+    steps_nm = [
+        np.arange(-reach, reach + 1) * size
+        for reach, size in zip((1, *(int(REACH_NM // size) for size in voxel_nm[1::-1])), voxel_nm[::-1], strict=True)
+    ]
+    ball = np.linalg.norm(np.meshgrid(*steps_nm, indexing="ij"), axis=0) <= REACH_NM
+    presynaptic, postsynaptic = (
+        ndimage.maximum_filter(side, footprint=ball, mode="nearest") for side in (values, -values)
+    )
+    return np.minimum(presynaptic, postsynaptic)
 
 
 def components(mask, min_size_vx=1):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from pipeline.partners.detections import SHARED, components, foreground, matches, overlaps
+from pipeline.partners.candidates import grown
+from pipeline.partners.detections import REACH_NM, SHARED, cleft_scores, components, matches, overlaps
 
 VOXEL_NM = (16.0, 16.0, 40.0)
 BIG = 2**63 + 1
@@ -40,7 +41,7 @@ def sheet(axis, shape=(9, 24, 24)):
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_proximity_finds_the_sheet_between_its_sides(axis):
     values = sheet(axis)
-    found = foreground(values, "proximity", 0.5, VOXEL_NM)
+    found = cleft_scores(values, "proximity", VOXEL_NM) >= 0.5
     place = np.unique(np.nonzero(found)[axis])
     middle = values.shape[axis] // 2
     assert place.min() <= middle - 1
@@ -49,24 +50,31 @@ def test_proximity_finds_the_sheet_between_its_sides(axis):
     assert (components(found)[1] == found.sum()).all()  # in one piece
 
 
+@pytest.mark.parametrize("voxel_nm", [VOXEL_NM, (12.0, 12.0, 30.0), (30.0, 8.0, 50.0)])
+def test_a_proximity_score_is_the_threshold_up_to_which_both_sides_are_near(voxel_nm):
+    """For each threshold by itself, both sides are grown as `candidates` grows clefts, by the same ball."""
+    values = ndimage.gaussian_filter(np.random.default_rng(1).normal(size=(6, 16, 14)), 1)
+    scores = cleft_scores(values, "proximity", voxel_nm)
+    for threshold in (0.05, 0.1, 0.2):
+        near = [grown(side, voxel_nm, REACH_NM) for side in (values >= threshold, values <= -threshold)]
+        np.testing.assert_array_equal(scores >= threshold, near[0] & near[1])
+
+
 def test_a_side_without_the_other_is_no_cleft():
     values = sheet(2)
-    assert not foreground(np.maximum(values, 0), "proximity", 0.3, VOXEL_NM).any()
-    assert not foreground(np.minimum(values, 0), "proximity", 0.3, VOXEL_NM).any()
-    assert not foreground(values, "proximity", 0.999, VOXEL_NM).any()
+    assert cleft_scores(np.maximum(values, 0), "proximity", VOXEL_NM).max() <= 0
+    assert cleft_scores(np.minimum(values, 0), "proximity", VOXEL_NM).max() <= 0
 
 
-def test_mask_and_stdt_are_thresholded_as_they_are():
+@pytest.mark.parametrize("representation", ["mask", "stdt"])
+def test_mask_and_stdt_are_their_own_scores(representation):
     values = np.array([[[-0.5, 0.0, 0.2, 0.9]]])
-    assert foreground(values, "stdt", 0.0, VOXEL_NM).ravel().tolist() == [False, True, True, True]
-    assert foreground(values, "mask", 0.5, VOXEL_NM).ravel().tolist() == [False, False, False, True]
+    np.testing.assert_array_equal(cleft_scores(values, representation, VOXEL_NM), values)
 
 
-def test_settings_that_mean_nothing_are_refused():
+def test_input_that_means_nothing_is_refused():
     with pytest.raises(ValueError, match="no representation 'cleft'"):
-        foreground(np.zeros((1, 1, 1)), "cleft", 0.5, VOXEL_NM)
-    with pytest.raises(ValueError, match="must be positive"):
-        foreground(np.zeros((1, 1, 1)), "proximity", 0.0, VOXEL_NM)
+        cleft_scores(np.zeros((1, 1, 1)), "cleft", VOXEL_NM)
     with pytest.raises(ValueError, match="two grids"):
         overlaps(np.zeros((1, 2, 2), np.uint16), np.zeros((1, 2, 3), np.uint64))
 

@@ -5,16 +5,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.partners.graph import OF_PREDICTED, OF_TRUE, compare, grid_search, verdicts
+from pipeline.partners.graph import JOIN_NM, OF_PREDICTED, OF_TRUE, compare, grid_search, join_pieces, verdicts
 
 BIG = 2**63
 
 
 def edges(key, *rows):
-    """Rows `(id, voxels, pre, post)`; ids of segments are shifted to where floats fail."""
+    """Rows `(id, voxels, pre, post)`, a micrometre apart; ids of segments are shifted to where floats fail."""
     table = pd.DataFrame(rows, columns=[key, "size_vx", "pre_segment_id", "post_segment_id"])
     for column in ("pre_segment_id", "post_segment_id"):
         table[column] = np.array([BIG + n if n else 0 for n in table[column]], np.uint64)
+    table["center_x_nm"], table["center_y_nm"], table["center_z_nm"] = 1000.0 * np.arange(len(table)), 0.0, 0.0
     return table.astype({key: np.int64})
 
 
@@ -43,7 +44,7 @@ SHARED = pd.DataFrame(
 
 
 def test_every_error_has_its_verdict():
-    table = verdicts(PREDICTED, TRUTH, SHARED)
+    table = verdicts(PREDICTED, SHARED, TRUTH)
     by_synapse = table[table["synapse_id"] != 0].set_index("synapse_id")
     assert by_synapse["verdict"].to_dict() == {
         101: "correct", 102: "wrong_partner", 103: "wrong_direction", 104: "unassigned", 105: "merged", 106: "missed",
@@ -54,7 +55,7 @@ def test_every_error_has_its_verdict():
 
 
 def test_counts_and_shares():
-    measured = compare(PREDICTED, TRUTH, SHARED)
+    measured = compare(PREDICTED, SHARED, TRUTH)
     assert measured["matched_true"] == 5
     assert measured["matched_predicted"] == 5
     assert measured["precision"] == pytest.approx(5 / 6)
@@ -69,8 +70,8 @@ def test_counts_and_shares():
 def test_neighbouring_64_bit_ids_are_told_apart():
     truth = edges("synapse_id", (1, 50, 1, 2))
     shared = pd.DataFrame([(1, 1, 50)], columns=["cleft_id", "synapse_id", "n_vx"])
-    assert compare(edges("cleft_id", (1, 50, 1, 2)), truth, shared)["n_correct"] == 1
-    assert compare(edges("cleft_id", (1, 50, 1, 3)), truth, shared)["n_wrong_partner"] == 1
+    assert compare(edges("cleft_id", (1, 50, 1, 2)), shared, truth)["n_correct"] == 1
+    assert compare(edges("cleft_id", (1, 50, 1, 3)), shared, truth)["n_wrong_partner"] == 1
 
 
 def test_edges_equal_those_networkx_finds_where_clefts_are_perfect():
@@ -85,20 +86,36 @@ def test_edges_equal_those_networkx_finds_where_clefts_are_perfect():
     for graph, found in zip(graphs, (pairs, guesses), strict=True):
         graph.add_edges_from((int(a), int(b), key) for key, (a, b) in enumerate(found))
     common = len(set(graphs[0].edges) & set(graphs[1].edges))
-    assert compare(predicted, truth, shared)["edge_f1"] == pytest.approx(common / n)
+    assert compare(predicted, shared, truth)["edge_f1"] == pytest.approx(common / n)
 
 
 def test_no_detection_is_no_division_by_zero():
-    measured = compare(PREDICTED.iloc[:0], TRUTH, SHARED.iloc[:0])
+    measured = compare(PREDICTED.iloc[:0], SHARED.iloc[:0], TRUTH)
     assert (measured["edge_recall"], measured["edge_f1"], measured["n_missed"]) == (0, 0, 6)
     assert np.isnan(measured["edge_precision"])
 
 
 def test_tables_without_an_answer_are_refused():
     with pytest.raises(ValueError, match=r"no true partners .*\[106\]"):
-        compare(PREDICTED, pd.concat([TRUTH.iloc[:5], edges("synapse_id", (106, 200, 0, 9))]), SHARED)
+        compare(PREDICTED, SHARED, pd.concat([TRUTH.iloc[:5], edges("synapse_id", (106, 200, 0, 9))]))
     with pytest.raises(ValueError, match=r"cleft_id occurs twice: \[6\]"):
-        compare(pd.concat([PREDICTED, PREDICTED.iloc[5:]]), TRUTH, SHARED)
+        compare(pd.concat([PREDICTED, PREDICTED.iloc[5:]]), SHARED, TRUTH)
+
+
+def test_pieces_of_a_synapse_are_known_by_their_partners():
+    predicted = edges("cleft_id", *((k, 10 * k, 1, 2) for k in range(1, 5)), (5, 60, 2, 1), (6, 7, 0, 0), (7, 8, 0, 0))
+    predicted["center_x_nm"] = [0.0, 0.9 * JOIN_NM, 1.8 * JOIN_NM, 3 * JOIN_NM, 0.0, 0.0, 0.0]
+    shared = pd.DataFrame(
+        {"cleft_id": [1, 2, 3, 4, 6], "synapse_id": [101, 101, 102, 103, 101], "n_vx": [9, 8, 7, 6, 5]}
+    )
+    joined, overlap = join_pieces(predicted, shared)
+    sizes = dict(zip(joined["cleft_id"], joined["size_vx"], strict=True))
+    assert sizes == {3: 60, 4: 40, 5: 60, 6: 7, 7: 8}  # 1, 2 and 3 are a chain; 5 is reversed; 6, 7 have no pair
+    assert joined.set_index("cleft_id").loc[3, "center_x_nm"] == 1.8 * JOIN_NM
+    assert joined["pre_segment_id"].dtype == np.uint64
+    assert sorted(overlap.itertuples(index=False, name=None)) == [(3, 101, 17), (3, 102, 7), (4, 103, 6), (6, 101, 5)]
+    nothing, _ = join_pieces(predicted.iloc[:0], shared)
+    assert len(nothing) == 0
 
 
 def test_the_grid_is_searched_on_validation_and_test_is_met_once():
