@@ -92,8 +92,8 @@ def grid_search(representation, detect, truth, thresholds, min_sizes_vx):
 
     `detect(region, threshold)` gives `(predicted, shared)` with every component, however small; those of the least size
     are joined (`join_pieces`) before they are compared. `truth` is `{region: table}`. Of settings with equal F1 the
-    middle one of the list is chosen, ordered by threshold and size. Returns the rows of `detections.parquet` (all settings on
-    `val`, the chosen one on `test`) and the test's verdicts.
+    middle one of the list is chosen, ordered by threshold and size. Returns the rows of `detections.parquet` (all
+    settings on `val`, the chosen one on `test`) and the test's verdicts.
     """
     rows = []
     for threshold in sorted(thresholds):
