@@ -75,7 +75,8 @@ def cut(clefts, volumes, settings, out, client=None, seed=0):
     rest `train`; clefts whose samples would need voxels of both are left out and counted in the manifest; and
     `n_background` samples at random places of `train` are added, with `synapse_id` 0, if there is a cleft volume.
 
-    Raises ExtractionError for a table or volumes that cannot be used and for chunks that cannot be read. The result depends on `seed`, not on workers.
+    Raises ExtractionError for a table or volumes that cannot be used and for chunks that cannot be read. The
+    result depends on `seed`, not on workers.
     """
     out = Path(out)
     job = Job(dict(volumes), settings, "region" not in clefts, uuid.uuid4().hex)
