@@ -40,21 +40,10 @@ def decisions(network, card, samples, rows, symmetries=1):
     return found
 
 
-def avan_means(network, card, samples, rows, symmetries=1):
-    """Yield (row, candidates `[n]`, AVAN's mean outputs `[2, n]` over them) of each of `rows` that has a candidate."""
-    for batch, em, cleft, segments in batches(card, samples, rows):
-        for row, output, *labels in zip(
-            batch.tolist(), avan_outputs(network, em, cleft, symmetries), segments, cleft, strict=True
-        ):
-            numbers, _ = candidates.segments_near(*labels, card.voxel_nm, card.dilation_nm)
-            if len(numbers):
-                yield row, numbers, assign.mean_outputs(output, labels[0], numbers)
-
-
 def presynaptic_masks(network, card, samples, rows, symmetries=1):
     """AVAN's presynaptic output, float32 `[N, Z, Y, X]` of the card's patch, for `rows`: 1 where surely presynaptic."""
-    batches = batches(card, samples, rows)
-    return np.concatenate([avan_outputs(network, em, cleft, symmetries)[:, 0] for _, em, cleft, _ in batches])
+    found = (avan_outputs(network, *arrays[:2], symmetries) for _, *arrays in batches(card, samples, rows))
+    return np.concatenate([outputs[:, 0] for outputs in found])
 
 
 def avan_outputs(network, em, cleft, symmetries=1):

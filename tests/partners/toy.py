@@ -19,7 +19,7 @@ def settings(**changes):
         "epochs": 4,
         "batch_size": 4,
         "threads": 1,
-        "learning_rate": 4e-3,
+        "learning_rate": 2e-3,
         "augmentation": {"rotation": 0.3, "elastic": 0, "cutout": 0, "bad_section": 0},
     }
     return config.Partners(**values | changes)
@@ -49,7 +49,7 @@ def tissue(rng, background=False):
     return em.clip(0, 255).astype(np.uint8), cleft, segments
 
 
-def write(folder, n_train=48, n_val=12, n_background=8, seed=0, voxel_nm=VOXEL_NM):
+def write(folder, n_train=80, n_val=12, n_background=8, seed=0, voxel_nm=VOXEL_NM):
     """Write a store; the local numbers and the ids of a row's segments are its own. Returns the folder."""
     rng = np.random.default_rng(seed)
     regions = ["train"] * (n_train + n_background) + ["val"] * n_val
