@@ -18,6 +18,7 @@ ENV    := $(VENV)/.installed
 RUN     = $(BIN)/python -m pipeline
 EDITION = --config $(CONFIG) --build $(BUILD) $(if $(filter folder connectome,$(KIND)),$(if $(DATA),--data $(DATA)))
 
+PARTNERS := $(shell grep -l '^partners:' $(YAML))
 KIND   := $(shell sed -n 's/^ *kind: *\([a-z]*\).*/\1/p' $(YAML))
 
 # Steps that do not need one another run two at a time; threads that wait for work must not keep a core from others.
@@ -27,13 +28,15 @@ export OMP_WAIT_POLICY ?= passive
 SHARED := pipeline/space.py pipeline/compute.py pipeline/stages.py
 code    = $(wildcard pipeline/$(1)/*.py) $(SHARED)
 
-ANALYSES := cohort performance study examples $(if $(filter simulated,$(KIND)),simulation evidence realism)
-FIGURES  := performance study examples neurons $(if $(filter simulated,$(KIND)),simulation evidence realism)
-TABLES   := cohort audit models results study $(if $(filter simulated,$(KIND)),evidence realism)
+ANALYSES := cohort performance study examples $(if $(filter simulated,$(KIND)),simulation evidence realism partners)
+FIGURES  := performance study examples neurons \
+	$(if $(filter simulated,$(KIND)),simulation evidence realism partners partner_examples)
+TABLES   := cohort audit models results study \
+	$(if $(filter simulated,$(KIND)),evidence realism partners detection disagreements)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: paper test bench clean help simulate cohort extract models pretrained realism transfer reference connectivity FORCE
+.PHONY: paper test bench clean help simulate cohort extract partners queue models pretrained realism transfer reference connectivity FORCE
 
 paper: $(B)/site/index.html                     ## the report, from data to page
 
@@ -70,10 +73,37 @@ extract: $(B)/patches/manifest.json             ## patches and cubes around ever
 $(B)/patches/manifest.json: $(B)/cohort/synapses.parquet $(call code,extract) $(call setting,extract) $(ENV)
 	$(RUN) extract $(EDITION)
 
+# --- Partners: which two neurons does a cleft join? --------------------------------------------------------------------
+
+P := $(B)/partners
+
+$(P)/source/manifest.json: $(call code,simulate) $(call setting,partners) $(ENV)
+	$(RUN) partner-tissue $(EDITION)
+
+$(P)/samples/test/manifest.json: $(B)/source/manifest.json $(P)/source/manifest.json $(call setting,partners) \
+		pipeline/partner_stages.py $(wildcard pipeline/extract/*.py)
+	$(RUN) partner-samples $(EDITION)
+
+$(P)/networks.json: $(P)/samples/test/manifest.json $(call setting,partners) $(wildcard pipeline/partners/*.py) \
+		pipeline/models/rsunet.py pipeline/learn/augment.py
+	$(RUN) partner-networks $(EDITION)
+
+partners: $(P)/assignments.parquet              ## train the networks of partner assignment and test every method
+$(P)/assignments.parquet: $(P)/networks.json pipeline/combined.py
+	$(RUN) partner-tests $(EDITION)
+
+queue: $(P)/queue/queue-1.html                 ## pages for proofreading: clefts on whose partners two methods disagree
+$(P)/queue/queue-1.html: $(P)/assignments.parquet pipeline/render/queue.py pipeline/render/queue.html
+	$(RUN) queue $(EDITION)
+
+$(P)/attention/manifest.json: $(P)/networks.json $(B)/patches/manifest.json
+	$(RUN) attention $(EDITION)
+
 # --- Models: every one ends as predictions/<model>.parquet, all that later steps read --------------------------------
 
 models: $(B)/models.json                        ## train every model of the edition that is not up to date
-$(B)/models.json: $(B)/patches/manifest.json $(call code,learn) $(call code,models) $(call setting,models) $(ENV)
+$(B)/models.json: $(B)/patches/manifest.json $(call code,learn) $(call code,models) $(call setting,models) $(ENV) \
+		$(if $(PARTNERS),$(B)/partners/attention/manifest.json)
 	$(RUN) train $(EDITION)
 
 PREDICTIONS := $(shell sed -n 's/^ *"\(.*\)".*/\1/p' $(B)/models.json 2>/dev/null)
@@ -98,6 +128,8 @@ $(B)/analysis/connectome.json: $(call code,connectivity) $(call setting,source) 
 $(B)/analysis/examples.json: $(B)/analysis/performance.json $(B)/patches/manifest.json
 $(B)/analysis/evidence.json: $(B)/analysis/performance.json $(B)/models.json $(B)/source/manifest.json \
 		$(B)/patches/manifest.json pipeline/learn/evidence.py
+$(B)/analysis/partners.json: $(P)/assignments.parquet $(P)/samples/test/manifest.json $(B)/models.json $(PREDICTIONS) \
+		$(call code,partners) pipeline/learn/threshold.py
 $(B)/analysis/simulation.json: $(B)/source/manifest.json
 $(B)/analysis/realism.json: $(B)/patches/manifest.json analysis/reference/kasthuri_ac3.json
 
@@ -113,6 +145,8 @@ $(B)/figures/examples.png: $(B)/analysis/examples.json $(B)/patches/manifest.jso
 $(B)/figures/evidence.png: $(B)/analysis/evidence.json $(B)/patches/manifest.json
 $(B)/figures/simulation.png: $(B)/analysis/simulation.json
 $(B)/figures/realism.png: $(B)/analysis/realism.json
+$(B)/figures/partners.png: $(B)/analysis/partners.json
+$(B)/figures/partner_examples.png: $(B)/analysis/partners.json
 $(B)/figures/connectome.png: $(B)/analysis/connectome.json
 $(B)/figures/gallery.png: $(B)/patches/manifest.json $(BUILD)/kasthuri/patches/manifest.json
 
@@ -126,6 +160,9 @@ $(B)/tables/results.md: $(B)/analysis/performance.json
 $(B)/tables/study.md: $(B)/analysis/study.json
 $(B)/tables/realism.md: $(B)/analysis/realism.json
 $(B)/tables/evidence.md: $(B)/analysis/evidence.json
+$(B)/tables/partners.md: $(B)/analysis/partners.json
+$(B)/tables/detection.md: $(B)/analysis/partners.json
+$(B)/tables/disagreements.md: $(B)/analysis/partners.json
 $(B)/tables/connectome.md: $(B)/analysis/connectome.json
 
 # --- The page ----------------------------------------------------------------------------------------------------------

@@ -18,10 +18,11 @@ def main(arguments=None):
     options = _parser().parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
     logging.getLogger("pipeline").setLevel(logging.INFO)
-    from pipeline import stages  # late: `--help` should not wait for the stages' imports
+    from pipeline import partner_stages, stages  # late: `--help` should not wait for the stages' imports
 
+    name = options.stage.replace("-", "_")
     try:
-        getattr(stages, options.stage)(options)
+        getattr(stages if hasattr(stages, name) else partner_stages, name)(options)
     except Exception as error:
         if isinstance(error, OSError) or type(error).__module__.startswith("pipeline."):
             print(f"error: {error}", file=sys.stderr)
@@ -60,6 +61,16 @@ def _parser():
     reference = stage("reference", "texture statistics of the extracted patches, as the reference for realism")
     reference.add_argument("--out", type=Path, required=True)
 
+    stage("partner-tissue", "simulate the tissue on which partner assignment is tested")
+    stage("partner-samples", "cut a sample around every cleft, for partner assignment")
+    networks = stage("partner-networks", "train the networks of partner assignment and cleft detection")
+    networks.add_argument("--network", help="one network alone; by default all of the edition that are not up to date")
+    stage("partner-tests", "assign partners to the clefts of the test tissue, given and detected, by every method")
+    stage("attention", "AVAN's presynaptic masks of the cohort's synapses, for classifiers that read them")
+    stage("queue", "pages for proofreading: detected clefts on whose partners two methods disagree")
+    partner_transfer = stage("partner-transfer", "assign partners in a folder of real EM, as trained and fine-tuned")
+    partner_transfer.add_argument("--volumes", type=Path, required=True, help="em/, segmentation/, synapses.csv")
+
     transfer = stage("transfer", "apply the edition's networks to a folder of real EM that they never saw")
     transfer.add_argument("--volumes", type=Path, required=True, help="folder: em/, segmentation/, synapses.csv")
     publish = stage("publish", "copy a trained model into a folder of its own, with a model card")
@@ -76,6 +87,17 @@ def _parser():
     predict.add_argument("--volumes", type=Path, required=True, help="folder that holds em/")
     predict.add_argument("--synapses", type=Path, required=True, help="CSV: synapse_id, x_vx, y_vx, z_vx, ...")
     predict.add_argument("--out", type=Path, required=True, help="Parquet file to write")
+
+    partners = stage("partners", "which two segments does each cleft join?", needs_edition=False)
+    partners.add_argument("--volumes", type=Path, required=True, help="folder: em/, segmentation/, perhaps clefts/")
+    partners.add_argument("--synapses", type=Path, help="CSV: synapse_id, x_vx, y_vx, z_vx (default: all of clefts/)")
+    partners.add_argument("--out", type=Path, required=True, help="Parquet file to write")
+    partners.add_argument(
+        "--run",
+        type=Path,
+        default=artefacts.REPOSITORY / "pretrained" / "avan",
+        help="folder of the network, such as build/<config>/partners/runs/avan (default: pretrained/avan)",
+    )
 
     connectivity = stage("connectivity", "call neurons from their connections, without images", needs_edition=False)
     connectivity.add_argument("--connectome", type=Path, required=True, help="folder: neurons, connections (.parquet)")

@@ -37,7 +37,7 @@ class System:
         self._pairs = {}
 
     def measure(self, volumes, truth):
-        """(rows of `detections.parquet`, rows of `volume.parquet` of the representation best on `val`).
+        """(rows of `detections.parquet`; rows of `volume.parquet`, and the volume of their clefts, as best on `val`).
 
         `volumes` and `truth` are `{region: ...}` for `val`, of whose tissue the part kept for validation is used, and
         `test`: the paths of its volumes, and its clefts with their segments.
@@ -56,8 +56,8 @@ class System:
         table = pd.concat(tables, ignore_index=True)
         chosen = table[table["chosen"] & (table["region"] == "val")]
         best = chosen.sort_values("edge_f1", kind="stable").iloc[-1]
-        setting = best["representation"], best["threshold"]
-        return table, self._both_methods(regions["test"], *setting, best["min_size_vx"])
+        setting = regions["test"], best["representation"], best["threshold"]
+        return table, self._both_methods(*setting, best["min_size_vx"]), self._clefts(*setting)[1]
 
     def _detect(self, region, representation, threshold):
         """`graph.grid_search`'s detector: clefts with AVAN's pairs, and the voxels that they share with true ones."""
@@ -67,7 +67,7 @@ class System:
         return predicted, detections.overlaps(zarr.open_array(path, mode="r")[:], region.true)
 
     def _both_methods(self, region, representation, threshold, min_size_vx):
-        """Rows of `volume.parquet`: detected clefts, the pairs of AVAN and of the proximity pruner, and the true ones."""
+        """Rows of `volume.parquet`: detected clefts, the pairs of AVAN and the proximity pruner, and the true ones."""
         predicted, shared = self._detect(region, representation, threshold)
         predicted = predicted[predicted["size_vx"] >= min_size_vx]
         found, path = self._clefts(region, representation, threshold)

@@ -201,6 +201,7 @@ class Study:
             "pretrained": model.pretrained,
             "untrained": not model.trained,
             f"{model.preset} recipe": model.preset is not None,
+            "with partner mask": model.attention,
             "cross-validated": model.folds,
         }
         return ", ".join([NETWORKS[model.network], *(part for part, holds in parts.items() if holds)])

@@ -10,8 +10,8 @@ from pathlib import Path
 from pipeline import artefacts
 from pipeline.stages import StageError, edition_of, side_by_side, succeeds
 
-#: Where `partners` and `partner_transfer` find networks that come with the repository.
-PRETRAINED = artefacts.REPOSITORY / "pretrained" / "avan"
+CLEFTS = "clefts.zarr"  # in `partners/`: the detected clefts that `volume.parquet` lists
+QUEUE_NM = (1600, 1600, 1000)  # XYZ, shown around a cleft for proofreading
 
 
 def partner_tissue(options):
@@ -66,7 +66,7 @@ def partner_networks(options):
     def fails(name, slot):
         if train.is_up_to_date(samples, settings, name, _run(build, name), edition.seed):
             return False
-        return not succeeds(["partner_networks", "--network", name], options, slot)
+        return not succeeds(["partner-networks", "--network", name], options, slot)
 
     failures = side_by_side(fails, settings.networks, edition.compute.networks_at_once)
     if any(failures):
@@ -105,7 +105,9 @@ def partner_tests(options):
         truth = {"val": _truth(build.source), "test": _truth(build.partners / "source")}
         work = build.partners / "detection"
         system = combined.System(files, edition.partners, work, client)
-        found["detections"], found["volume"] = system.measure(tissues, truth)
+        found["detections"], found["volume"], clefts = system.measure(tissues, truth)
+        shutil.rmtree(build.partners / CLEFTS, ignore_errors=True)
+        shutil.move(clefts, build.partners / CLEFTS)
         shutil.rmtree(work)
         for name, table in found.items():
             artefacts.write_parquet(paths[name], table)
@@ -169,10 +171,28 @@ def partners(options):
 
 
 def queue(options):
-    """Write the page on which a person decides where AVAN and the proximity pruner disagree."""
+    """Pages on which a person decides where AVAN and the proximity pruner disagree."""
+    import pandas as pd
+
+    from pipeline.extract import surroundings
+    from pipeline.extract.volume import Volume, open_labels
+    from pipeline.partners import disagreement
+    from pipeline.render import queue as pages
 
     edition, build = edition_of(options)
-    raise NotImplementedError
+    paths, rows = volumes(build.partners / "source"), build.partners / "volume.parquet"
+    em = Volume(paths["em"], (0.0, 0.0, 0.0))
+    labels = [open_labels(path, em.frame.resolution_nm) for path in (paths["segmentation"], build.partners / CLEFTS)]
+
+    def look(item):
+        at_nm = (item.x_nm, item.y_nm, item.z_nm)
+        (grey, segments, clefts), center = surroundings.around(em, labels, at_nm, QUEUE_NM)
+        return (grey, segments, clefts == item.cleft_id), center
+
+    items = disagreement.blinded(disagreement.queue(pd.read_parquet(rows)), edition.seed)
+    with artefacts.step(build, "queue", "pipeline/render/queue.py", [rows], [build.partners / "queue"]):
+        first, *_ = pages.write(items, look, em.frame.resolution_nm, build.partners / "queue")
+    print(f"{len(items)} clefts to decide on: open {first}")
 
 
 def volumes(folder):

@@ -25,7 +25,7 @@ def settings(options):
     """Write one JSON file a section of the configuration, touching only those whose content changed."""
     edition, build = edition_of(options)
     values = edition.model_dump(mode="json")
-    for name in ("source", "cohort", "extract", "models", "stats"):
+    for name in ("source", "cohort", "extract", "models", "partners", "stats"):
         path = build.root / "settings" / f"{name}.json"
         value = {"seed": edition.seed, name: values[name]}
         if not path.is_file() or artefacts.read_json(path) != value:
@@ -168,7 +168,7 @@ def train(options):
         return
     model = edition.model(options.model)
     folder, predictions = build.run(model.name), build.predictions(model.name)
-    arguments = (build.patches, build.synapses, model, folder, predictions, edition.seed)
+    arguments = (build.patches, build.synapses, model, folder, predictions, edition.seed, _attention(build, model))
     with distributed.group() as rank:
         if rank:
             run.train(*arguments)
@@ -194,7 +194,8 @@ def _train_all(edition, build, options):
 
     def fails(model, slot):
         folder, predictions = build.run(model.name), build.predictions(model.name)
-        if run.is_up_to_date(build.patches, build.synapses, model, folder, predictions, edition.seed):
+        attention = _attention(build, model)
+        if run.is_up_to_date(build.patches, build.synapses, model, folder, predictions, edition.seed, attention):
             return False
         return not succeeds(["train", "--model", model.name], options, slot, edition.compute.training_processes)
 
@@ -221,6 +222,11 @@ def _train_all(edition, build, options):
             "The others are trained and will not be trained again"
         )
     artefacts.write_json(build.models, [model.name for model in edition.models])
+
+
+def _attention(build, model):
+    """Where the masks are that a model reads beside its images, or None."""
+    return build.attention if model.attention else None
 
 
 def side_by_side(function, items, n):
@@ -307,7 +313,7 @@ def transfer(options):
         raise StageError(f"{options.volumes / 'synapses.csv'} lacks {what}; floors and scores need them all")
     rows = rows.merge(written[["synapse_id", *floors.SEGMENTS]], on="synapse_id", validate="one_to_one")
     out = build.root / "transfer"
-    models = [model for model in edition.models if not model.folds]
+    models = [model for model in edition.models if not (model.folds or model.attention)]
     inputs = [build.models, real.patches / "manifest.json"]
     with artefacts.step(build, "transfer", "pipeline/stages.py", inputs, [out]):
         segmentation = f"precomputed://file://{(options.volumes / 'segmentation').resolve()}"

@@ -9,7 +9,7 @@ import pytest
 
 PIPELINE = Path(__file__).resolve().parent.parent / "pipeline"
 LEAVES = {"config", "space", "artefacts", "compute", "glue"}
-ALSO = {"learn": {"models"}}
+ALSO = {"learn": {"models"}, "partners": {"learn", "models"}}
 STAGES = {path.parent.name for path in PIPELINE.glob("*/__init__.py")}
 
 
@@ -46,7 +46,7 @@ def test_training_and_statistics_never_load_the_clients():
     """On a bare GPU machine there is no caveclient and no cloud-volume."""
     modules = sorted(
         ".".join(path.relative_to(PIPELINE.parent).with_suffix("").parts).removesuffix(".__init__")
-        for stage in ("learn", "models", "stats")
+        for stage in ("learn", "models", "partners", "stats")
         for path in (PIPELINE / stage).rglob("*.py")
     )
     code = (

@@ -77,7 +77,7 @@ def _settings(section):
             texts[key] = _settings(value)
         elif isinstance(value, list):
             if not any(isinstance(item, dict) for item in value):
-                texts[key] = " × ".join(f"{item:g}" for item in value)
+                texts[key] = " × ".join(item if isinstance(item, str) else f"{item:g}" for item in value)
         elif isinstance(value, float):
             texts[key] = f"{value:g}"
         elif value is not None:
