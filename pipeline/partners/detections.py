@@ -1,10 +1,9 @@
-"""From a predicted volume to single clefts, and which of them are which true clefts.
+"""Where a predicted volume has clefts, and which of them are which true ones; `stitch` makes single clefts of it.
 
 Volumes are `[Z, Y, X]`, voxel sizes XYZ nm. Clefts predicted and true are numbered from 1; true ones may have any
 64-bit ids.
 """
 
-import cc3d
 import numpy as np
 import pandas as pd
 from scipy import ndimage
@@ -55,19 +54,6 @@ def cleft_scores(values, representation, voxel_nm):
         ndimage.maximum_filter(side, footprint=ball, mode="nearest") for side in (values, -values)
     )
     return np.minimum(presynaptic, postsynaptic)
-
-
-def components(mask, min_size_vx=1):
-    """Connected components (26 neighbours) of at least `min_size_vx` voxels, numbered from 1 as they are met.
-
-    Returns `(clefts [Z, Y, X], sizes [n])`; the numbers' dtype is as wide as the volume needs.
-    """
-    clefts = cc3d.connected_components(mask, connectivity=26, binary_image=True)
-    sizes = cc3d.statistics(clefts)["voxel_counts"].astype(np.int64)
-    kept = sizes >= min_size_vx
-    kept[0] = False
-    number = np.where(kept, np.cumsum(kept), 0).astype(clefts.dtype)
-    return number[clefts], sizes[kept]
 
 
 def overlaps(predicted, true):

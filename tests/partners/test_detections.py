@@ -1,4 +1,4 @@
-"""Single clefts from a volume: against scipy's labelling and overlaps counted one voxel at a time."""
+"""Where clefts are predicted, and which true ones they are: against thresholds and voxels taken one at a time."""
 
 import itertools
 
@@ -7,29 +7,10 @@ import pytest
 from scipy import ndimage
 
 from pipeline.partners.candidates import grown
-from pipeline.partners.detections import REACH_NM, SHARED, cleft_scores, components, matches, overlaps
+from pipeline.partners.detections import REACH_NM, SHARED, cleft_scores, matches, overlaps
 
 VOXEL_NM = (16.0, 16.0, 40.0)
 BIG = 2**63 + 1
-
-
-@pytest.mark.parametrize("min_size_vx", [1, 4, 30])
-def test_components_equal_scipy(min_size_vx):
-    mask = np.random.default_rng(5).random((12, 30, 30)) < 0.06
-    clefts, sizes = components(mask, min_size_vx)
-    theirs, n = ndimage.label(mask, structure=np.ones((3, 3, 3)))
-    kept = [number for number in range(1, n + 1) if (theirs == number).sum() >= min_size_vx]
-    assert sorted(sizes) == sorted((theirs == number).sum() for number in kept)
-    assert {frozenset(np.flatnonzero(clefts == k)) for k in range(1, len(sizes) + 1)} == {
-        frozenset(np.flatnonzero(theirs == number)) for number in kept
-    }
-    assert [(clefts == k).sum() for k in range(1, len(sizes) + 1)] == sizes.tolist()
-
-
-def test_nothing_predicted_is_no_component():
-    clefts, sizes = components(np.zeros((3, 4, 5), bool))
-    assert not clefts.any()
-    assert len(sizes) == 0
 
 
 def sheet(axis, shape=(9, 24, 24)):
@@ -47,7 +28,7 @@ def test_proximity_finds_the_sheet_between_its_sides(axis):
     assert place.min() <= middle - 1
     assert middle <= place.max()  # both sides of the zero crossing
     assert np.ptp(place) * VOXEL_NM[::-1][axis] <= 80
-    assert (components(found)[1] == found.sum()).all()  # in one piece
+    assert ndimage.label(found, np.ones((3, 3, 3)))[1] == 1
 
 
 @pytest.mark.parametrize("voxel_nm", [VOXEL_NM, (12.0, 12.0, 30.0), (30.0, 8.0, 50.0)])
