@@ -105,8 +105,10 @@ example
 
 # %%
 _, n_seen = study.seen_by(model)
-resolved = difference.set_index("metric").loc["roc_auc", "low"] > 0
-above_chance = scores.set_index(["cubes", "metric"]).loc[("misread", "roc_auc"), "low"] > 0.5
+low, high = difference.set_index("metric").loc["roc_auc", ["low", "high"]]
+resolved = "is resolved" if low > 0 else "is resolved in favour of the misread ones" if high < 0 else "is not resolved"
+low, high = scores.set_index(["cubes", "metric"]).loc[("misread", "roc_auc"), ["low", "high"]]
+chance = "remains above chance" if low > 0.5 else "is below chance" if high < 0.5 else "does not differ from chance"
 values = {
     "model": glue.Value(name, study.model_labels[name]),
     "step": glue.count(misread.STEP),
@@ -117,8 +119,8 @@ values = {
     "elsewhere_share": glue.percent(1 - others.mean()),
     "n_test_synapses": glue.count(len(test["right"])),
     "n_test_neurons": glue.count(test["right"]["pre_neuron_id"].nunique()),
-    "resolved": glue.text("is resolved" if resolved else "is not resolved"),
-    "chance": glue.text("remains above chance" if above_chance else "does not differ from chance"),
+    "resolved": glue.text(resolved),
+    "chance": glue.text(chance),
 }
 for row in scores.itertuples():
     values[f"{row.cubes}_{row.metric}"] = glue.estimate(row.value, row.low, row.high)
