@@ -50,11 +50,6 @@ SEGMENTS = {"row": "int64", "local": "int64", "segment_id": "uint64"}
 ARRAYS = {"em": "uint8", "cleft": "uint8", "segments": "uint16"}
 BLOCK_ROWS = 64  # rows that a task cuts, one shard
 
-#: Why a row holds no sample: there is no voxel of its cleft around the point; where the cleft is derived from segments,
-#: fewer than two are in contact there; the point is not in the EM, or the segmentation or the clefts are on a grid that
-#: is not the EM's.
-FAULTS = ("empty_mask", "no_segment", "one_segment", "frame_mismatch")
-
 
 def cut(clefts, volumes, settings, out, client=None, seed=0):
     """Write the sample store of `clefts` to the folder `out`, replacing it whole.
@@ -68,8 +63,12 @@ def cut(clefts, volumes, settings, out, client=None, seed=0):
     A cleft is what the cleft volume labels with its `synapse_id` around the point, else the contact zone there; its
     sample is centred on its voxel nearest its centroid. `index.parquet` has `row, synapse_id, center_{x,y,z}_nm` (of
     that voxel's corner), `region`, the two partners, `padded` (fraction beyond the EM), `at_edge` (the cleft touches
-    the outermost voxels of one of the volumes), `fault` ("" or one of FAULTS: such a row holds no sample, only zeros)
-    and `n_cleft_vx`.
+    the outermost voxels of one of the volumes), `fault` and `n_cleft_vx`.
+
+    A `fault` other than "" says why a row holds no sample, only zeros. `empty_mask`: no voxel of its cleft lies around
+    the point. `no_segment`, `one_segment`: where the cleft is to be derived, fewer than two are in contact there.
+    `frame_mismatch`: the point is not in the EM, or the segmentation or the clefts are on a grid that is not the EM's
+    (voxels no multiple or fraction of its own, or bounds beyond it).
 
     Where the table has no `region`, the tissue is for training: the last `val_fraction` of its X extent is `val`, the
     rest `train`; clefts whose samples would need voxels of both are left out and counted in the manifest; and
@@ -292,7 +291,7 @@ def _table(rows, dtypes):
 
 
 class Unusable(ValueError):
-    """A cleft without a sample; its text is one of FAULTS."""
+    """A cleft without a sample; its text is the `fault` of its row (see `cut`)."""
 
 
 @dataclasses.dataclass(frozen=True)
