@@ -14,6 +14,7 @@ from pipeline.artefacts import read_json
 from pipeline.learn.data import CACHE_BYTES
 
 DTYPES = {"em": np.uint8, "cleft": np.uint8, "segments": np.uint16}
+RUN = 64  # rows read at once
 OWN = 1  # value of a row's own cleft in `cleft`; that of all others is 2
 
 
@@ -88,8 +89,16 @@ class Samples:
         return tuple(arrays[name] for name in DTYPES)
 
     def _read(self, rows):
-        wanted, inverse = np.unique(rows, return_inverse=True)  # zarr reads rows in their stored order
-        return {name: array.oindex[wanted][inverse] for name, array in self._arrays.items()}
+        wanted, place = np.unique(rows, return_inverse=True)
+        cuts = np.flatnonzero(np.diff(wanted) > 1) + 1
+        runs = [run[n : n + RUN] for run in np.split(wanted, cuts) for n in range(0, len(run), RUN)]
+        found = {name: np.empty((len(wanted), *self.shape_zyx), dtype) for name, dtype in DTYPES.items()}
+        for name, array in self._arrays.items():
+            start = 0
+            for run in runs:  # zarr reads a slice some 20 times faster than the same rows by their numbers
+                found[name][start : start + len(run)] = array[int(run[0]) : int(run[-1]) + 1]
+                start += len(run)
+        return {name: values[place] for name, values in found.items()}
 
     def rows(self, region, partners=False, background=False):
         """Usable rows of a `region` (train, val, test): clefts, those with both true `partners`, with `background`.
