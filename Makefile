@@ -28,10 +28,11 @@ export OMP_WAIT_POLICY ?= passive
 SHARED := pipeline/space.py pipeline/compute.py pipeline/stages.py
 code    = $(wildcard pipeline/$(1)/*.py) $(SHARED)
 
-ANALYSES := cohort performance study examples $(if $(filter simulated,$(KIND)),simulation evidence realism partners)
-FIGURES  := performance study examples neurons \
+ANALYSES := cohort performance study examples units leakage confidence \
+	$(if $(filter simulated,$(KIND)),simulation evidence realism partners)
+FIGURES  := performance study examples neurons units leakage confidence \
 	$(if $(filter simulated,$(KIND)),simulation evidence realism partners partner_examples)
-TABLES   := cohort audit models results study \
+TABLES   := cohort audit models results study reproduced \
 	$(if $(filter simulated,$(KIND)),evidence realism partners detection disagreements)
 
 .DELETE_ON_ERROR:
@@ -116,6 +117,10 @@ PRETRAINED := unet3d cnn
 pretrained: $(B)/models.json                    ## publish this edition's small models in pretrained/, with their cards
 	$(foreach model,$(PRETRAINED),$(RUN) publish $(EDITION) --model $(model) --out pretrained/$(model) &&) true
 
+$(B)/faults/units/model.json: $(B)/patches/manifest.json $(call code,extract) $(call code,learn) $(call code,models) \
+		$(call setting,extract models) $(ENV)
+	$(RUN) units $(EDITION)
+
 # --- Analyses: notebook scripts, predictions to results ---------------------------------------------------------------
 
 $(B)/analysis/%.json: analysis/%.py $(call code,stats) pipeline/glue.py pipeline/render/notebook.py $(call setting,stats) $(ENV)
@@ -128,6 +133,8 @@ $(B)/analysis/connectome.json: $(call code,connectivity) $(call setting,source) 
 $(B)/analysis/examples.json: $(B)/analysis/performance.json $(B)/patches/manifest.json
 $(B)/analysis/evidence.json: $(B)/analysis/performance.json $(B)/models.json $(B)/source/manifest.json \
 		$(B)/patches/manifest.json pipeline/learn/evidence.py
+$(B)/analysis/units.json: $(B)/faults/units/model.json $(B)/models.json $(PREDICTIONS) pipeline/learn/threshold.py
+$(B)/analysis/leakage.json: $(B)/cohort/synapses.parquet $(call code,connectivity)
 $(B)/analysis/partners.json: $(P)/assignments.parquet $(P)/samples/test/manifest.json $(B)/models.json $(PREDICTIONS) \
 		$(call code,partners) pipeline/learn/threshold.py
 $(B)/analysis/simulation.json: $(B)/source/manifest.json
@@ -145,6 +152,9 @@ $(B)/figures/examples.png: $(B)/analysis/examples.json $(B)/patches/manifest.jso
 $(B)/figures/evidence.png: $(B)/analysis/evidence.json $(B)/patches/manifest.json
 $(B)/figures/simulation.png: $(B)/analysis/simulation.json
 $(B)/figures/realism.png: $(B)/analysis/realism.json
+$(B)/figures/units.png: $(B)/analysis/units.json $(B)/patches/manifest.json
+$(B)/figures/leakage.png: $(B)/analysis/leakage.json
+$(B)/figures/confidence.png: $(B)/analysis/confidence.json
 $(B)/figures/partners.png: $(B)/analysis/partners.json
 $(B)/figures/partner_examples.png: $(B)/analysis/partners.json
 $(B)/figures/connectome.png: $(B)/analysis/connectome.json
@@ -160,6 +170,7 @@ $(B)/tables/results.md: $(B)/analysis/performance.json
 $(B)/tables/study.md: $(B)/analysis/study.json
 $(B)/tables/realism.md: $(B)/analysis/realism.json
 $(B)/tables/evidence.md: $(B)/analysis/evidence.json
+$(B)/tables/reproduced.md: $(ANALYSES:%=$(B)/analysis/%.json)
 $(B)/tables/partners.md: $(B)/analysis/partners.json
 $(B)/tables/detection.md: $(B)/analysis/partners.json
 $(B)/tables/disagreements.md: $(B)/analysis/partners.json

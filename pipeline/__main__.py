@@ -49,6 +49,7 @@ def _parser():
     stage("extract", "cut patches and cubes around every synapse of the cohort")
     train = stage("train", "train the models (or fit the untrained controls) and predict")
     train.add_argument("--model", help="one model alone; by default all of the edition that are not up to date")
+    stage("units", "cut cubes with the units mistake of the prior work, and train on them")
     analyse = stage("analyse", "run a notebook script of analysis/")
     analyse.add_argument("script", type=Path)
     draw = stage("draw", "run a script of figures/ or tables/")
@@ -70,6 +71,7 @@ def _parser():
     stage("queue", "pages for proofreading: detected clefts on whose partners two methods disagree")
     partner_transfer = stage("partner-transfer", "assign partners in a folder of real EM, as trained and fine-tuned")
     partner_transfer.add_argument("--volumes", type=Path, required=True, help="em/, segmentation/, synapses.csv")
+    partner_transfer.add_argument("--split-z", type=int, required=True, help="first section (z_vx) of the later half")
 
     transfer = stage("transfer", "apply the edition's networks to a folder of real EM that they never saw")
     transfer.add_argument("--volumes", type=Path, required=True, help="folder: em/, segmentation/, synapses.csv")

@@ -69,10 +69,9 @@ class System:
     def _both_methods(self, region, representation, threshold, min_size_vx):
         """Rows of `volume.parquet`: detected clefts, the pairs of AVAN and the proximity pruner, and the true ones."""
         predicted, shared = self._detect(region, representation, threshold)
-        predicted = predicted[predicted["size_vx"] >= min_size_vx]
-        found, path = self._clefts(region, representation, threshold)
-        rows = found.rename(columns={f"center_{axis}_nm": f"{axis}_nm" for axis in "xyz"})
-        rows = rows[rows["cleft_id"].isin(predicted["cleft_id"])]
+        predicted, shared = graph.join_pieces(predicted[predicted["size_vx"] >= min_size_vx], shared)
+        _, path = self._clefts(region, representation, threshold)
+        rows = predicted.rename(columns={f"center_{axis}_nm": f"{axis}_nm" for axis in "xyz"})
         rows = rows[["cleft_id", "x_nm", "y_nm", "z_nm", "size_vx"]]
         for method, short in (("avan", "avan"), ("proximity_pruner", "pruner")):
             pairs = self._assigned(method, path)[["cleft_id", *SEGMENTS, "confidence", "margin"]]

@@ -266,11 +266,14 @@ class Study:
             figure.savefig(paths[1], metadata={"Date": None})
             paths[2].write_text(self._caption(caption), encoding="utf-8")
 
-    def save_table(self, table, caption):
-        """Write `tables/<script>.caption.md`, `.csv` and `.md`: all of them, or none. Cells are texts."""
+    def save_table(self, table, caption, words=()):
+        """Write `tables/<script>.caption.md`, `.csv` and `.md`: all of them, or none. Cells are texts.
+
+        The first column and those named in `words` are set flush left, so that long ones wrap; numbers flush right.
+        """
         with contextlib.ExitStack() as stack:
             paths = [stack.enter_context(artefacts.atomic(self._output(f))) for f in ("md", "csv", "caption.md")]
-            align = ["left", *["right"] * (table.shape[1] - 1)]
+            align = ["left" if n == 0 or name in words else "right" for n, name in enumerate(table.columns)]
             paths[0].write_text(
                 table.to_markdown(index=False, disable_numparse=True, colalign=align) + "\n", encoding="utf-8"
             )

@@ -7,10 +7,13 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 from pipeline import artefacts
 from pipeline.stages import StageError, edition_of, side_by_side, succeeds
 
 CLEFTS = "clefts.zarr"  # in `partners/`: the detected clefts that `volume.parquet` lists
+VALIDATION_PART = 5  # one in so many synapses of the half that networks are tuned on
 QUEUE_NM = (1600, 1600, 1000)  # XYZ, shown around a cleft for proofreading
 
 
@@ -144,7 +147,7 @@ def partners(options):
     from pipeline.partners.samples import Samples
 
     network, card = model.load(options.run / "model.safetensors")
-    if card.network not in assign.METHODS:
+    if card.network not in model.ASSIGNERS:
         raise StageError(f"{options.run} holds {card.network}, which assigns no partners: name AVAN or a pruner")
     paths = volumes(options.volumes)
     if options.synapses:
@@ -168,6 +171,68 @@ def partners(options):
     artefacts.write_parquet(options.out, found[columns].sort_values("synapse_id", ignore_index=True))
     counts = ", ".join(f"{n} {outcome}" for outcome, n in found["outcome"].value_counts().items())
     print(f"{options.out}: {len(found)} clefts: {counts}")
+
+
+def partner_transfer(options):
+    """AVAN, pruners and rules on a folder of real EM with known partners: as trained, and fine-tuned on half of it.
+
+    The folder has em/, segmentation/ and a `synapses.csv` with `pre_segment_id, post_segment_id`. Synapses from section
+    `--split-z` on are one half, the others the second; networks tuned on either are tested on the other.
+    """
+    import pandas as pd
+
+    from pipeline import compute
+    from pipeline.extract import clefts
+    from pipeline.partners import evaluate, model, train
+    from pipeline.partners.samples import Samples
+
+    edition, build = edition_of(options)
+    files = {name: _run(build, name) / "model.safetensors" for name in model.ASSIGNERS}
+    table = _known_partners(options.volumes)
+    halves = table.pop("z_vx") >= options.split_z
+    if halves.all() or not halves.any():
+        raise StageError(f"--split-z {options.split_z}: all synapses of {options.volumes} lie on one side of it")
+    out = build.partners / "transfer"
+    paths = {name: path for name, path in volumes(options.volumes).items() if name != "clefts"}
+    tuning = {"epochs": edition.partners.tuning_epochs, "learning_rate": edition.partners.tuning_rate}
+    settings = edition.partners.model_copy(update=tuning)
+
+    def cut(name, region):
+        return Samples(clefts.cut(table.assign(region=region), paths, settings, out / name, client, edition.seed))
+
+    step = artefacts.step(build, "partner-transfer", "pipeline/partner_stages.py", list(files.values()), [out])
+    with step, compute.workers(edition.compute) as client:
+        samples = cut("samples", "test")
+        models = {name: model.load(path) for name, path in files.items()}
+        found = [evaluate.assignments(models, samples, samples.index.index, edition.seed).assign(protocol="simulation")]
+        for name, tested in (("early", halves), ("late", ~halves)):
+            kept_back = np.random.default_rng(edition.seed).permutation(len(table)) % VALIDATION_PART == 0
+            half = cut(name, np.where(tested, "test", np.where(kept_back, "val", "train")))
+            tuned = {}
+            for network, start in files.items():
+                folder = out / "runs" / f"{network}_{name}"
+                train.train(half.folder, settings, network, folder, edition.seed, start)
+                tuned[network] = model.load(folder / "model.safetensors")
+            made = evaluate.assignments(tuned, half, half.rows("test", partners=True), edition.seed)
+            found.append(made[made["method"].isin(tuned)].assign(protocol="fine-tuned"))
+        artefacts.write_parquet(out / "assignments.parquet", pd.concat(found, ignore_index=True))
+
+
+def _known_partners(folder):
+    """The synapses of a folder with their partners' segments and `z_vx`; StageError where these are not all known."""
+    import pandas as pd
+
+    from pipeline.cohort import folder as reader
+    from pipeline.extract.volume import Volume
+
+    frame = Volume(volumes(folder)["em"], (0.0, 0.0, 0.0)).frame
+    points = reader.points(folder / "synapses.csv", frame)
+    columns = ["synapse_id", "z_vx", "pre_segment_id", "post_segment_id"]
+    try:
+        known = pd.read_csv(folder / "synapses.csv", usecols=columns, dtype=dict.fromkeys(columns, "uint64"))
+    except ValueError as error:
+        raise StageError(f"{folder / 'synapses.csv'} must name the true partners of all synapses: {error}") from None
+    return points.merge(known.astype({"synapse_id": "int64", "z_vx": "int64"}), on="synapse_id", validate="one_to_one")
 
 
 def queue(options):

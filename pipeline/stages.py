@@ -224,6 +224,31 @@ def _train_all(edition, build, options):
     artefacts.write_json(build.models, [model.name for model in edition.models])
 
 
+def units(options):
+    """The units fault, made on purpose: misread cubes, and the edition's first network on cubes trained on them."""
+    import pandas as pd
+
+    from pipeline import compute
+    from pipeline.extract import misread
+    from pipeline.learn import run
+
+    edition, build = edition_of(options)
+    models = [m for m in edition.models if m.trained and not m.folds and config.DIMENSIONS[m.network] == 3]
+    if not models:
+        raise StageError(f"config {edition.name!r} has no trained network on cubes: there is nothing to misread")
+    model, folder = models[0], build.root / "faults" / "units"
+    em_path = artefacts.read_json(build.cohort / "volume.json")["em_path"]
+    synapses = pd.read_parquet(build.synapses)
+    patches, predictions, done = folder / "patches", folder / "predictions.parquet", folder / "model.json"
+    done.unlink(missing_ok=True)  # last to be written again: without it the fault is unfinished
+    outputs = [patches / "manifest.json", predictions]
+    with artefacts.step(build, "units", "pipeline/extract/misread.py", [build.synapses], outputs, model):
+        with compute.workers(edition.compute) as client:
+            misread.extract(synapses, em_path, edition.extract, patches, client, edition.seed)
+        run.train(patches, build.synapses, model, folder / "runs" / model.name, predictions, edition.seed)
+    artefacts.write_json(done, {"model": model.name})
+
+
 def _attention(build, model):
     """Where the masks are that a model reads beside its images, or None."""
     return build.attention if model.attention else None

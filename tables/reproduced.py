@@ -250,4 +250,5 @@ study.save_table(
     Brackets: {study.interval_phrase}; for partner assignment, exact binomial ones of clefts.
     AUC, area under the receiver operating characteristic curve; AVAN, attentional voxel association network; prior, the
     share of excitatory synapses among a neuron's training synapses.""",
+    words=("Reported", "Here", "Why they differ"),
 )

@@ -71,8 +71,8 @@ def cut(clefts, volumes, settings, out, client=None, seed=0):
     (voxels no multiple or fraction of its own, or bounds beyond it).
 
     Where the table has no `region`, the tissue is for training: the last `val_fraction` of its X extent is `val`, the
-    rest `train`; clefts whose samples would need voxels of both are left out and counted in the manifest; and
-    `n_background` samples at random places of `train` are added, with `synapse_id` 0, if there is a cleft volume.
+    rest `train`, and `border` are clefts whose samples need voxels of both, which serve neither; and `n_background`
+    samples at random places of `train` are added, with `synapse_id` 0, if there is a cleft volume.
 
     Raises ExtractionError for a table or volumes that cannot be used and for chunks that cannot be read. The
     result depends on `seed`, not on workers.
@@ -101,7 +101,7 @@ def cut(clefts, volumes, settings, out, client=None, seed=0):
         blocks = [(folder / f"{start:09d}.npz", rows[start : start + BLOCK_ROWS]) for start in rows.index[::BLOCK_ROWS]]
         task = functools.partial(_cut_block, job)
         done = compute.run(client, task, blocks, "clefts") if client else _run_here(task, blocks)
-        _publish(job, dict(done), len(rows), mismatch, seed, folder)
+        _publish(job, dict(done), mismatch, seed, folder)
     return out
 
 
@@ -200,17 +200,19 @@ def _rows(clefts):
     return rows
 
 
-def _border_nm(job, em):
-    """Where `train` ends and `val` begins on the X axis."""
+def border_nm(em, val_fraction):
+    """Where `train` ends and `val` begins on the X axis of a volume, nm."""
     low, high = em.frame.to_nm(em.bounds_vx)[:, 0]
-    return high - job.settings.val_fraction * (high - low)
+    return high - val_fraction * (high - low)
 
 
 def _background(job, em, seed):
     """Random places whose samples lie in `train`, beyond the volume's other faces if need be."""
     low, high = em.frame.to_nm(em.bounds_vx)
     voxel = np.maximum(job.settings.voxel_nm, em.frame.resolution_nm)
-    high[0] = _border_nm(job, em) - (job.shape_zyx[2] // 2 + 3) * voxel[0]  # the kernel reaches two voxels further
+    high[0] = (
+        border_nm(em, job.settings.val_fraction) - (job.shape_zyx[2] // 2 + 3) * voxel[0]
+    )  # the kernel reaches two voxels further
     if high[0] <= low[0]:
         raise ExtractionError(f"the volume is too narrow for samples of {job.shape_zyx[2]} voxels in its training part")
     places = np.random.default_rng(seed).uniform(low, high, size=(job.settings.n_background, 3))
@@ -238,15 +240,14 @@ def _run_here(task, items):
 
 
 def _cut_block(job, block):
-    """Cut some rows; write the arrays of those kept to a file, and return it with the tables of index and segments."""
+    """Cut some rows; write their arrays to a file, and return it with the tables of index and segments."""
     path, rows = block
     volumes = _open(job)
     mismatch = _mismatch(volumes)
-    border_nm = _border_nm(job, volumes.em)
+    border = border_nm(volumes.em, job.settings.val_fraction)
     arrays = {name: np.zeros((len(rows), *job.shape_zyx), dtype) for name, dtype in ARRAYS.items()}
     index, segments = [], []
-    for row in rows.to_dict("records"):
-        place = len(index)
+    for place, row in enumerate(rows.to_dict("records")):
         sample = None
         center = np.array([row[name] for name in CENTER], float)
         fault = "" if not mismatch and _inside(center[None], volumes.em)[0] else "frame_mismatch"
@@ -260,9 +261,7 @@ def _cut_block(job, block):
                 raise ExtractionError(f"synapse {row['synapse_id']}: {error}; fetch it again and restart") from None
         if job.training:
             ends = sample.read_nm if sample else center[[0, 0]]
-            if ends[0] < border_nm < ends[1]:
-                continue
-            row["region"] = "val" if ends[0] >= border_nm else "train"
+            row["region"] = "val" if ends[0] >= border else "train" if ends[1] <= border else "border"
         if sample:
             local, ids = pd.factorize(sample.segments.ravel(), sort=True)  # np.unique, without its sort of all voxels
             local = local.reshape(sample.segments.shape) + (ids[0] != 0)
@@ -281,7 +280,7 @@ def _cut_block(job, block):
                 "n_cleft_vx": int((sample.cleft == 1).sum()) if sample else 0,
             }
         )
-    np.savez(path, **{name: values[: len(index)] for name, values in arrays.items()})
+    np.savez(path, **arrays)
     return path, (_table(index, INDEX), _table(segments, SEGMENTS))
 
 
@@ -440,7 +439,7 @@ def _first(table):
     return ordered.drop_duplicates("synapse_id").reset_index(drop=True)
 
 
-def _publish(job, done, n_asked, mismatch, seed, folder):
+def _publish(job, done, mismatch, seed, folder):
     """Gather the blocks, {file of arrays: (index, segments)}, into the store; then the tables and the manifest."""
     paths = sorted(done)
     starts = np.cumsum([0] + [len(done[path][0]) for path in paths])
@@ -458,7 +457,7 @@ def _publish(job, done, n_asked, mismatch, seed, folder):
     segments = []
     for path, start, end in zip(paths, starts[:-1], starts[1:], strict=True):
         with np.load(path) as block:
-            for name in ARRAYS if end > start else ():
+            for name in ARRAYS:
                 group[name][start:end] = block[name]
         path.unlink()
         segments.append(done[path][1].assign(row=done[path][1]["row"] + start))
@@ -477,7 +476,6 @@ def _publish(job, done, n_asked, mismatch, seed, folder):
             "seed": seed,
             "n": len(index),
             "n_background": int(background.sum()),
-            "n_at_border": n_asked - len(index),
             "regions": index["region"][~background].value_counts().to_dict(),
             "faults": {name: int(n) for name, n in faults.items()},
             "frame_mismatch": mismatch,

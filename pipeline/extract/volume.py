@@ -17,7 +17,7 @@ from cloudvolume.exceptions import DecodingError, EmptyVolumeException, InfoUnav
 from pipeline.extract.sampling import box_axis
 from pipeline.space import VoxelFrame, zyx
 
-CACHE_BYTES = 256 << 20  # decoded chunks, per worker process
+CACHE_BYTES = 512 << 20  # decoded chunks, per worker process
 
 #: What cloud-volume raises for a missing chunk, and for one whose bytes cannot be decoded. Anything else (a lost
 #: connection, a full disk) says nothing about the volume and ends the run, which resumes when started again.

@@ -9,10 +9,8 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
-METHODS = ("avan", "mask_pruner", "proximity_pruner", "largest_overlap", "darker_is_pre", "random_direction")
-
 ASSIGNED = ("assigned", "assigned_at_edge")
-NO_PAIR = ("edge", "no_segment", "one_segment", "empty_mask", "frame_mismatch", "outside", "unreadable")
+NO_PAIR = ("edge", "no_segment", "one_segment", "empty_mask", "frame_mismatch")
 
 #: Of a cleft cut by the volume's edge, each chosen segment must hold this share of the labelled voxels of the grown
 #: cleft. Of 233 uncut clefts of a simulated tissue (seed 20261) both partners did in 99%, while the largest third

@@ -5,7 +5,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from pipeline.partners import assign, candidates, polyadic, predict, rules
-from pipeline.partners.model import PRUNERS
+from pipeline.partners.model import ASSIGNERS
 
 
 def assignments(models, samples, rows, seed):
@@ -13,7 +13,7 @@ def assignments(models, samples, rows, seed):
 
     `models` is `{name: (network, Card)}` of AVAN and the pruners; the rules see the same patches, and draw from `seed`.
     """
-    found = {name: predict.decisions(*models[name], samples, rows) for name in ("avan", *PRUNERS)}
+    found = {name: predict.decisions(*models[name], samples, rows) for name in ASSIGNERS}
     card = models["avan"][1]
     found |= {name: _by_rule(rule, card, samples, rows, seed) for name, rule in rules.RULES.items()}
     tables = [assign.assignments(name, made, samples.index, samples.segments) for name, made in found.items()]

@@ -17,6 +17,7 @@ from pipeline.models import rsunet
 #: presynaptic and the postsynaptic candidate; detectors EM.
 CHANNELS = dict.fromkeys(PARTNER_NETWORKS, 1) | {"avan": 2, "mask_pruner": 4, "proximity_pruner": 4}
 PRUNERS = ("mask_pruner", "proximity_pruner")
+ASSIGNERS = ("avan", *PRUNERS)  # the others detect clefts
 
 
 class ModelError(ValueError):

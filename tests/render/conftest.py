@@ -15,7 +15,8 @@ EDITIONS = {"simulated": "demo", "cave": "minnie65"}
 
 def manuscript(kind):
     """`{path: text}` of the manuscript with the files of one edition."""
-    paths = [page.PAPER / "index.qmd", *sorted((page.PAPER / "editions" / kind).glob("*.md"))]
+    paths = [*sorted(page.PAPER.glob("*.qmd")), *sorted(page.PAPER.glob("*.md"))]
+    paths += sorted((page.PAPER / "editions" / kind).glob("*.md"))
     return {path: path.read_text(encoding="utf-8") for path in paths}
 
 
