@@ -1,5 +1,6 @@
 """Whole runs of the partner networks on the toy tissue: what they learn, that they repeat and resume, prediction."""
 
+import ast
 import logging
 import shutil
 
@@ -10,6 +11,7 @@ import safetensors
 import torch
 import toy
 
+from pipeline.artefacts import REPOSITORY
 from pipeline.learn import loop
 from pipeline.learn.augment import SYMMETRIES, symmetry
 from pipeline.partners import candidates, model, predict, targets, train
@@ -261,3 +263,13 @@ def test_without_validation_rows_nothing_is_trained(tmp_path):
     store = toy.write(tmp_path / "samples", 4, 0, 0)
     with pytest.raises(SamplesError, match="without fault in region 'val'"):
         train.train(store, SHORT, "avan", tmp_path / "run", 0)
+
+
+def test_a_run_knows_all_the_code_of_this_stage_that_it_uses():
+    """Else a change there would leave stale networks behind."""
+    for name in train.CODE:
+        for node in ast.walk(ast.parse((REPOSITORY / "pipeline" / name).read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("pipeline.partners"):
+                package = node.module == "pipeline.partners"
+                modules = [alias.name for alias in node.names] if package else [node.module.split(".")[-1]]
+                assert {f"partners/{module}.py" for module in modules} <= set(train.CODE)
