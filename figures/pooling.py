@@ -23,7 +23,7 @@ for i, (name, rows) in enumerate(pooled.groupby("model", sort=False)):
 panel.axhline(0.5, color="0.5", linestyle=":", linewidth=1, zorder=1)
 panel.set_xticks(range(len(sizes)), sizes)
 panel.set(xlabel="Synapses of a neuron that are pooled", ylabel="Balanced accuracy over neurons", ylim=(None, 1.02))
-panel.legend(loc="lower right", bbox_to_anchor=(1, 0.08))
+figure.legend(*panel.get_legend_handles_labels(), loc="outside upper center", ncols=2)
 
 short = pooled[pooled["model"] == values["best_model"].value].set_index("pooled")["n_short"]
 n_short = ", ".join(f"{glue.count(n).text} fewer than {k}" for k, n in short.items() if n > 0)
