@@ -28,11 +28,11 @@ export OMP_WAIT_POLICY ?= passive
 SHARED := pipeline/space.py pipeline/compute.py pipeline/stages.py
 code    = $(wildcard pipeline/$(1)/*.py) $(SHARED)
 
-ANALYSES := cohort performance study examples units leakage confidence \
+ANALYSES := cohort performance study examples fusion inference errors units leakage confidence \
 	$(if $(filter simulated,$(KIND)),simulation evidence realism partners)
-FIGURES  := performance study examples neurons units leakage confidence \
+FIGURES  := performance study examples neurons pooling calibration power fusion units leakage confidence \
 	$(if $(filter simulated,$(KIND)),simulation evidence realism partners partner_examples)
-TABLES   := cohort audit models results study reproduced \
+TABLES   := cohort audit models results study comparison fusion errors reproduced \
 	$(if $(filter simulated,$(KIND)),evidence realism partners detection disagreements)
 
 .DELETE_ON_ERROR:
@@ -133,6 +133,10 @@ $(B)/analysis/connectome.json: $(call code,connectivity) $(call setting,source) 
 $(B)/analysis/examples.json: $(B)/analysis/performance.json $(B)/patches/manifest.json
 $(B)/analysis/evidence.json: $(B)/analysis/performance.json $(B)/models.json $(B)/source/manifest.json \
 		$(B)/patches/manifest.json pipeline/learn/evidence.py
+$(B)/analysis/fusion.json: $(B)/analysis/performance.json $(B)/models.json $(PREDICTIONS) $(call code,connectivity) \
+		pipeline/learn/threshold.py
+$(B)/analysis/inference.json: $(B)/analysis/performance.json $(B)/models.json $(PREDICTIONS) pipeline/learn/threshold.py
+$(B)/analysis/errors.json: $(B)/analysis/performance.json $(PREDICTIONS) $(B)/patches/manifest.json
 $(B)/analysis/units.json: $(B)/faults/units/model.json $(B)/models.json $(PREDICTIONS) pipeline/learn/threshold.py
 $(B)/analysis/leakage.json: $(B)/cohort/synapses.parquet $(call code,connectivity)
 $(B)/analysis/partners.json: $(P)/assignments.parquet $(P)/samples/test/manifest.json $(B)/models.json $(PREDICTIONS) \
@@ -152,6 +156,8 @@ $(B)/figures/examples.png: $(B)/analysis/examples.json $(B)/patches/manifest.jso
 $(B)/figures/evidence.png: $(B)/analysis/evidence.json $(B)/patches/manifest.json
 $(B)/figures/simulation.png: $(B)/analysis/simulation.json
 $(B)/figures/realism.png: $(B)/analysis/realism.json
+$(B)/figures/pooling.png $(B)/figures/calibration.png $(B)/figures/power.png: $(B)/analysis/inference.json
+$(B)/figures/fusion.png: $(B)/analysis/fusion.json
 $(B)/figures/units.png: $(B)/analysis/units.json $(B)/patches/manifest.json
 $(B)/figures/leakage.png: $(B)/analysis/leakage.json
 $(B)/figures/confidence.png: $(B)/analysis/confidence.json
@@ -170,6 +176,9 @@ $(B)/tables/results.md: $(B)/analysis/performance.json
 $(B)/tables/study.md: $(B)/analysis/study.json
 $(B)/tables/realism.md: $(B)/analysis/realism.json
 $(B)/tables/evidence.md: $(B)/analysis/evidence.json
+$(B)/tables/comparison.md: $(B)/analysis/inference.json
+$(B)/tables/fusion.md: $(B)/analysis/fusion.json
+$(B)/tables/errors.md: $(B)/analysis/errors.json
 $(B)/tables/reproduced.md: $(ANALYSES:%=$(B)/analysis/%.json)
 $(B)/tables/partners.md: $(B)/analysis/partners.json
 $(B)/tables/detection.md: $(B)/analysis/partners.json

@@ -1,15 +1,16 @@
 # %% [markdown]
 # # The statistics behind the scores
 #
-# Which models differ, what pooling the synapses of a neuron gains, whether probabilities mean what they say, and how
-# many test neurons an answer takes.
+# Which models differ, what pooling the synapses of a neuron gains, whether probabilities mean what they say, how many
+# test neurons an answer takes, and what more training neurons would buy.
 # The unit of every test and interval is the presynaptic neuron.
 
 # %%
 import pandas as pd
 
 from pipeline import glue
-from pipeline.stats import calibration, comparison, pooling, power
+from pipeline.learn.threshold import best_threshold
+from pipeline.stats import calibration, comparison, learning_curve, pooling, power
 from pipeline.stats.metrics import PredictionsError
 
 study = glue.study("analysis/inference.py")
@@ -99,8 +100,52 @@ half_widths = power.half_widths(test[best], tau[best], SIZES, stats.confidence, 
 needed = power.neurons_needed(test[best], tau[best], WANTED, stats.confidence, stats.n_bootstrap, study.config.seed)
 half_widths
 
+# %% [markdown]
+# ## How many training neurons
+#
+# Networks of the same recipe that were trained on a share of the training neurons, and tested on the same neurons.
+# The intervals resample test neurons: they do not hold for another choice of training neurons.
+
+
+# %%
+def trained_with(model):
+    """Training neurons, test predictions and threshold of a model."""
+    rows = study.predictions(model.name)
+    validation = rows[rows["split"] == "val"]
+    threshold = best_threshold(validation["label"].to_numpy(), validation["p_excitatory"].to_numpy())
+    n_train = study.read(study.build.run(model.name) / "result.json")["train_neurons"]
+    return n_train, rows[rows["split"] == "test"], threshold
+
+
+same_recipe = {}
+for model in study.config.models:
+    if model.trained and not model.folds:
+        recipe = model.model_dump_json(exclude={"name", "family", "seed", "train_share"})
+        same_recipe.setdefault(recipe, []).append(model)
+learning, sentences = [], []
+for models in same_recipe.values():
+    if len({model.train_share for model in models}) < 2:
+        continue
+    fullest = max(models, key=lambda model: model.train_share)
+    curve, gain = learning_curve.learning_curve([trained_with(model) for model in models], **resampling)
+    learning.append(curve.assign(model=fullest.name, label=study.model_labels[fullest.name]))
+    auc, row = curve[curve["metric"] == "roc_auc"], gain.set_index("metric").loc["roc_auc"]
+    first, last = (glue.estimate(*ends[["value", "low", "high"]]).text for _, ends in auc.iloc[[0, -1]].iterrows())
+    resolved_gain = "" if row["low"] > 0 or row["high"] < 0 else "not "
+    few, many = (glue.count(n).text for n in auc["n_train_neurons"].iloc[[0, -1]])
+    per_doubling = glue.estimate(row["value"], row["low"], row["high"], digits=3).text
+    sentences.append(
+        f"Trained on {few} neurons, {study.model_labels[fullest.name]} had an AUC of {first}, and on {many} one of "
+        f"{last}; the gain with each doubling, {per_doubling}, is {resolved_gain}resolved."
+    )
+columns = ["n_train_neurons", "n_runs", "metric", "value", "low", "high", "model", "label"]
+learning = pd.concat(learning, ignore_index=True) if learning else pd.DataFrame(columns=columns)
+none = "No network of this edition was trained on a part of the training neurons."
+learning[learning["metric"] == "roc_auc"]
+
 # %%
 values = {
+    "learning": glue.text(" ".join(sentences) or none),
     "n_test_synapses": glue.count(len(test[best])),
     "n_test_neurons": glue.count(n_neurons),
     "best_model": performance["best_model"],
@@ -129,6 +174,6 @@ for row in summaries.itertuples():
     for role, name in (("best", best), ("control", control)):
         if row.model == name:
             values[f"{role}_{row.metric}"] = result
-models = runs[runs.index.isin([*compared, *shown])].reset_index()[["model", "label", "kind", "trained"]]
-frames = {"models": models, "pairs": pairs, "pooled": pooled, "curves": curves, "summaries": summaries}
-study.save(values, **frames, half_widths=half_widths)
+described = runs[runs.index.isin([*compared, *shown])].reset_index()[["model", "label", "kind", "trained"]]
+frames = {"models": described, "pairs": pairs, "pooled": pooled, "curves": curves, "summaries": summaries}
+study.save(values, **frames, half_widths=half_widths, learning=learning)

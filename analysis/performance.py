@@ -18,7 +18,8 @@ from pipeline.stats.metrics import Scored
 
 study = glue.study("analysis/performance.py")
 labels = study.model_labels
-predictions = {model.name: study.predictions(model.name) for model in study.config.models if not model.folds}
+models = [model for model in study.config.models if model.train_share == 1]  # others: the learning curve, elsewhere
+predictions = {model.name: study.predictions(model.name) for model in models if not model.folds}
 resampling = {
     "n_replicates": study.config.stats.n_bootstrap,
     "confidence": study.config.stats.confidence,
@@ -45,7 +46,7 @@ def part(name, split):
 
 # %%
 runs = []
-for model in study.config.models:
+for model in models:
     result = study.read(study.build.run(model.name) / "result.json")
     if model.folds:
         tau, validation_auc = result["tau"], result["validation"]["roc_auc"]

@@ -24,6 +24,11 @@ TILE, OVERLAP, BLOCK = (20, 128, 128), (2, 16, 16), (32, 192, 192)
 CENTER = [f"center_{axis}_nm" for axis in "xyz"]
 SEGMENTS = ["pre_segment_id", "post_segment_id"]
 
+#: The pairs of no clefts at all.
+NOTHING = pd.DataFrame(
+    {"synapse_id": np.int64([]), **dict.fromkeys(SEGMENTS, np.uint64([])), "confidence": 0.0, "margin": 0.0}
+)
+
 
 class System:
     """Detectors, AVAN and the proximity pruner (`files`, {network: model file}) on two tissues.
@@ -94,8 +99,9 @@ class System:
         if not table.is_file():
             scores = self._scores(region, representation)
             found = stitch.components(scores, threshold, min(detections.MIN_SIZES_VX), BLOCK, path, self.client)
-            around = found.rename(columns={"cleft_id": "synapse_id"}).assign(region=region.name)
-            clefts.cut(around, region.volumes | {"clefts": path}, self.settings, path.with_suffix(""), self.client)
+            if len(found):  # a detector may find nothing at all
+                around = found.rename(columns={"cleft_id": "synapse_id"}).assign(region=region.name)
+                clefts.cut(around, region.volumes | {"clefts": path}, self.settings, path.with_suffix(""), self.client)
             found.to_parquet(table)
         return pd.read_parquet(table), path
 
@@ -113,9 +119,13 @@ class System:
     def _assigned(self, method, path):
         """A method's pairs of all clefts of a volume of detections."""
         if (method, path) not in self._pairs:
-            samples = Samples(path.with_suffix(""))
-            decisions = predict.decisions(*self.models[method], samples, np.arange(len(samples)))
-            table = assign.assignments(method, decisions, samples.index, samples.segments)
+            folder = path.with_suffix("")
+            if folder.is_dir():
+                samples = Samples(folder)
+                decisions = predict.decisions(*self.models[method], samples, np.arange(len(samples)))
+                table = assign.assignments(method, decisions, samples.index, samples.segments)
+            else:
+                table = NOTHING
             self._pairs[method, path] = table.rename(columns={"synapse_id": "cleft_id"})
         return self._pairs[method, path]
 

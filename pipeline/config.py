@@ -178,6 +178,7 @@ class Model(Section):
     sections: int = pydantic.Field(1, ge=1)  # 2D networks: neighbouring sections, as channels ("2.5D" where several)
     crop: tuple[int, ...] | None = None  # centre (Y, X), or (Z, Y, X) in 3D, that the network sees; None: all
     attention: bool = False  # AVAN's presynaptic mask as one more channel: attention in place of a bare image
+    train_share: float = pydantic.Field(1.0, gt=0, le=1)  # of the training neurons of each class: a learning curve
     folds: bool = False  # a network per fold, each neuron predicted by the one that never saw it
     seed: int = 0
     epochs: int = pydantic.Field(30, ge=1)
@@ -223,6 +224,8 @@ class Model(Section):
             raise ValueError("attention: only cnn, resnet18, resnet50 and unet3d read a mask, and from random weights")
         if self.attention and (self.augmentation.mixup_alpha or self.augmentation.cutmix_alpha):
             raise ValueError("attention: MixUp and CutMix mix images alone; set their alpha to 0")
+        if self.train_share < 1 and self.folds:
+            raise ValueError("train_share: a cross-validated model trains on all neurons of the other folds")
         if self.recipe.head_epochs >= self.epochs:
             raise ValueError("recipe.head_epochs: at least one epoch must train the whole network")
         return self

@@ -200,6 +200,7 @@ class Study:
             f"{str(model.norm).capitalize()}Norm": model.norm not in (None, own_norm),
             "pretrained": model.pretrained,
             "untrained": not model.trained,
+            f"{percent(model.train_share).text} of the training neurons": model.train_share < 1,
             f"{model.preset} recipe": model.preset is not None,
             "with partner mask": model.attention,
             "cross-validated": model.folds,

@@ -5,12 +5,12 @@ Imports are inside the functions, so that training on a bare GPU machine never n
 
 import contextlib
 import os
-import queue
 import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 
 from pipeline import artefacts, config
 from pipeline.artefacts import Build
@@ -79,6 +79,7 @@ def cohort(options):
         artefacts.write_json(build.cohort / "audit.json", found.audit)
         with artefacts.atomic(build.cohort / "conflicts.csv") as path:
             found.conflicts.to_csv(path, index=False)
+        artefacts.write_parquet(build.cohort / "neurons.parquet", found.neurons)
         artefacts.write_parquet(build.synapses, found.synapses)
 
 
@@ -256,7 +257,7 @@ def _attention(build, model):
 
 def side_by_side(function, items, n):
     """`[function(item, slot), ...]`, `n` at a time; `slot` counts those that run together from 0."""
-    slots = queue.SimpleQueue()
+    slots = SimpleQueue()
     for slot in range(n):
         slots.put(slot)
 

@@ -172,18 +172,17 @@ def test_predict_on_a_folder_agrees_with_the_build(built, tmp_path):
 def test_a_model_that_fails_does_not_stop_the_others(built, tmp_path):
     """The study goes on, keeps what was trained, and names the failure at the end; each model by two processes."""
     text = (REPOSITORY / TINY).read_text()
-    entries = (
-        "  - {name: broken, network: unet3d, crop: [64, 64, 64]}\n"
-        "  - {name: last, network: cnn, epochs: 1}\n"
+    entries = "  - {name: broken, network: unet3d, crop: [64, 64, 64]}\n  - {name: last, network: cnn, epochs: 1}\n"
+    text = text.replace("models:\n", f"models:\n{entries}", 1).replace(
+        "compute:\n", "compute:\n  training_processes: 2\n"
     )
-    text = text.replace("models:\n", f"models:\n{entries}", 1) + "compute: {training_processes: 2, networks_at_once: 2}\n"
     (tmp_path / "tiny.yaml").write_text(text)
     command = [REPOSITORY / ".venv/bin/python", "-m", "pipeline", "train", "--config", tmp_path / "tiny.yaml"]
     weights = (built.run("small") / "model.safetensors").stat().st_mtime_ns
     done = subprocess.run([*command, "--build", built.root.parent], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 1
     assert "does not fit into the stored cubes (8, 48, 48)" in done.stderr
-    assert "1 of 4 models failed: broken; see above" in done.stderr
+    assert "1 of 5 models failed: broken; see above" in done.stderr
     state = {
         cells[1]: cells[2] for line in done.stdout.splitlines() if len(cells := line.replace(" ", "").split("|")) > 2
     }

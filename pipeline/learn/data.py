@@ -20,6 +20,7 @@ log = logging.getLogger("pipeline")
 
 CACHE_BYTES = 2 << 30  # images up to this size are kept in memory
 SPLITS = ("train", "val", "test")
+LEFT_OUT = "left out"  # training neurons beyond a model's `train_share`
 LISTED = 10  # synapses named in an error text
 
 
@@ -109,7 +110,7 @@ def with_images(synapses, patches_dir):
 
 def check_splits(synapses):
     """DataError unless every split holds at least two neurons of each class, and none is in two splits."""
-    unknown = set(synapses["split"]) - set(SPLITS)
+    unknown = set(synapses["split"]) - {*SPLITS, LEFT_OUT}
     if unknown or not synapses["label"].isin([0, 1]).all():
         raise DataError(f"the cohort needs splits {SPLITS} and labels 0 or 1; it has splits {sorted(unknown)} beside")
     neurons = synapses.groupby(["split", "label"])["pre_neuron_id"].nunique()
@@ -124,6 +125,18 @@ def check_splits(synapses):
     shared = synapses.groupby("pre_neuron_id")["split"].nunique()
     if (shared > 1).any():
         raise DataError(f"presynaptic neurons in more than one split: {shared.index[shared > 1][:LISTED].tolist()}")
+
+
+def share_of_neurons(synapses, share, seed):
+    """`synapses` with the split LEFT_OUT for all but a share of the training neurons of each class, drawn at random.
+
+    The neurons of a smaller share are among those of a larger one of the same seed.
+    """
+    neurons = synapses[synapses["split"] == "train"].groupby("pre_neuron_id")["label"].first()
+    shuffled = neurons.sample(frac=1, random_state=np.random.default_rng(seed))
+    of_class = shuffled.groupby(shuffled)
+    left_out = shuffled.index[of_class.cumcount() >= (share * of_class.transform("size")).round()]
+    return synapses.assign(split=synapses["split"].mask(synapses["pre_neuron_id"].isin(left_out), LEFT_OUT))
 
 
 def epoch_rows(label, neuron, n_steps, batch_size, sampling, rng):

@@ -46,9 +46,11 @@ def train(patches_dir, synapses_path, model, run_dir, predictions_path, seed, at
         return
     synapses = data.with_images(pd.read_parquet(synapses_path), patches_dir)
     images = data.Images(patches_dir, model.images, synapses["synapse_id"], attention_dir=attention_dir)
+    own_seed = loop.seed_of(seed, model.seed)
     fit = _cross_validate if model.folds else _fit
     with loop.memory_advice(model.name, model.batch_size):
-        p, result = fit(images, synapses, model, loop.seed_of(seed, model.seed), run_dir, place)
+        used = data.share_of_neurons(synapses, model.train_share, own_seed)
+        p, result = fit(images, used, model, own_seed, run_dir, place)
     if distributed.rank():
         return
     if model.folds:
@@ -112,6 +114,7 @@ def _fit(images, synapses, model, seed, folder, place):
         "parameters": sum(weights.numel() for weights in network.parameters()),
         "device": device.describe(place),
         "synapses": synapses["split"].value_counts().to_dict(),
+        "train_neurons": int(synapses.loc[synapses["split"] == "train", "pre_neuron_id"].nunique()),
     }
     write_json(result_path, facts)
     (folder / "checkpoint.pt").unlink(missing_ok=True)

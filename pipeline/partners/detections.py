@@ -15,11 +15,11 @@ REPRESENTATIONS = ("mask", "stdt", "proximity")
 #: Settings among which the best is searched on validation: thresholds of `cleft_scores`, and the least voxels of a
 #: component. A true cleft's STDT reaches no more than tanh(16 nm / 50 nm) = 0.3 where it is two voxels of 16 nm thick.
 THRESHOLDS = {
-    "mask": (0.3, 0.5, 0.7, 0.85),
-    "stdt": (-0.3, -0.15, 0.0, 0.15),
-    "proximity": (0.15, 0.3, 0.45, 0.6),
+    "mask": (0.3, 0.5, 0.7),
+    "stdt": (-0.3, -0.1, 0.1),
+    "proximity": (0.2, 0.35, 0.5),
 }
-MIN_SIZES_VX = (5, 15, 40, 80)
+MIN_SIZES_VX = (15, 40, 80)
 
 #: How near both sides of a cleft must be, where signed proximity is predicted: one section of 40 nm, so that clefts
 #: that lie flat in the section are found. Parag's code (EMSynConn, `generate_proposals.py`) takes regions up to 50 nm

@@ -25,8 +25,8 @@ def write(network, card, samples, synapses, settings, out):
     `settings` (a `config.Extract`), centred on the rows of `synapses` (`synapse_id, center_{x,y,z}_nm`) as their cubes
     are. What AVAN did not see is 0. Raises SamplesError for synapses that have no sample.
     """
-    row_of = pd.Series(samples.index["row"].to_numpy(), index=samples.index["synapse_id"])
-    rows = row_of.reindex(synapses["synapse_id"])
+    clefts = samples.index[samples.index["synapse_id"] != 0]
+    rows = pd.Series(clefts.index, index=clefts["synapse_id"]).reindex(synapses["synapse_id"])
     if rows.isna().any():
         missing = rows.index[rows.isna()].tolist()
         raise SamplesError(f"{len(missing)} synapses of the cohort have no sample in {samples.folder}: {missing[:5]}")

@@ -171,7 +171,10 @@ def _with_membranes(em, segments, divided, apart, spacing):
     if not all(len(pool) for pool in pools):
         raise Undividable("the patch has no other segments whose membranes could be copied")
     grey = np.array([np.percentile(pool, 25) for pool in pools])
-    darker = np.minimum(grey / grey[rings_nm >= MEMBRANE_NM].mean(), 1)
+    inside = grey[rings_nm >= MEMBRANE_NM].mean()
+    if inside == 0:
+        raise Undividable("the patch is black: its membranes cannot be told from what they enclose")
+    darker = np.minimum(grey / inside, 1)
     new = (after < before) & (after < MEMBRANE_NM)
     return np.where(new, np.rint(em * np.interp(after, rings_nm, darker)), em).astype(np.uint8)
 

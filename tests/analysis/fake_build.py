@@ -27,9 +27,16 @@ MODELS = (
     {"name": "unet3d", "network": "unet3d"},
     {"name": "unet3d_untrained", "network": "unet3d", "trained": False},
     {"name": "unet3d_folds", "network": "unet3d", "folds": True},
+    {"name": "resnet18_half", "network": "resnet18", "train_share": 0.5},
 )
 #: Effect of the class on the scores of a family, in validation and in test synapses; of others 1.
-SKILL = {"resnet18": (0.7, 2.4), "resnet18_untrained": (0.1, 0.5), "unet3d": (1.6, 1.6), "unet3d_untrained": (0.3, 0.4)}
+SKILL = {
+    "resnet18": (0.7, 2.4),
+    "resnet18_half": (3.0, 1.0),
+    "resnet18_untrained": (0.1, 0.5),
+    "unet3d": (1.6, 1.6),
+    "unet3d_untrained": (0.3, 0.4),
+}
 ROOT_ID = 864691135000000000
 
 
@@ -133,7 +140,7 @@ def _predictions(build, synapses, models, rng):
         score = score + rng.normal(size=len(synapses)) + 0.6
         keys = ["synapse_id", "pre_neuron_id", "label", "split", "fold"]
         rows = synapses[keys].assign(p_excitatory=1 / (1 + np.exp(-score)))
-        result = {"parameters": 11_170_000, "device": "cpu"}
+        result = {"parameters": 11_170_000, "device": "cpu", "train_neurons": round(43 * model.train_share)}
         if model.folds:
             rows["split"] = "test"
             result |= {"tau": 0.5, "validation": {"balanced_accuracy": 0.7, "roc_auc": 0.8}, "seconds_per_epoch": 3.5}

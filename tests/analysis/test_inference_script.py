@@ -74,6 +74,19 @@ def test_brier_scores_and_the_number_of_neurons_needed(inferred):
     assert found[1] <= 0.05 < found[0]
 
 
+def test_the_learning_curve_is_of_networks_of_one_recipe_that_take_no_other_part(inferred):
+    build, environment = inferred
+    learning = pd.read_parquet(build.analysis / "inference.learning.parquet").query("metric == 'roc_auc'")
+    assert learning["n_train_neurons"].tolist() == [22, 43]
+    for name, value in zip(("resnet18_half", "resnet18"), learning["value"], strict=True):
+        rows, _ = _test_rows(build, name)
+        assert value == pytest.approx(roc_auc_score(rows["label"], rows["p_excitatory"]))
+    assert "is resolved." in artefacts.read_json(build.analysis / "inference.json")["learning"]["text"]
+    # the best on validation by far, it is neither chosen nor compared
+    assert "resnet18_half" not in pd.read_parquet(build.analysis / "performance.runs.parquet")["model"].tolist()
+    assert "half" not in pd.read_parquet(build.analysis / "inference.pairs.parquet")["model_b"].str.cat()
+
+
 def test_errors_are_modelled_with_what_varies(inferred):
     build, _ = inferred
     values = artefacts.read_json(build.analysis / "errors.json")

@@ -122,3 +122,21 @@ def test_uniform_sampling_takes_every_synapse_once(cohort):
 def test_unfinished_extraction_is_refused(tmp_path):
     with pytest.raises(data.DataError, match="no finished extraction"):
         data.Images(tmp_path, "patch", [1])
+
+
+def test_a_share_of_the_training_neurons_is_of_each_class_and_within_the_larger_share(cohort):
+    synapses = pd.read_parquet(cohort[1])
+    shares = {share: data.share_of_neurons(synapses, share, seed=3) for share in (0.25, 0.5, 1)}
+    assert shares[1].equals(synapses)
+    trained = {}
+    for share, rows in shares.items():
+        train = rows[rows["split"] == "train"]
+        trained[share] = set(train["pre_neuron_id"])
+        whole = synapses[synapses["split"] == "train"].groupby("label")["pre_neuron_id"].nunique()
+        assert (train.groupby("label")["pre_neuron_id"].nunique() == (share * whole).round()).all()
+        others = synapses["split"] != "train"
+        assert rows.loc[others, "split"].equals(synapses.loc[others, "split"])
+        assert (rows.groupby("pre_neuron_id")["split"].nunique() == 1).all()
+    assert trained[0.25] < trained[0.5] < trained[1]
+    data.check_splits(shares[0.5])
+    assert not data.share_of_neurons(synapses, 0.5, seed=4)["split"].equals(shares[0.5]["split"])

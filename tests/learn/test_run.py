@@ -24,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 
 from pipeline import config
 from pipeline.artefacts import REPOSITORY
-from pipeline.learn import checkpoint, data, predict, run
+from pipeline.learn import checkpoint, data, loop, predict, run
 from pipeline.learn.augment import symmetry
 from pipeline.learn.threshold import best_threshold
 
@@ -122,6 +122,23 @@ def test_run_of_other_settings_starts_over(cohort, tmp_path, caplog):
     (tmp_path / "p.parquet").unlink()
     run.train(*cohort, control, *paths, 6)
     assert (tmp_path / "p.parquet").read_bytes() == second
+
+
+def test_neurons_left_out_of_training_are_predicted_but_not_learned_from(cohort, tmp_path):
+    control = SETTINGS.model_copy(update={"trained": False})
+    half = control.model_copy(update={"train_share": 0.5})
+    synapses = pd.read_parquet(cohort[1])
+    used = data.share_of_neurons(synapses, 0.5, loop.seed_of(5, half.seed))
+    fewer = synapses[used["split"] != data.LEFT_OUT]
+    fewer.to_parquet(tmp_path / "fewer.parquet")
+    run.train(*cohort, half, tmp_path / "half", tmp_path / "half.parquet", 5)
+    run.train(cohort[0], tmp_path / "fewer.parquet", control, tmp_path / "run", tmp_path / "p.parquet", 5)
+    result = json.loads((tmp_path / "half" / "result.json").read_text())
+    assert result["train_neurons"] == fewer.loc[fewer["split"] == "train", "pre_neuron_id"].nunique()
+    found, expected = pd.read_parquet(tmp_path / "half.parquet"), pd.read_parquet(tmp_path / "p.parquet")
+    pd.testing.assert_frame_equal(found.drop(columns="p_excitatory"), synapses)
+    both = found.merge(expected, on="synapse_id")
+    np.testing.assert_allclose(both["p_excitatory_x"], both["p_excitatory_y"], rtol=1e-5)
 
 
 def test_control_is_a_regression_on_random_features_and_not_the_trained_network(trained, cohort, tmp_path):
