@@ -57,3 +57,56 @@ from {glue.count(facts["n_bootstrap"]).text} resamples of neurons:
 - Neurons that release both kinds of transmitter, modulatory synapses and chemical fixation unlike that of the training
   data were not considered.
 """
+
+
+def partners_text(card, facts):
+    """Markdown. `card` is that of an assigner of `pipeline.partners` (as a dict).
+
+    `facts` says `data` (what it was trained on), `tuned` (`(number of synapses, public dataset)` on which it was
+    fine-tuned, or None), `scores` (pairs `(what was measured, text)`, shown as they are), `parameters`, `seed`,
+    `command`, `commit` and `config_hash`.
+    """
+    depth, height, width = card["patch_zyx"]
+    x, y, z = card["voxel_nm"]
+    around = "signed distance from the cleft" if card["network"] == "proximity_pruner" else "mask of the cleft"
+    if card["network"] == "avan":
+        reads = f"the image and the {around}"
+        tells = "of each voxel, how likely it is of the presynaptic and of the postsynaptic segment"
+    else:
+        reads = f"the image, the {around}, and the masks of two segments"
+        tells = "how likely the first segment is presynaptic and the second postsynaptic; asked of every ordered pair"
+    trained, warning = facts["data"], "**It has never seen a real synapse.**"
+    if facts["tuned"]:
+        n, dataset = facts["tuned"]
+        trained += f"; then fine-tuned on {glue.count(n).text} synapses of {dataset}"
+        warning = f"**The only real synapses it has seen are {glue.count(n).text} of {dataset}.**"
+    scores = "\n".join(f"| {what} | {text} |" for what, text in facts["scores"])
+    return f"""# {card["network"]}: which two neurons does a cleft join?
+
+{warning} Check what it says on clefts of your tissue whose partners you know. Apply it with
+`python -m pipeline partners --volumes <folder> --out partners.parquet`, see the repository's README.
+
+| | |
+|---|---|
+| network | {card["network"]}, {glue.count(facts["parameters"]).text} parameters |
+| reads | {reads} |
+| input | {depth} x {height} x {width} voxels (ZYX) of {x:g} x {y:g} x {z:g} nm (XYZ), centred on the cleft |
+| tells | {tells} |
+| candidates | segments within {card["dilation_nm"]:g} nm of the cleft and at most one section away from it |
+| trained on | {trained} |
+| made by | `{facts["command"]}` at commit `{facts["commit"]}`, configuration hash `{facts["config_hash"][:16]}` |
+| seed | {facts["seed"]} |
+
+| measured | value |
+|---|---|
+{scores}
+
+## What it is not for
+
+- Finding clefts: they are given, as a volume or as points whose contact zones stand for them.
+- Mending a segmentation: of segments that are wrongly merged or split it still picks two.
+- Clefts with several postsynaptic partners: one pair is given. Electrical synapses have no direction to find.
+- Telling excitatory from inhibitory: that is another network's question.
+- Probabilities: the confidence orders clefts for proofreading, and has not been calibrated.
+- Images of other voxel sizes as they are: `partners` resamples volumes to the voxels above.
+"""
