@@ -153,8 +153,12 @@ def partners(options):
     if options.synapses:
         frame = Volume(paths["em"], (0.0, 0.0, 0.0)).frame
         table = folder.points(options.synapses, frame)
+        if (least := table["synapse_id"].min()) < 1:
+            raise StageError(f"{options.synapses}: synapse_id {least} is not positive; number the synapses from 1")
     elif "clefts" in paths:
-        table = clefts.list_clefts(paths["clefts"]).rename(columns={"cleft_id": "synapse_id"})
+        table = clefts.list_clefts(paths["clefts"])
+        if table.empty:
+            raise StageError(f"{options.volumes / 'clefts'} labels no clefts: there is nothing to assign")
     else:
         raise StageError(f"{options.volumes} has no clefts/: name the synapses by --synapses FILE.csv")
     settings = config.Partners(voxel_nm=card.voxel_nm, patch_zyx=card.patch_zyx, margin_vx=0)
@@ -225,14 +229,20 @@ def _known_partners(folder):
     from pipeline.cohort import folder as reader
     from pipeline.extract.volume import Volume
 
-    frame = Volume(volumes(folder)["em"], (0.0, 0.0, 0.0)).frame
-    points = reader.points(folder / "synapses.csv", frame)
-    columns = ["synapse_id", "z_vx", "pre_segment_id", "post_segment_id"]
-    try:
-        known = pd.read_csv(folder / "synapses.csv", usecols=columns, dtype=dict.fromkeys(columns, "uint64"))
-    except ValueError as error:
-        raise StageError(f"{folder / 'synapses.csv'} must name the true partners of all synapses: {error}") from None
-    return points.merge(known.astype({"synapse_id": "int64", "z_vx": "int64"}), on="synapse_id", validate="one_to_one")
+    path, frame = folder / "synapses.csv", Volume(volumes(folder)["em"], (0.0, 0.0, 0.0)).frame
+    table = reader.points(path, frame)
+    table["z_vx"] = frame.to_vx(table[[f"center_{axis}_nm" for axis in "xyz"]])[:, 2]
+    cells = pd.read_csv(path, dtype=str, keep_default_na=False).rename(columns=str.strip)
+    cells = cells[cells["synapse_id"].str.strip() != ""].set_index("synapse_id")  # a line of commas is a blank one
+    cells.index = cells.index.astype("int64")
+    for column in ("pre_segment_id", "post_segment_id"):
+        if column not in cells:
+            raise StageError(f"{path} has no column {column}; the true partners of its synapses must be known")
+        for synapse, cell in cells[column].items():
+            if not (cell.strip().isdecimal() and 0 < int(cell) < 2**64):
+                raise StageError(f"{path}, synapse {synapse}, column {column}: {cell!r} is no segment's id")
+        table[column] = np.array([int(cells.at[synapse, column]) for synapse in table["synapse_id"]], np.uint64)
+    return table
 
 
 def queue(options):
@@ -263,12 +273,15 @@ def queue(options):
 def volumes(folder):
     """Paths of the precomputed volumes of a folder: `em`, `segmentation` and, where there is one, `clefts`.
 
-    StageError where one of the first two is missing.
+    StageError where one of the first two is missing, and for what is there but cannot be read.
     """
     folder = Path(folder).resolve()
-    names = [name for name in ("em", "segmentation", "clefts") if (folder / name / "info").is_file()]
+    names = [name for name in ("em", "segmentation", "clefts") if (folder / name).exists()]
     if missing := {"em", "segmentation"} - set(names):
-        raise StageError(f"{folder} has no precomputed volume {sorted(missing)[0]}/ (no info file): partners need it")
+        raise StageError(f"{folder} has no precomputed volume {sorted(missing)[0]}/: partners need it")
+    for name in names:
+        if not (folder / name / "info").is_file():
+            raise StageError(f"{folder / name} is no precomputed volume (no info file)")
     return {name: f"precomputed://file://{folder / name}" for name in names}
 
 
