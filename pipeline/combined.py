@@ -5,13 +5,14 @@ Wiring, as `pipeline/stages.py` is: blocks and decisions are those of `pipeline.
 """
 
 import functools
+import shutil
 import uuid
 
 import numpy as np
 import pandas as pd
 import zarr
 
-from pipeline.artefacts import sha256
+from pipeline.artefacts import read_json, sha256, write_json, write_parquet
 from pipeline.extract import clefts
 from pipeline.extract.volume import ModelVoxels, open_labels, open_model_voxels
 from pipeline.partners import assign, blocks, detections, graph, model, predict, stitch
@@ -33,7 +34,8 @@ NOTHING = pd.DataFrame(
 class System:
     """Detectors, AVAN and the proximity pruner (`files`, {network: model file}) on two tissues.
 
-    `settings` is a `config.Partners`, `work` a folder for volumes of scores and clefts, `client` a Dask client.
+    `settings` is a `config.Partners`, `work` a folder for volumes of scores and clefts, from which an interrupted
+    measurement goes on, `client` a Dask client or None.
     """
 
     def __init__(self, files, settings, work, client):
@@ -47,6 +49,7 @@ class System:
         `volumes` and `truth` are `{region: ...}` for `val`, of whose tissue the part kept for validation is used, and
         `test`: the paths of its volumes, and its clefts with their segments.
         """
+        self._open(truth)
         regions = {name: Region(name, volumes[name], truth[name], self.settings) for name in volumes}
         tables = []
         for representation in detections.REPRESENTATIONS:
@@ -63,6 +66,18 @@ class System:
         best = chosen.sort_values("edge_f1", kind="stable").iloc[-1]
         setting = regions["test"], best["representation"], best["threshold"]
         return table, self._both_methods(*setting, best["min_size_vx"]), self._clefts(*setting)[1]
+
+    def _open(self, truth):
+        """Make the folder ready: what other networks, or the same ones on other tissues, left there is removed."""
+        wanted = {
+            "networks": {name: sha256(file) for name, file in self.files.items()},
+            "settings": self.settings.model_dump(mode="json"),
+            "truth": {name: int(pd.util.hash_pandas_object(table).sum()) for name, table in truth.items()},
+        }
+        record = self.work / "system.json"
+        if not record.is_file() or read_json(record) != wanted:
+            shutil.rmtree(self.work, ignore_errors=True)
+            write_json(record, wanted)
 
     def _detect(self, region, representation, threshold):
         """`graph.grid_search`'s detector: clefts with AVAN's pairs, and the voxels that they share with true ones."""
@@ -102,7 +117,7 @@ class System:
             if len(found):  # a detector may find nothing at all
                 around = found.rename(columns={"cleft_id": "synapse_id"}).assign(region=region.name)
                 clefts.cut(around, region.volumes | {"clefts": path}, self.settings, path.with_suffix(""), self.client)
-            found.to_parquet(table)
+            write_parquet(table, found)
         return pd.read_parquet(table), path
 
     def _scores(self, region, representation):

@@ -10,13 +10,12 @@ import pandas as pd
 import pytest
 import torch
 import toy
-from cloudvolume import CloudVolume
+from partner_volumes import OFFSET, RESOLUTION, write_volume
 
 from pipeline import __main__, compute, partner_stages
 from pipeline.artefacts import REPOSITORY
 from pipeline.partners import model, train
 
-OFFSET, RESOLUTION = np.array((20, 40, 7)), np.array((16, 16, 40))  # XYZ
 COLUMNS = {
     "synapse_id": "int64",
     "pre_segment_id": "uint64",
@@ -30,31 +29,13 @@ PRE, POST = np.array([2**63 + 1, 2**63 + 3], np.uint64)  # of segments, likewise
 NONE = np.uint64(0)
 
 
-def write_volume(folder, array_zyx, kind="segmentation", resolution=RESOLUTION, offset=OFFSET):
-    array = array_zyx.transpose(2, 1, 0)
-    encoding = "raw" if kind == "image" else "compressed_segmentation"
-    info = CloudVolume.create_new_info(
-        1,
-        kind,
-        str(array.dtype),
-        encoding,
-        [int(nm) for nm in resolution],
-        [int(vx) for vx in offset],
-        array.shape,
-        chunk_size=(32, 32, 8),
-    )
-    volume = CloudVolume(f"precomputed://file://{folder}", info=info, progress=False)
-    volume.commit_info()
-    volume[:] = array
-
-
 def write_csv(path, points, **columns):
     """`points` is {synapse_id: ZYX index}; further columns hold the same text in every row."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["note", "synapse_id", "x_vx", "y_vx", "z_vx", *columns])
         for synapse_id, (z, y, x) in points.items():
-            place = np.array((x, y, z)) + OFFSET
+            place = np.add((x, y, z), OFFSET)
             writer.writerow(['say "hm", twice', synapse_id, *place, *columns.values()])
     return path
 
@@ -257,7 +238,7 @@ def test_a_segmentation_of_coarser_voxels_is_read_by_place(faults, untrained, tm
     mixed = link(folder, tmp_path / "mixed", "em", "clefts")
     y = np.indices((10, 32, 80))[1]
     labels = np.select([y < 15, y > 16], [PRE, POST], NONE)
-    write_volume(mixed / "segmentation", labels, "segmentation", RESOLUTION * (2, 2, 1), OFFSET // (2, 2, 1))
+    write_volume(mixed / "segmentation", labels, "segmentation", (32, 32, 40), (10, 20, 7))
     point = {PLACES["pair"]: points[PLACES["pair"]]}
     table = found(mixed, tmp_path / "out.parquet", untrained / "avan", write_csv(tmp_path / "s.csv", point))
     assert set(table.iloc[0][["pre_segment_id", "post_segment_id"]]) == {PRE, POST}
