@@ -6,6 +6,7 @@
 
 CONFIG ?= demo
 DATA   ?=
+SPLIT_Z ?= 75
 VENV   ?= .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 
@@ -37,7 +38,7 @@ TABLES   := cohort audit models results study comparison fusion errors reproduce
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: paper test bench clean help simulate cohort extract partners queue models pretrained realism transfer reference connectivity FORCE
+.PHONY: paper test bench clean help simulate cohort extract partners partners-transfer queue models pretrained realism transfer reference connectivity FORCE
 
 paper: $(B)/site/index.html                     ## the report, from data to page
 
@@ -96,6 +97,12 @@ $(P)/assignments.parquet: $(P)/networks.json pipeline/combined.py
 queue: $(P)/queue/queue-1.html                 ## pages for proofreading: clefts on whose partners two methods disagree
 $(P)/queue/queue-1.html: $(P)/assignments.parquet pipeline/render/queue.py pipeline/render/queue.html
 	$(RUN) queue $(EDITION)
+
+partners-transfer: $(B)/tables/partner_transfer.md ## partners in real EM, as trained and tuned (DATA=<folder>, SPLIT_Z=<section>)
+$(P)/transfer/assignments.parquet: $(P)/networks.json pipeline/partner_stages.py
+	$(RUN) partner-transfer $(EDITION) --volumes $(DATA) --split-z $(SPLIT_Z)
+$(B)/analysis/partner_transfer.json: $(P)/transfer/assignments.parquet pipeline/partners/scores.py
+$(B)/tables/partner_transfer.md: $(B)/analysis/partner_transfer.json
 
 $(P)/attention/manifest.json: $(P)/networks.json $(B)/patches/manifest.json
 	$(RUN) attention $(EDITION)
@@ -228,5 +235,5 @@ clean:                                          ## remove what this edition buil
 	rm -rf $(B)
 
 help:                                           ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | column -t -s @
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | column -t -s @
 	@echo "  CONFIG=demo|full|minnie65|kasthuri|<file>.yaml   DATA=<folder>   VENV=<folder>   PYTHON=<interpreter>"

@@ -79,6 +79,9 @@ def _parser():
     publish.add_argument("--model", required=True)
     publish.add_argument("--out", type=Path, required=True)
 
+    publish_partners = stage("publish-partners", "copy the tuned AVAN into a folder of its own, with a model card")
+    publish_partners.add_argument("--out", type=Path, required=True)
+
     predict = stage("predict", "apply a trained model to a folder of precomputed volumes", needs_edition=False)
     predict.add_argument(
         "--run",

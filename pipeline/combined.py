@@ -41,6 +41,8 @@ class System:
     def __init__(self, files, settings, work, client):
         self.files, self.settings, self.work, self.client = files, settings, work, client
         self.models = {name: model.load(files[name]) for name in ("avan", "proximity_pruner")}
+        voxel_nm3 = np.prod(settings.voxel_nm)
+        self.min_sizes_vx = [max(1, round(size / voxel_nm3)) for size in detections.MIN_SIZES_NM3]
         self._pairs = {}
 
     def measure(self, volumes, truth):
@@ -58,7 +60,7 @@ class System:
                 lambda region, threshold, of=representation: self._detect(regions[region], of, threshold),
                 {name: region.truth for name, region in regions.items()},
                 detections.THRESHOLDS[representation],
-                detections.MIN_SIZES_VX,
+                self.min_sizes_vx,
             )
             tables.append(found)
         table = pd.concat(tables, ignore_index=True)
@@ -113,7 +115,7 @@ class System:
         table = path.with_suffix(".parquet")
         if not table.is_file():
             scores = self._scores(region, representation)
-            found = stitch.components(scores, threshold, min(detections.MIN_SIZES_VX), BLOCK, path, self.client)
+            found = stitch.components(scores, threshold, min(self.min_sizes_vx), BLOCK, path, self.client)
             if len(found):  # a detector may find nothing at all
                 around = found.rename(columns={"cleft_id": "synapse_id"}).assign(region=region.name)
                 clefts.cut(around, region.volumes | {"clefts": path}, self.settings, path.with_suffix(""), self.client)

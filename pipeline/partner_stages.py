@@ -13,6 +13,7 @@ from pipeline import artefacts
 from pipeline.stages import StageError, edition_of, side_by_side, succeeds
 
 CLEFTS = "clefts.zarr"  # in `partners/`: the detected clefts that `volume.parquet` lists
+ALL = "all"  # of the synapses of a folder, on which networks are tuned to be published
 VALIDATION_PART = 5  # one in so many synapses of the half that networks are tuned on
 QUEUE_NM = (1600, 1600, 1000)  # XYZ, shown around a cleft for proofreading
 
@@ -181,7 +182,8 @@ def partner_transfer(options):
     """AVAN, pruners and rules on a folder of real EM with known partners: as trained, and fine-tuned on half of it.
 
     The folder has em/, segmentation/ and a `synapses.csv` with `pre_segment_id, post_segment_id`. Synapses from section
-    `--split-z` on are one half, the others the second; networks tuned on either are tested on the other.
+    `--split-z` on are one half, the others the second; networks tuned on either are tested on the other. Those tuned on
+    all synapses are kept for use elsewhere (`publish_partners`).
     """
     import pandas as pd
 
@@ -198,28 +200,74 @@ def partner_transfer(options):
         raise StageError(f"--split-z {options.split_z}: all synapses of {options.volumes} lie on one side of it")
     out = build.partners / "transfer"
     paths = {name: path for name, path in volumes(options.volumes).items() if name != "clefts"}
-    tuning = {"epochs": edition.partners.tuning_epochs, "learning_rate": edition.partners.tuning_rate}
-    settings = edition.partners.model_copy(update=tuning)
+    changed = {"epochs": edition.partners.tuning_epochs, "learning_rate": edition.partners.tuning_rate}
+    settings = edition.partners.model_copy(update=changed)
 
     def cut(name, region):
         return Samples(clefts.cut(table.assign(region=region), paths, settings, out / name, client, edition.seed))
 
-    step = artefacts.step(build, "partner-transfer", "pipeline/partner_stages.py", list(files.values()), [out])
+    step = artefacts.step(
+        build, "partner-transfer", "pipeline/partner_stages.py", list(files.values()), [out], settings
+    )
     with step, compute.workers(edition.compute) as client:
         samples = cut("samples", "test")
         models = {name: model.load(path) for name, path in files.items()}
         found = [evaluate.assignments(models, samples, samples.index.index, edition.seed).assign(protocol="simulation")]
-        for name, tested in (("early", halves), ("late", ~halves)):
-            kept_back = np.random.default_rng(edition.seed).permutation(len(table)) % VALIDATION_PART == 0
-            half = cut(name, np.where(tested, "test", np.where(kept_back, "val", "train")))
+        kept_back = np.random.default_rng(edition.seed).permutation(len(table)) % VALIDATION_PART == 0
+        for name, tested in (("early", halves), ("late", ~halves), (ALL, halves & ~halves)):
+            tuning = cut(name, np.where(tested, "test", np.where(kept_back, "val", "train")))
             tuned = {}
             for network, start in files.items():
-                folder = out / "runs" / f"{network}_{name}"
-                train.train(half.folder, settings, network, folder, edition.seed, start)
+                folder = out / "runs" / name / network
+                train.train(tuning.folder, settings, network, folder, edition.seed, start)
                 tuned[network] = model.load(folder / "model.safetensors")
-            made = evaluate.assignments(tuned, half, half.rows("test", partners=True), edition.seed)
-            found.append(made[made["method"].isin(tuned)].assign(protocol="fine-tuned"))
+            if tested.any():
+                rows = tuning.index.index[tuning.index["region"] == "test"]
+                made = evaluate.assignments(tuned, tuning, rows, edition.seed)
+                found.append(made[made["method"].isin(tuned)].assign(protocol="fine-tuned"))
+        facts = {"datastack": options.volumes.resolve().name, "split_z": options.split_z, "synapses": len(table)}
+        artefacts.write_json(out / "volume.json", facts)
         artefacts.write_parquet(out / "assignments.parquet", pd.concat(found, ignore_index=True))
+
+
+def publish_partners(options):
+    """Copy AVAN, tuned on all synapses of a folder of real EM, into a folder of its own, with a model card."""
+    import dataclasses
+
+    from pipeline.partners import model
+    from pipeline.render import model_card
+
+    edition, build = edition_of(options)
+    transfer = build.partners / "transfer"
+    trained = transfer / "runs" / ALL / "avan"
+    _, card = model.load(trained / "model.safetensors")
+    record = artefacts.read_json(build.root / "provenance" / "partner-transfer.json")
+    volume = artefacts.read_json(transfer / "volume.json")
+    values = artefacts.read_json(build.analysis / "partner_transfer.json")
+    scores = [
+        (f"{volume['datastack']}, {target}, {how}", values[f"{protocol}_avan_{target}"]["text"])
+        for protocol, how in (
+            ("simulation", "trained on simulation alone"),
+            ("fine_tuned", "tuned on one half of the synapses and tested on the other"),
+        )
+        for target in ("pair", "direction")
+    ]
+    text = model_card.partners_text(
+        dataclasses.asdict(card),
+        {
+            "data": "simulated neuropil",
+            "tuned": (volume["synapses"], volume["datastack"]),
+            "seed": edition.seed,
+            "parameters": artefacts.read_json(trained / "result.json")["parameters"],
+            "scores": scores,
+            "command": f"make partners-transfer CONFIG={edition.name} DATA=<folder> SPLIT_Z={volume['split_z']}",
+            "commit": record["commit"],
+            "config_hash": record["config_hash"],
+        },
+    )
+    with artefacts.atomic_folder(options.out) as folder:
+        shutil.copyfile(trained / "model.safetensors", folder / "model.safetensors")
+        (folder / "README.md").write_text(text, encoding="utf-8")
 
 
 def _known_partners(folder):

@@ -12,14 +12,14 @@ from scipy import ndimage
 #: al. 2018), the signed proximity (Parag et al. 2018).
 REPRESENTATIONS = ("mask", "stdt", "proximity")
 
-#: Settings among which the best is searched on validation: thresholds of `cleft_scores`, and the least voxels of a
-#: component. A true cleft's STDT reaches no more than tanh(16 nm / 50 nm) = 0.3 where it is two voxels of 16 nm thick.
+#: Settings among which the best is searched on validation: thresholds of `cleft_scores`, and the least volume of
+#: a component, of which a true cleft has some 2e6 nm3 (200 voxels of 16x16x40 nm). A true cleft's STDT reaches no more than tanh(16 nm / 50 nm) = 0.3 where it is two voxels of 16 nm thick.
 THRESHOLDS = {
     "mask": (0.3, 0.5, 0.7),
     "stdt": (-0.3, -0.1, 0.1),
     "proximity": (0.2, 0.35, 0.5),
 }
-MIN_SIZES_VX = (15, 40, 80)
+MIN_SIZES_NM3 = (1.5e5, 4e5, 8e5)
 
 #: How near both sides of a cleft must be, where signed proximity is predicted: one section of 40 nm, so that clefts
 #: that lie flat in the section are found. Parag's code (EMSynConn, `generate_proposals.py`) takes regions up to 50 nm

@@ -69,4 +69,6 @@ def several_posts(network, card, samples, rows, seed):
             means = assign.mean_outputs(output, parts, numbers)
             of = (int(index["synapse_id"][row]), index["region"][row])
             tables.append(polyadic.scored(*of, names, means, np.array(list(ids.values()), np.uint64)))
+    if not tables:
+        raise ValueError(f"none of the clefts of {samples.folder} with known partners ({len(rows)}) can be divided")
     return pd.concat(tables, ignore_index=True)

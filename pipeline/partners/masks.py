@@ -25,7 +25,7 @@ def write(network, card, samples, synapses, settings, out):
     `settings` (a `config.Extract`), centred on the rows of `synapses` (`synapse_id, center_{x,y,z}_nm`) as their cubes
     are. What AVAN did not see is 0. Raises SamplesError for synapses that have no sample.
     """
-    clefts = samples.index[samples.index["synapse_id"] != 0]
+    clefts = samples.index[(samples.index["synapse_id"] != 0) & (samples.index["fault"] == "")]
     rows = pd.Series(clefts.index, index=clefts["synapse_id"]).reindex(synapses["synapse_id"])
     if rows.isna().any():
         missing = rows.index[rows.isna()].tolist()

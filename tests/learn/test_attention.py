@@ -1,4 +1,4 @@
-"""AVAN's mask beside the image: read for the right synapse, changed with the image, and asked for where it is lacking."""
+"""AVAN's mask beside the image: of the right synapse, changed with the image, asked for where it is lacking."""
 
 import numpy as np
 import pandas as pd
