@@ -26,7 +26,7 @@ def partner_tissue(options):
     edition, build = edition_of(options)
     tissue = edition.partners.test_tissue
     if tissue is None:
-        raise StageError(f"config {edition.name!r} has no partners.test_tissue")
+        raise StageError(f"config {edition.name!r} has no `partners: test_tissue:`; demo.yaml has one to copy")
     out = build.partners / "source"
     with (
         artefacts.step(build, "partner-tissue", "pipeline/simulate/neuropil.py", [], [out], tissue),

@@ -96,6 +96,27 @@ def test_every_model_predicts_every_synapse_once(built):
         assert predictions["p_excitatory"].between(0, 1).all()
 
 
+def test_every_method_answers_for_every_cleft_of_a_tissue_of_its_own(built):
+    truth = pd.read_parquet(built.partners / "source" / "truth" / "synapses.parquet").set_index("synapse_id")
+    table = pd.read_parquet(built.partners / "assignments.parquet")
+    methods = config.load(TINY).partners.networks[:3] + ("largest_overlap", "darker_is_pre", "random_direction")
+    assert set(table["method"]) == set(methods)
+    for _, rows in table.groupby("method"):
+        known = truth.loc[rows["synapse_id"]]
+        assert rows["synapse_id"].is_unique
+        assert (rows["true_pre_segment_id"].to_numpy() == known["pre_neuron_id"].to_numpy(np.uint64)).all()
+        assert (rows["true_post_segment_id"].to_numpy() == known["post_neuron_id"].to_numpy(np.uint64)).all()
+        answered = rows[rows["outcome"].isin(["assigned", "assigned_at_edge"])]
+        assert (answered["pre_segment_id"] != answered["post_segment_id"]).all()
+    assert set(pd.read_parquet(built.partners / "detections.parquet")["representation"]) == {
+        "mask",
+        "stdt",
+        "proximity",
+    }
+    train = pd.read_parquet(built.source / "truth" / "synapses.parquet")
+    assert not set(train["pre_neuron_id"]) & set(truth["pre_neuron_id"])
+
+
 def test_extracted_pixels_are_those_of_cloud_volume_at_the_annotated_point(built):
     """50 random synapses: from CAVE's own 4x4x40 nm points to pixels with nothing of ours in between."""
     settings = config.load(TINY)

@@ -12,8 +12,9 @@ from scipy import ndimage
 #: al. 2018), the signed proximity (Parag et al. 2018).
 REPRESENTATIONS = ("mask", "stdt", "proximity")
 
-#: Settings among which the best is searched on validation: thresholds of `cleft_scores`, and the least volume of
-#: a component, of which a true cleft has some 2e6 nm3 (200 voxels of 16x16x40 nm). A true cleft's STDT reaches no more than tanh(16 nm / 50 nm) = 0.3 where it is two voxels of 16 nm thick.
+#: Settings among which the best is searched on validation: thresholds of `cleft_scores`, and the least volume of a
+#: component; a true cleft has some 2e6 nm3, 200 voxels of 16x16x40 nm. A true cleft's STDT reaches no more than
+#: tanh(16 nm / 50 nm) = 0.3 where it is two voxels of 16 nm thick.
 THRESHOLDS = {
     "mask": (0.3, 0.5, 0.7),
     "stdt": (-0.3, -0.1, 0.1),
