@@ -39,10 +39,11 @@ def several_posts(network, card, samples, rows, seed):
     """Rows of `polyadic.parquet` without `chosen`: the clefts of `rows`, each divided among 2 to 4 partners, by AVAN.
 
     Clefts that cannot be divided are left out; so are those whose partners are unknown. New segments get ids above all
-    those of the store.
+    those of the store. ValueError where no cleft is left.
     """
     unused = int(samples.segments["segment_id"].max()) + 1
     index = samples.index
+    rows = [row for row in rows if index["pre_local"][row] and index["post_local"][row]]
     tables = []
     for batch, em, cleft, segments in tqdm(predict.batches(card, samples, rows), desc="polyadic", disable=None):
         divided = []
