@@ -1,20 +1,27 @@
 """`make bench`: how much faster our hot paths are than the plain way of doing the same, each ratio from one run."""
 
+import functools
+import multiprocessing
+import resource
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import cloudvolume
 import numpy as np
 import pandas as pd
 import torch
 import zarr
+from scipy.spatial import KDTree
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, f1_score, roc_auc_score
 
-from pipeline import artefacts, compute, config
+from pipeline import artefacts, combined, compute, config
 from pipeline.extract import patches
 from pipeline.learn import data, device, loop
 from pipeline.models import registry
+from pipeline.partners import blocks, candidates, model, predict
 from pipeline.space import EM
 from pipeline.stats import bootstrap
 
@@ -125,7 +132,98 @@ def bench_training(network, crop, n_synapses=256, n_epochs=3):
     )
 
 
+def _card(network):
+    settings = config.Partners()
+    shape = {name: getattr(settings, name) for name in ("width", "voxel_nm", "patch_zyx", "dilation_nm")}
+    return model.Card(network, **shape)
+
+
+def _clefts(card, n_clefts, n_cells=5):
+    """What `predict.decisions` reads of a sample store: clefts in the middle of a crowd of cells, in noise.
+
+    With five cells there are some 13 ordered pairs of candidates a cleft, as in the simulated tissue.
+    """
+    rng = np.random.default_rng(0)
+    z, y, x = places = np.indices(card.patch_zyx)
+    places_nm = places.reshape(3, -1).T * card.voxel_nm[::-1]
+    cells = rng.uniform(places_nm.min(axis=0), places_nm.max(axis=0), (n_clefts, n_cells, 3))
+    segments = [KDTree(own).query(places_nm)[1].reshape(card.patch_zyx) + 1 for own in cells]
+    middle = [size // 2 for size in card.patch_zyx]
+    cleft = (abs(z - middle[0]) < 3) & (abs(y - middle[1]) < 2) & (abs(x - middle[2]) < 10)
+    em = rng.integers(0, 255, (n_clefts, *card.patch_zyx), dtype=np.uint8)
+    arrays = em, np.broadcast_to(cleft, em.shape), np.array(segments, np.uint16)
+    return SimpleNamespace(
+        folder="memory",
+        voxel_nm=card.voxel_nm,
+        shape_zyx=card.patch_zyx,
+        index=pd.DataFrame({"fault": [""] * n_clefts, "at_edge": False}),
+        read=lambda rows: [array[rows] for array in arrays],
+    )
+
+
+def _assign(name, n_clefts):
+    """In a process of its own: (seconds for all clefts, ordered pairs per cleft, the process' peak memory in GiB)."""
+    device.prepare(threads=1)
+    card = _card(name)
+    network, samples = model.build(name, card.width).eval(), _clefts(card, n_clefts)
+    predict.decisions(network, card, samples, [0])  # warm
+    seconds = _seconds(lambda: predict.decisions(network, card, samples, np.arange(n_clefts)))
+    _, clefts, segments = samples.read(np.arange(n_clefts))
+    near = [
+        candidates.segments_near(*one, card.voxel_nm, card.dilation_nm) for one in zip(segments, clefts, strict=True)
+    ]
+    n_pairs = np.mean([len(numbers) * (len(numbers) - 1) for numbers, _ in near])
+    return seconds, n_pairs, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def bench_assignment(n_clefts=64):
+    """Clefts per second of AVAN, one pass each, and of the pruners, one pass for each ordered pair of candidates."""
+    found = {}
+    for name in model.ASSIGNERS:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+            found[name] = process.submit(_assign, name, n_clefts).result()
+    avan, n_pairs, _ = found["avan"]
+    for name, (seconds, _, peak_gib) in found.items():
+        against = "" if name == "avan" else f" (AVAN is {seconds / avan:.1f} x as fast)"
+        print(f"assignment by {name}, one thread: {n_clefts / seconds:.1f} clefts/s{against}; peak {peak_gib:.2f} GiB")
+    print(f"  {n_clefts} clefts with {n_pairs:.0f} ordered pairs of candidates each")
+
+
+def _read(path, low_vx, high_vx):
+    (x, y, z), (x_end, y_end, z_end) = low_vx, high_vx
+    return zarr.open_array(path, mode="r")[z:z_end, y:y_end, x:x_end]
+
+
+def bench_blocks(shape=(32, 192, 384), block=(16, 96, 192), n_repeats=3):
+    """Block-wise detection of clefts by one worker and by two; the best of some repeats, in turns."""
+    card = _card("detect_mask")
+    bounds = ((0, 0, 0), shape[::-1])
+    with tempfile.TemporaryDirectory() as folder:
+        file, em, out = (Path(folder) / name for name in ("model.safetensors", "em.zarr", "scores.zarr"))
+        model.save(file, model.build(card.network, card.width), card)
+        zarr.create_array(em, data=np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8), chunks=block)
+        read, detect = functools.partial(_read, em), functools.partial(combined._tile_scores, file)
+        grid = (combined.TILE, combined.OVERLAP, block, out, card.voxel_nm, "bench")
+        with (
+            compute.workers(config.Compute(workers=1)) as one,
+            compute.workers(config.Compute(workers=2)) as two,
+        ):
+            for client in (one, two):
+                client.run(detect, np.zeros(combined.TILE, np.uint8))  # warm
+            seconds = [
+                [_seconds(lambda: blocks.infer(read, bounds, detect, *grid, client)) for client in (one, two)]  # noqa: B023
+                for _ in range(n_repeats)
+            ]
+    alone, together = np.min(seconds, axis=0)
+    print(
+        f"detection in blocks of {block}, tiles of {combined.TILE} that overlap by {combined.OVERLAP}: "
+        f"{np.prod(shape) / alone:,.0f} voxels/s by one worker, {alone / together:.2f} x that by two"
+    )
+
+
 if __name__ == "__main__":
+    bench_assignment()  # first, since a child starts with its parent's peak memory
+    bench_blocks()
     bench_bootstrap()
     bench_extract()
     bench_training("resnet18", (112, 112))

@@ -42,9 +42,8 @@ def train(samples_dir, settings, network_name, run_dir, seed, start=None):
     """Train `network_name` (of `config.PARTNER_NETWORKS`) on the rows `train` of a sample store; returns the result.
 
     `settings` is a `config.Partners`; `start`, where given, a model file of the same network from whose weights
-    training begins (fine-tuning). The epoch with the best score on the rows `val` is kept: for AVAN and pruners the
-    share of clefts given the true pair, then the loss; for detectors the loss. Interrupted, a run goes on from its last
-    epoch; a finished one is left alone; one of other settings, samples, start or code starts over.
+    training begins (fine-tuning). The epoch with the lowest loss on the rows `val` is kept. Interrupted, a run goes on
+    from its last epoch; a finished one is left alone; one of other settings, samples, start or code starts over.
     Raises SamplesError for samples that cannot be used, ModelError for a `start` that does not fit, TrainingError for a
     loss that is not finite and where memory does not suffice.
     """
@@ -63,6 +62,8 @@ def train(samples_dir, settings, network_name, run_dir, seed, start=None):
         training = _Training(network, card, samples, settings, seed)
         facts = _fit(training, run_dir)
     network.load_state_dict(training.best["weights"])
+    if training.assigns:
+        facts["validation"]["right"] = training.share_right()
     model.save(run_dir / "model.safetensors", network, card)
     facts |= {
         "parameters": sum(weights.numel() for weights in network.parameters()),
@@ -133,13 +134,12 @@ def _fit(training, folder):
             history.to_csv(path, index=False)
         scores = ", ".join(f"{key} {value:.3f}" for key, value in row.items() if key not in ("epoch", "seconds"))
         log.info("%s: epoch %d of %d, %s, %.1f s", name, row["epoch"], epochs, scores, row["seconds"])
-    best = training.history[training.best["epoch"] - 1]
     return {
         "network": name,
         "best_epoch": training.best["epoch"],
         "epochs": epochs,
         "seconds_per_epoch": round(float(history["seconds"].mean()), 2),
-        "validation": {key: best[key] for key in best if key.startswith("val_")},
+        "validation": {"loss": training.best["val_loss"]},
     }
 
 
@@ -192,7 +192,7 @@ class _Training:
 
     @torch.no_grad()
     def validate(self):
-        """Loss of the averaged weights on the validation rows, and for partners the share of clefts assigned right."""
+        """Loss of the averaged weights on the validation rows."""
         self.ema.eval()
         network = self.ema.module
         rng = np.random.default_rng(self.seed)  # the same wrong pairs each time
@@ -203,14 +203,13 @@ class _Training:
             volumes = [torch.from_numpy(x.copy()).to(self.place) for x in (em, cleft, segments.astype(np.int32))]
             loss = self._loss(network, rows, volumes[0].float() / 255, *volumes[1:], rng)
             total += loss.item() * len(rows)
-        scores = {"val_loss": total / len(self.val)}
-        if self.assigns:
-            found = predict.decisions(network, self.card, self.samples, self.val)
-            truth = self.samples.index.loc[self.val, ["pre_local", "post_local"]].itertuples()
-            scores["val_right"] = float(
-                np.mean([(found[row].pre, found[row].post) == (pre, post) for row, pre, post in truth])
-            )
-        return scores
+        return {"val_loss": total / len(self.val)}
+
+    def share_right(self):
+        """Of the validation clefts, the share to which `network`, an assigner, gives the true pair."""
+        found = predict.decisions(self.network.eval(), self.card, self.samples, self.val)
+        truth = self.samples.index.loc[self.val, ["pre_local", "post_local"]].itertuples()
+        return float(np.mean([(found[row].pre, found[row].post) == (pre, post) for row, pre, post in truth]))
 
     def _loss(self, network, rows, image, cleft, segments, rng):
         """Loss of `network` on a batch: images in [0, 1] and labels `[N, Z, Y, X]` of the store's `rows`."""
@@ -266,10 +265,9 @@ class _Training:
 
     def keep_if_best(self):
         row = self.history[-1]
-        score = [row.get("val_right", 0.0), -row["val_loss"]]
-        if self.best is None or score > self.best["score"]:
+        if self.best is None or row["val_loss"] < self.best["val_loss"]:
             weights = {name: value.clone() for name, value in self.ema.module.state_dict().items()}
-            self.best = {"epoch": row["epoch"], "score": score, "weights": weights}
+            self.best = {"epoch": row["epoch"], "val_loss": row["val_loss"], "weights": weights}
 
     def _parts(self):
         return {"network": self.network, "ema": self.ema, "optimizer": self.optimizer}

@@ -140,7 +140,7 @@ def test_fine_tuning_begins_where_training_ended(avan, store, small, tmp_path):
     gentle = toy.settings(epochs=1, learning_rate=1e-6)
     tuned = train.train(small, gentle, "avan", tmp_path / "tuned", 5, start=start)
     fresh = train.train(small, gentle, "avan", tmp_path / "fresh", 5)
-    assert tuned["validation"]["val_loss"] < 0.8 * fresh["validation"]["val_loss"]
+    assert tuned["validation"]["loss"] < 0.8 * fresh["validation"]["loss"]
     network, _ = model.load(start)
     close, _ = model.load(tmp_path / "tuned" / "model.safetensors")
     for old, new in zip(network.parameters(), close.parameters(), strict=True):
