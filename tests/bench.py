@@ -195,7 +195,7 @@ def _read(path, low_vx, high_vx):
 
 
 def bench_blocks(shape=(32, 192, 384), block=(16, 96, 192), n_repeats=3):
-    """Block-wise detection of clefts by one worker and by two; the best of some repeats, in turns."""
+    """Block-wise detection of clefts by one worker and by two, the best of some repeats each."""
     card = _card("detect_mask")
     bounds = ((0, 0, 0), shape[::-1])
     with tempfile.TemporaryDirectory() as folder:
@@ -204,17 +204,13 @@ def bench_blocks(shape=(32, 192, 384), block=(16, 96, 192), n_repeats=3):
         zarr.create_array(em, data=np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8), chunks=block)
         read, detect = functools.partial(_read, em), functools.partial(combined._tile_scores, file)
         grid = (combined.TILE, combined.OVERLAP, block, out, card.voxel_nm, "bench")
-        with (
-            compute.workers(config.Compute(workers=1)) as one,
-            compute.workers(config.Compute(workers=2)) as two,
-        ):
-            for client in (one, two):
+        seconds = []
+        for n in (1, 2):
+            with compute.workers(config.Compute(workers=n)) as client:
                 client.run(detect, np.zeros(combined.TILE, np.uint8))  # warm
-            seconds = [
-                [_seconds(lambda: blocks.infer(read, bounds, detect, *grid, client)) for client in (one, two)]  # noqa: B023
-                for _ in range(n_repeats)
-            ]
-    alone, together = np.min(seconds, axis=0)
+                infer = functools.partial(blocks.infer, read, bounds, detect, *grid, client)
+                seconds.append(min(_seconds(infer) for _ in range(n_repeats)))
+    alone, together = seconds
     print(
         f"detection in blocks of {block}, tiles of {combined.TILE} that overlap by {combined.OVERLAP}: "
         f"{np.prod(shape) / alone:,.0f} voxels/s by one worker, {alone / together:.2f} x that by two"
