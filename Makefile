@@ -38,7 +38,7 @@ TABLES   := cohort audit models results study comparison fusion errors reproduce
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: paper test bench clean help simulate cohort extract partners partners-transfer queue models pretrained realism transfer reference connectivity FORCE
+.PHONY: paper test bench clean help simulate cohort extract partners partners-transfer pretrained-partners queue models pretrained realism transfer reference connectivity FORCE
 
 paper: $(B)/site/index.html                     ## the report, from data to page
 
@@ -103,6 +103,9 @@ $(P)/transfer/assignments.parquet: $(P)/networks.json pipeline/partner_stages.py
 	$(RUN) partner-transfer $(EDITION) --volumes $(DATA) --split-z $(SPLIT_Z)
 $(B)/analysis/partner_transfer.json: $(P)/transfer/assignments.parquet pipeline/partners/scores.py
 $(B)/tables/partner_transfer.md: $(B)/analysis/partner_transfer.json
+
+pretrained-partners: $(B)/tables/partner_transfer.md ## publish AVAN, tuned on that folder, in pretrained/avan, with its card
+	$(RUN) publish-partners $(EDITION) --out pretrained/avan
 
 $(P)/attention/manifest.json: $(P)/networks.json $(B)/patches/manifest.json
 	$(RUN) attention $(EDITION)

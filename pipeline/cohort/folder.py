@@ -18,7 +18,8 @@ POSITION = ["x_vx", "y_vx", "z_vx"]
 REQUIRED = ["synapse_id", *POSITION]
 LABELS = {"excitatory": 1, "inhibitory": 0, "": None}
 TRUTH = {"true": True, "1": True, "false": False, "0": False, "": None}
-INTEGER = r"[+-]?\d{1,18}"  # 18 digits always fit 64 bits, and hold every root id
+INTEGER = r"[+-]?\d{1,19}"
+LARGEST = 2**63 - 1
 
 
 class FolderError(ValueError):
@@ -123,6 +124,7 @@ class _Table:
         for column in columns:
             whole = self.rows[column].str.fullmatch(INTEGER)
             self.refuse(column, ~whole, "is not an integer")
+            self.refuse(column, self.rows[column].map(int).abs() > LARGEST, "does not fit into 64 bits")
         return self.rows[list(columns) if len(columns) > 1 else columns[0]].astype("int64")
 
     def refuse(self, column, wrong, what):

@@ -95,6 +95,8 @@ def grid_search(representation, detect, truth, thresholds, min_sizes_vx):
     middle one of the list is chosen, ordered by threshold and size. Returns the rows of `detections.parquet` (all
     settings on `val`, the chosen one on `test`) and the test's verdicts.
     """
+    if truth["val"].empty:
+        raise ValueError("the validation region has no true cleft: enlarge it (partners.val_fraction)")
     rows = []
     for threshold in sorted(thresholds):
         predicted, shared = detect("val", threshold)

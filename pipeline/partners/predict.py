@@ -56,7 +56,7 @@ def dense(network, card, em, symmetries=1):
     """A detector's map, float32 `[Z, Y, X]` in the range of its target, of one tile of EM, uint8 `[Z, Y, X]`.
 
     The tile is normalised as a whole, and every voxel depends on all of it: for one result whatever the blocks, tiles
-    must be those of a fixed grid and of the card's `patch_zyx`.
+    must be those of a fixed grid and of one size.
     """
     return _apply(card.network, network, _normalised(network, em[None])[:, None], symmetries)[0, 0]
 

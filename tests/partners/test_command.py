@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import toy
+import toy_store as toy
 from partner_volumes import OFFSET, RESOLUTION, write_volume
 
 from pipeline import __main__, compute, partner_stages

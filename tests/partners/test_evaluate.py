@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import toy
+import toy_store as toy
 
 from pipeline.partners import evaluate, model, polyadic, predict, rules
 from pipeline.partners.samples import Samples

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import toy
+import toy_store as toy
 import zarr
 from partner_volumes import OFFSET, write_volume
 from scipy import ndimage

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import safetensors
 import torch
-import toy
+import toy_store as toy
 
 from pipeline.artefacts import REPOSITORY
 from pipeline.learn import loop

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-import toy
+import toy_store as toy
 import zarr
 
 from pipeline.artefacts import read_json, write_json
