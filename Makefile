@@ -25,6 +25,9 @@ KIND   := $(shell sed -n 's/^ *kind: *\([a-z]*\).*/\1/p' $(YAML))
 # Steps that do not need one another run two at a time; threads that wait for work must not keep a core from others.
 MAKEFLAGS += --jobs=2
 export OMP_WAIT_POLICY ?= passive
+# Else glibc gives the memory of every large tensor back, and the kernel clears it page by page for the next one.
+export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
+export MALLOC_TRIM_THRESHOLD_ ?= 17179869184
 
 SHARED := pipeline/space.py pipeline/compute.py pipeline/stages.py
 code    = $(wildcard pipeline/$(1)/*.py) $(SHARED)

@@ -18,7 +18,8 @@ from pipeline.stats.metrics import Scored
 
 study = glue.study("analysis/performance.py")
 labels = study.model_labels
-models = [model for model in study.config.models if model.train_share == 1]  # others: the learning curve, elsewhere
+# Those on part of the neurons, and those that read a mask, are compared elsewhere: `inference`, `partners`.
+models = [model for model in study.config.models if model.train_share == 1 and not model.attention]
 predictions = {model.name: study.predictions(model.name) for model in models if not model.folds}
 resampling = {
     "n_replicates": study.config.stats.n_bootstrap,

@@ -20,7 +20,7 @@ from pipeline.partners.samples import Samples
 
 #: Tiles of block-wise detection and their overlap on each side, and the blocks in which work is shared out (ZYX
 #: voxels). Larger tiles waste less on overlaps; feature maps of this one still fit a processor's cache.
-TILE, OVERLAP, BLOCK = (20, 128, 128), (2, 16, 16), (32, 192, 192)
+TILE, OVERLAP, BLOCK = (20, 160, 160), (2, 16, 16), (32, 256, 256)
 
 CENTER = [f"center_{axis}_nm" for axis in "xyz"]
 SEGMENTS = ["pre_segment_id", "post_segment_id"]
