@@ -78,7 +78,7 @@ def test_missing_labels_stay_missing(tmp_path):
         (HEADER + ROWS[0].replace("10", "1e2") + ROWS[1].replace("11", "nan"), r"row 2, .*: '1e2' .* \(and 1 more\)"),
         (HEADER + ROWS[0] + ROWS[1] + ROWS[0], "row 4, column synapse_id: '7' occurs more than once"),
         (HEADER + ROWS[0].replace("7", "s7", 1), "row 2, column synapse_id: 's7' is not an integer"),
-        (HEADER + ROWS[0].replace("7", "9" * 19, 1), "column synapse_id: '9999999999999999999' does not fit into 64 bits"),
+        (HEADER + ROWS[0].replace("7", "9" * 19, 1), "synapse_id: '9999999999999999999' does not fit into 64 bits"),
         (HEADER + ROWS[0].replace("excitatory", "pyramidal"), "column cell_type: 'pyramidal' is none of excitatory"),
         (HEADER + ROWS[0].replace("True", "spine"), "row 2, column on_spine: 'spine' is none of true, false"),
         (HEADER + ROWS[0] + ROWS[1].replace(",2,5", ",1,5"), "row 2, column axon_id: '1' has both cell types"),
