@@ -15,12 +15,7 @@ from pipeline import glue
 from pipeline.partners import scores
 
 PROTOCOLS = ("simulation", "fine-tuned")
-NETWORKS = {"avan": "AVAN", "mask_pruner": "Mask pruner", "proximity_pruner": "Proximity pruner"}
-RULES = {
-    "largest_overlap": "Rule: largest overlaps",
-    "darker_is_pre": "Rule: nearest pair, darker is presynaptic",
-    "random_direction": "Rule: nearest pair, random direction",
-}
+NETWORKS = list(glue.PARTNER_NETWORKS)
 FLOOR = ("simulation", "darker_is_pre")
 
 study = glue.study("analysis/partner_transfer.py")
@@ -39,7 +34,9 @@ SEGMENTS = [f"{truth}{side}_segment_id" for truth in ("", "true_") for side in (
 for column in SEGMENTS:
     if assignments[column].dtype != np.uint64:
         raise glue.StudyError(f"{path}: {column} is {assignments[column].dtype}, ids are exact as uint64")
-wanted = {("simulation", method) for method in (*NETWORKS, *RULES)} | {("fine-tuned", method) for method in NETWORKS}
+wanted = {("simulation", method) for method in (*glue.PARTNER_NETWORKS, *glue.PARTNER_RULES)} | {
+    ("fine-tuned", method) for method in glue.PARTNER_NETWORKS
+}
 asked = assignments.groupby(["protocol", "method"])["synapse_id"].apply(frozenset)
 if set(asked.index) != wanted:
     raise glue.StudyError(f"{path}: protocols and methods differ by {set(asked.index) ^ wanted} from those expected")
@@ -64,7 +61,7 @@ methods = pd.concat(
     [scores.accuracy(by_protocol[protocol], confidence).assign(protocol=protocol) for protocol in PROTOCOLS],
     ignore_index=True,
 )
-methods.insert(0, "label", methods["method"].map(NETWORKS | RULES))
+methods.insert(0, "label", methods["method"].map(glue.PARTNER_NETWORKS | glue.PARTNER_RULES))
 methods["trained"] = methods["method"].isin(NETWORKS)
 methods["n_unassigned"] = methods["n"] - methods[["n_correct", "n_direction", "n_identity"]].sum(axis=1)
 methods[["protocol", "label", "n_correct", "accuracy", "n_direction", "n_identity", "direction_accuracy"]]
@@ -79,7 +76,7 @@ methods[["protocol", "label", "n_correct", "accuracy", "n_direction", "n_identit
 
 # %%
 pairs = [((protocol, network), FLOOR) for protocol in PROTOCOLS for network in NETWORKS]
-pairs += [((protocol, "avan"), (protocol, pruner)) for protocol in PROTOCOLS for pruner in list(NETWORKS)[1:]]
+pairs += [((protocol, "avan"), (protocol, pruner)) for protocol in PROTOCOLS for pruner in NETWORKS[1:]]
 right = {
     "pair": pd.concat([scores.verdict(part) == "correct" for part in by_protocol.values()]),
     "direction": assignments["direction_right"],
@@ -100,12 +97,6 @@ comparisons
 
 
 # %%
-def share(value, low, high):
-    """`99.4% [96.8%, 100.0%]`"""
-    value, low, high = (glue.percent(part, 1) for part in (value, low, high))
-    return glue.Value(value.value, f"{value.text} [{low.text}, {high.text}]")
-
-
 values = {
     "volume": glue.text(volume["datastack"]),
     "voxel_nm": glue.text(" × ".join(f"{size:g}" for size in voxel_nm)),
@@ -115,8 +106,8 @@ values = {
 for row in methods.itertuples():
     key = f"{row.protocol}_{row.method}".replace("-", "_")
     values |= {
-        f"{key}_accuracy": share(row.accuracy, row.low, row.high),
-        f"{key}_direction": share(row.direction_accuracy, row.direction_low, row.direction_high),
+        f"{key}_accuracy": glue.share(row.accuracy, row.low, row.high),
+        f"{key}_direction": glue.share(row.direction_accuracy, row.direction_low, row.direction_high),
         f"{key}_direction_n": glue.count(row.direction_n),
         f"{key}_direction_wrong": glue.count(row.direction_n - row.direction_n_right),
         f"{key}_direction_errors": glue.count(row.n_direction),

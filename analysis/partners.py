@@ -16,14 +16,7 @@ from pipeline.partners import disagreement, graph, scores
 from pipeline.partners.polyadic import precision_recall
 from pipeline.stats import bootstrap
 
-METHODS = {
-    "avan": "AVAN",
-    "mask_pruner": "Mask pruner",
-    "proximity_pruner": "Proximity pruner",
-    "largest_overlap": "Rule: largest overlaps",
-    "darker_is_pre": "Rule: nearest pair, darker is presynaptic",
-    "random_direction": "Rule: nearest pair, random direction",
-}
+METHODS = glue.PARTNER_NETWORKS | glue.PARTNER_RULES
 REPRESENTATIONS = {"mask": "cleft mask", "stdt": "STDT", "proximity": "signed proximity"}
 
 study = glue.study("analysis/partners.py")
@@ -38,12 +31,6 @@ def read(name, *segment_columns):
         if rows[column].dtype != np.uint64:
             raise glue.StudyError(f"{folder / name}.parquet: {column} is {rows[column].dtype}, ids are exact as uint64")
     return rows
-
-
-def share(value, low, high):
-    """`99.4% [96.8%, 100.0%]`"""
-    value, low, high = (glue.percent(part, 1) for part in (value, low, high))
-    return glue.Value(value.value, f"{value.text} [{low.text}, {high.text}]")
 
 
 # %% [markdown]
@@ -229,8 +216,8 @@ pictures.groupby(["method", "kind"], sort=False)["verdict"].first()
 values = {"n_clefts": glue.count(methods["n"].iloc[0])}
 for row in methods.itertuples():
     values |= {
-        f"accuracy_{row.method}": share(row.accuracy, row.low, row.high),
-        f"direction_{row.method}": share(row.direction_accuracy, row.direction_low, row.direction_high),
+        f"accuracy_{row.method}": glue.share(row.accuracy, row.low, row.high),
+        f"direction_{row.method}": glue.share(row.direction_accuracy, row.direction_low, row.direction_high),
         f"direction_errors_{row.method}": glue.count(row.n_direction),
         f"identity_errors_{row.method}": glue.count(row.n_identity),
         f"unassigned_{row.method}": glue.count(row.n_unassigned),
@@ -240,7 +227,8 @@ for row in methods.itertuples():
 for row in systems.itertuples():
     key = row.representation
     for measure in ("edge_f1", "edge_precision", "edge_recall", "precision", "recall"):
-        values[f"{key}_{measure}"] = glue.number(getattr(row, f"test_{measure}"))
+        found = getattr(row, f"test_{measure}")  # of nothing detected there is no precision
+        values[f"{key}_{measure}"] = glue.text("undefined") if np.isnan(found) else glue.number(found)
     for verdict_of_edge in VERDICTS:
         values[f"{key}_n_{verdict_of_edge}"] = glue.count(getattr(row, f"test_n_{verdict_of_edge}"))
 values |= {
@@ -251,7 +239,7 @@ values |= {
     "n_detected_false": glue.count((~queue["real"]).sum()),
     "n_disagreements": glue.count(queue["disagree"].sum()),
     "n_disputed": glue.count(len(disputed)),
-    "share_disagreements": glue.percent(queue["disagree"].mean(), 1),
+    "share_disagreements": glue.percent(queue["disagree"].mean() if len(queue) else 0, 1),
     "disputed_errors_avan": glue.count(disputed["avan_wrong"].sum()),
     "disputed_errors_pruner": glue.count(disputed["pruner_wrong"].sum()),
     "disputed_p": glue.p_value(p_disputed),
@@ -264,7 +252,7 @@ values |= {
     "n_polyadic_posts": glue.count(whole["n_true"]),
     "polyadic_precision": glue.percent(whole["precision"], 1),
     "polyadic_recall": glue.percent(whole["recall"], 1),
-    "polyadic_complete": share(whole["complete"], whole["low"], whole["high"]),
+    "polyadic_complete": glue.share(whole["complete"], whole["low"], whole["high"]),
 }
 
 # %%

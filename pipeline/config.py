@@ -253,7 +253,7 @@ class Partners(Section):
     epochs: int = pydantic.Field(6, ge=1)
     batch_size: int = pydantic.Field(8, ge=1)
     learning_rate: float = pydantic.Field(2e-3, gt=0)  # Adam; halved before each of the last two fifths
-    tuning_epochs: int = pydantic.Field(30, ge=1)  # on the few synapses of another volume, from trained weights
+    tuning_epochs: int = pydantic.Field(15, ge=1)  # on the few synapses of another volume, from trained weights
     tuning_rate: float = pydantic.Field(5e-4, gt=0)
     threads: int = pydantic.Field(1, ge=1)
     augmentation: Augmentation = Augmentation()

@@ -40,6 +40,14 @@ NETWORKS = {
     "r2plus1d_18": "R(2+1)D-18",
 }
 
+#: Methods of partner assignment: networks, and rules that need none.
+PARTNER_NETWORKS = {"avan": "AVAN", "mask_pruner": "Mask pruner", "proximity_pruner": "Proximity pruner"}
+PARTNER_RULES = {
+    "largest_overlap": "Rule: largest overlaps",
+    "darker_is_pre": "Rule: nearest pair, darker is presynaptic",
+    "random_direction": "Rule: nearest pair, random direction",
+}
+
 #: What a network sees: one section, several as channels of a 2D network, or a cube.
 KINDS = ("2D", "2.5D", "3D")
 
@@ -99,6 +107,12 @@ def percent(fraction, digits=0):
 def estimate(value, low, high, digits=2):
     """`0.87 [0.82, 0.91]`: an estimate with its interval; the raw value is the estimate."""
     return Value(_finite(value), f"{_signed(value, digits)} [{_signed(low, digits)}, {_signed(high, digits)}]")
+
+
+def share(fraction, low, high, digits=1):
+    """`99.4% [96.8%, 100.0%]`: a share with its interval; the raw value is the share."""
+    brackets = (percent(part, digits).text for part in (low, high))
+    return Value(_finite(fraction), f"{percent(fraction, digits).text} [{', '.join(brackets)}]")
 
 
 def p_value(p):

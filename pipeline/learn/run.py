@@ -39,7 +39,7 @@ def train(patches_dir, synapses_path, model, run_dir, predictions_path, seed, at
     """
     run_dir, predictions_path = Path(run_dir), Path(predictions_path)
     wanted = identity(patches_dir, synapses_path, model, seed, attention_dir)
-    distributed.from_first(lambda: _open(run_dir, wanted, model.name))
+    distributed.from_first(lambda: open_folder(run_dir, wanted, model.name))
     place = device.prepare(model.recipe.threads)
     if (run_dir / "result.json").is_file() and predictions_path.is_file():
         log.info("%s: already trained", model.name)
@@ -178,7 +178,7 @@ def identity(patches_dir, synapses_path, model, seed, attention_dir=None):
     }
 
 
-def _open(run_dir, wanted, name):
+def open_folder(run_dir, wanted, name):
     """Make the run's folder ready: the remains of a run of anything else than `wanted` are removed."""
     record = run_dir / "config.json"
     found = read_json(record) if record.is_file() else {}

@@ -6,7 +6,6 @@ alone, so that a run killed at any moment and started again ends with the same b
 """
 
 import logging
-import shutil
 import time
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from pipeline.artefacts import REPOSITORY, atomic, read_json, sha256, write_json
-from pipeline.learn import data, device, loop
+from pipeline.learn import data, device, loop, run
 from pipeline.learn.augment import Augment
 from pipeline.partners import assign, candidates, model, predict, targets
 from pipeline.partners.samples import OWN, Samples, manifest
@@ -32,7 +31,7 @@ SHARE_REVERSED = 0.5  # of a pruner's wrong pairs: the true one reversed
 SETTINGS = ("patch_zyx", "dilation_nm", "width", "epochs", "batch_size", "learning_rate", "threads", "augmentation")
 #: Code that the result depends on, in `pipeline/`.
 CODE = (
-    *(f"learn/{name}.py" for name in ("augment", "data", "device", "loop")),
+    *(f"learn/{name}.py" for name in ("augment", "data", "device", "loop", "run")),
     *(f"models/{name}.py" for name in ("norms", "rsunet")),
     *(f"partners/{name}.py" for name in ("assign", "candidates", "model", "predict", "samples", "targets", "train")),
 )
@@ -48,7 +47,7 @@ def train(samples_dir, settings, network_name, run_dir, seed, start=None):
     loss that is not finite and where memory does not suffice.
     """
     run_dir = Path(run_dir)
-    _open(run_dir, identity(samples_dir, settings, network_name, seed, start), network_name)
+    run.open_folder(run_dir, identity(samples_dir, settings, network_name, seed, start), network_name)
     if (run_dir / "result.json").is_file():
         log.info("%s: already trained", network_name)
         return read_json(run_dir / "result.json")
@@ -93,19 +92,6 @@ def identity(samples_dir, settings, network_name, seed, start=None):
         "start": None if start is None else sha256(start),
         "code": {name: sha256(REPOSITORY / "pipeline" / name) for name in CODE},
     }
-
-
-def _open(run_dir, wanted, name):
-    """Make the run's folder ready: the remains of a run of anything else than `wanted` are removed."""
-    record = run_dir / "config.json"
-    found = read_json(record) if record.is_file() else {}
-    if run_dir.is_dir() and found != wanted:
-        other = [key for key, value in wanted.items() if found.get(key) != value]
-        log.info("%s: %s holds a run of other %s; starting over", name, run_dir, ", ".join(other))
-        shutil.rmtree(run_dir)
-    write_json(record, wanted)
-    for leftover in run_dir.glob(".*"):  # half-written files of a killed process
-        leftover.unlink()
 
 
 def _started(path, card):
