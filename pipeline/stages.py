@@ -339,7 +339,7 @@ def transfer(options):
         raise StageError(f"{options.volumes / 'synapses.csv'} lacks {what}; floors and scores need them all")
     rows = rows.merge(written[["synapse_id", *floors.SEGMENTS]], on="synapse_id", validate="one_to_one")
     out = build.root / "transfer"
-    models = [model for model in edition.models if not (model.folds or model.attention)]
+    models = [model for model in edition.models if not (model.folds or model.attention) and model.train_share == 1]
     inputs = [build.models, real.patches / "manifest.json"]
     with artefacts.step(build, "transfer", "pipeline/stages.py", inputs, [out]):
         segmentation = f"precomputed://file://{(options.volumes / 'segmentation').resolve()}"

@@ -28,8 +28,8 @@ def epochs(model, low, high):
 
 
 rows = []
-for family, (model, *_) in study.families.items():
-    row = families.loc[family]
+for family, row in families.iterrows():
+    model = study.families[family][0]
     kind, sections = study.seen_by(model)
     rows.append(
         {
@@ -45,6 +45,7 @@ for family, (model, *_) in study.families.items():
 devices = " and ".join(sorted({device for row in families["device"] for device in row.split(" and ")}))
 
 several = "A model trained with several seeds has one row: the range of its epochs, and means. "
+elsewhere = any(model.attention or model.train_share < 1 for model in study.config.models)
 crossed = f"""The {study.config.cohort.n_folds} networks of a cross-validated model each chose on a fold of their own:
 epochs are the most allowed, and the AUC is their mean."""
 study.save_table(
@@ -57,5 +58,6 @@ study.save_table(
     Epochs: the one whose weights were kept, of the most allowed; seconds were measured on this build ({devices}).
     {several if (families["n_networks"] > 1).any() else ""}AUC is the area under the receiver operating characteristic
     curve on the {cohort["n_val_synapses"].text} validation synapses of {cohort["n_val_neurons"].text} presynaptic
-    neurons, by which the best models were chosen. {crossed if families["folds"].any() else ""}""",
+    neurons, by which the best models were chosen. {crossed if families["folds"].any() else ""}
+    {"Not listed: models on part of the training neurons or with a mask beside the image." if elsewhere else ""}""",
 )
