@@ -182,8 +182,8 @@ def partner_transfer(options):
     """AVAN, pruners and rules on a folder of real EM with known partners: as trained, and fine-tuned on half of it.
 
     The folder has em/, segmentation/ and a `synapses.csv` with `pre_segment_id, post_segment_id`. Synapses from section
-    `--split-z` on are one half, the others the second; networks tuned on either are tested on the other. Those tuned on
-    all synapses are kept for use elsewhere (`publish_partners`).
+    `--split-z` on are one half, the others the second; networks tuned on either are tested on the other. AVAN
+    tuned on all synapses is kept for use elsewhere (`publish_partners`).
     """
     import pandas as pd
 
@@ -214,12 +214,16 @@ def partner_transfer(options):
         models = {name: model.load(path) for name, path in files.items()}
         found = [evaluate.assignments(models, samples, samples.index.index, edition.seed).assign(protocol="simulation")]
         kept_back = np.random.default_rng(edition.seed).permutation(len(table)) % VALIDATION_PART == 0
-        for name, tested in (("early", halves), ("late", ~halves), (ALL, halves & ~halves)):
+        for name, tested, networks in (
+            ("early", halves, model.ASSIGNERS),
+            ("late", ~halves, model.ASSIGNERS),
+            (ALL, halves & ~halves, ("avan",)),
+        ):
             tuning = cut(name, np.where(tested, "test", np.where(kept_back, "val", "train")))
             tuned = {}
-            for network, start in files.items():
+            for network in networks:
                 folder = out / "runs" / name / network
-                train.train(tuning.folder, settings, network, folder, edition.seed, start)
+                train.train(tuning.folder, settings, network, folder, edition.seed, files[network])
                 tuned[network] = model.load(folder / "model.safetensors")
             if tested.any():
                 rows = tuning.index.index[tuning.index["region"] == "test"]

@@ -228,3 +228,17 @@ def test_published_models_tell_the_classes_of_tissue_that_they_never_saw(built, 
     found = pd.read_parquet(tmp_path / "mine.parquet")
     assert sorted(found["synapse_id"]) == sorted(truth["synapse_id"])
     assert roc_auc_score(found["label"].astype(int), found["p_excitatory"]) > 0.8
+
+
+def test_the_published_avan_joins_clefts_of_tissue_that_it_never_saw(built, tmp_path):
+    """From the folder alone: the clefts are those of `clefts/`, and no truth is read."""
+    source = built.partners / "source"
+    command = [REPOSITORY / ".venv/bin/python", "-m", "pipeline", "partners", "--volumes", source]
+    done = subprocess.run([*command, "--out", tmp_path / "p.parquet"], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = pd.read_parquet(tmp_path / "p.parquet").set_index("synapse_id")
+    truth = pd.read_parquet(source / "truth" / "synapses.parquet").set_index("synapse_id").loc[found.index]
+    assert len(found) == len(pd.read_parquet(source / "truth" / "synapses.parquet"))
+    sides = {"pre_segment_id": "pre_neuron_id", "post_segment_id": "post_neuron_id"}
+    right = np.all([found[ours].astype("int64") == truth[theirs] for ours, theirs in sides.items()], axis=0)
+    assert right.mean() >= 0.85
