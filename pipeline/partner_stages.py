@@ -249,12 +249,12 @@ def publish_partners(options):
     volume = artefacts.read_json(transfer / "volume.json")
     values = artefacts.read_json(build.analysis / "partner_transfer.json")
     scores = [
-        (f"{volume['datastack']}, {target}, {how}", values[f"{protocol}_avan_{target}"]["text"])
+        (f"{volume['datastack']}, {what}, {how}", values[f"{protocol}_avan_{key}"]["text"])
         for protocol, how in (
             ("simulation", "trained on simulation alone"),
             ("fine_tuned", "tuned on one half of the synapses and tested on the other"),
         )
-        for target in ("pair", "direction")
+        for key, what in (("accuracy", "pair and direction"), ("direction", "direction of the true pair"))
     ]
     text = model_card.partners_text(
         dataclasses.asdict(card),
