@@ -31,7 +31,8 @@ def cohort(tmp_path_factory):
 
 def _model(network, **settings):
     recipe = {"warmup_epochs": 1}
-    return config.Model(name=network, network=network, epochs=6, batch_size=16, recipe=recipe, **settings)
+    epochs = 16 if network == "unet3d" else 6
+    return config.Model(name=network, network=network, epochs=epochs, batch_size=16, recipe=recipe, **settings)
 
 
 def _auc(cohort, model, folder):

@@ -16,8 +16,8 @@ class Plain:
         self.shape_zyx = shape_zyx
         self.random = torch.Generator().manual_seed(seed)
 
-    def __call__(self, images, device):
-        return data.centre(images, self.shape_zyx).float() / 255
+    def with_labels(self, images, labels, device):
+        return data.centre(images, self.shape_zyx).float() / 255, labels
 
 
 patches, synapses, folder = map(Path, sys.argv[1:])

@@ -81,12 +81,13 @@ def known(monkeypatch):
     """Detectors that see the bright voxels, and AVAN as the rule that the darker side is presynaptic."""
 
     def scores(file, tile):
-        return np.where(tile == BRIGHT, 0.4, -1.0)  # no detector reaches its higher thresholds, but that of stdt
+        return np.where(tile == BRIGHT, 0.4, -1.0)  # reaches the lower threshold alone
 
     def decisions(network, card, samples, rows):
         rule = "darker_is_pre" if card.network == "avan" else "random_direction"
         return evaluate._by_rule(rules.RULES[rule], card, samples, rows, 0)
 
+    monkeypatch.setattr(detections, "THRESHOLDS", dict.fromkeys(detections.REPRESENTATIONS, (0.3, 0.5)))
     monkeypatch.setattr(combined, "_tile_scores", scores)
     monkeypatch.setattr(predict, "decisions", decisions)
 
