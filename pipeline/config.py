@@ -251,6 +251,9 @@ class Partners(Section):
     dilation_nm: float = pydantic.Field(80.0, gt=0)  # candidates overlap the cleft grown by this, in the plane
     width: int = pydantic.Field(12, ge=4)  # channels of the networks' first level; doubles with each
     epochs: int = pydantic.Field(6, ge=1)
+    epochs_of: dict[
+        Literal[PARTNER_NETWORKS], Annotated[int, pydantic.Field(ge=1)]
+    ] = {}  # networks with another number
     batch_size: int = pydantic.Field(8, ge=1)
     learning_rate: float = pydantic.Field(2e-3, gt=0)  # Adam; halved before each of the last two fifths
     tuning_epochs: int = pydantic.Field(15, ge=1)  # on the few synapses of another volume, from trained weights

@@ -200,7 +200,7 @@ def partner_transfer(options):
         raise StageError(f"--split-z {options.split_z}: all synapses of {options.volumes} lie on one side of it")
     out = build.partners / "transfer"
     paths = {name: path for name, path in volumes(options.volumes).items() if name != "clefts"}
-    changed = {"epochs": edition.partners.tuning_epochs, "learning_rate": edition.partners.tuning_rate}
+    changed = {"epochs": edition.partners.tuning_epochs, "epochs_of": {}, "learning_rate": edition.partners.tuning_rate}
     settings = edition.partners.model_copy(update=changed)
 
     def cut(name, region):

@@ -46,7 +46,7 @@ def train(samples_dir, settings, network_name, run_dir, seed, start=None):
     Raises SamplesError for samples that cannot be used, ModelError for a `start` that does not fit, TrainingError for a
     loss that is not finite and where memory does not suffice.
     """
-    run_dir = Path(run_dir)
+    run_dir, settings = Path(run_dir), _of_network(settings, network_name)
     run.open_folder(run_dir, identity(samples_dir, settings, network_name, seed, start), network_name)
     if (run_dir / "result.json").is_file():
         log.info("%s: already trained", network_name)
@@ -84,6 +84,7 @@ def is_up_to_date(samples_dir, settings, network_name, run_dir, seed, start=None
 
 def identity(samples_dir, settings, network_name, seed, start=None):
     """All that the result depends on, as JSON."""
+    settings = _of_network(settings, network_name)
     return {
         "network": network_name,
         "settings": settings.model_dump(mode="json", include=set(SETTINGS)),
@@ -92,6 +93,11 @@ def identity(samples_dir, settings, network_name, seed, start=None):
         "start": None if start is None else sha256(start),
         "code": {name: sha256(REPOSITORY / "pipeline" / name) for name in CODE},
     }
+
+
+def _of_network(settings, network_name):
+    """The settings with this network's own number of epochs."""
+    return settings.model_copy(update={"epochs": settings.epochs_of.get(network_name, settings.epochs)})
 
 
 def _started(path, card):
