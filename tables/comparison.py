@@ -26,14 +26,13 @@ for a, b in pairs.loc["roc_auc"].index:
     auc, accuracy, balanced = (pairs.loc[(name, a, b)] for name in ("roc_auc", "accuracy", "balanced_accuracy"))
     rows.append(
         {
-            "Model": label[a],
-            "minus": label[b],
-            "AUC": glue.estimate(*auc[["value", "low", "high"]], digits=3).text,
-            "p of AUC": p(auc["p_holm"]),
-            "DeLong's p": p(auc["p_naive"]),
-            "Balanced accuracy": glue.estimate(*balanced[["value", "low", "high"]], digits=3).text,
-            "p of balanced accuracy": p(balanced["p_holm"]),
-            "McNemar's p": p(accuracy["p_naive"]),
+            "First − second": f"{label[a]} − {label[b]}",
+            "AUC": glue.estimate(*auc[["value", "low", "high"]]).text,
+            "p, AUC": p(auc["p_holm"]),
+            "DeLong": p(auc["p_naive"]),
+            "Balanced accuracy (BA)": glue.estimate(*balanced[["value", "low", "high"]]).text,
+            "p, BA": p(balanced["p_holm"]),
+            "McNemar": p(accuracy["p_naive"]),
         }
     )
 
@@ -46,7 +45,7 @@ study.save_table(
     validation.
     Brackets: {study.interval_phrase}, on shared resamples.
     p: permutation test that exchanges all answers of a neuron, adjusted over all {values["n_pairs"].text} pairs (Holm).
-    DeLong's test of AUC and McNemar's test of plain accuracy take every synapse for an independent draw, are not
-    adjusted, and stand here for comparison only.
+    DeLong and McNemar: p of these tests, of AUC and of plain accuracy; they take every synapse for an independent draw,
+    are not adjusted, and stand here for comparison only.
     Of a model trained with several seeds, the network with the best validation AUC takes part.""",
 )

@@ -37,7 +37,6 @@ for known, words in KNOWN.items():
         cells["Gain in AUC"] = gain(f"gain_{known}_all_{step}_roc_auc")
         balanced = values.get(f"{prefix}_all{suffix}_balanced_accuracy")
         cells["Balanced accuracy"] = balanced.text if balanced else "–"
-        cells["Gain in balanced accuracy"] = gain(f"gain_{known}_all_{step}_balanced_accuracy")
         if shaft:
             cells["AUC, shafts"] = values[f"{prefix}_shaft{suffix}_roc_auc"].text
         rows.append(cells)
