@@ -16,9 +16,9 @@ REPRESENTATIONS = ("mask", "stdt", "proximity")
 #: component; a true cleft has some 2e6 nm3, 200 voxels of 16x16x40 nm. A true cleft's STDT reaches no more than
 #: tanh(16 nm / 50 nm) = 0.3 where it is two voxels of 16 nm thick.
 THRESHOLDS = {
-    "mask": (0.35, 0.5),
-    "stdt": (-0.4, -0.25),
-    "proximity": (0.45, 0.6),
+    "mask": (0.25, 0.4),
+    "stdt": (-0.5, -0.35),
+    "proximity": (0.3, 0.45),
 }
 MIN_SIZES_NM3 = (1.5e5, 4e5, 8e5)
 
