@@ -11,6 +11,7 @@ import pandas as pd
 import zarr
 
 from pipeline import glue
+from pipeline.config import PARTNER_NETWORKS
 from pipeline.learn.threshold import best_threshold
 from pipeline.partners import disagreement, graph, scores
 from pipeline.partners.polyadic import precision_recall
@@ -213,7 +214,14 @@ pictures = pd.concat(pictures, ignore_index=True)
 pictures.groupby(["method", "kind"], sort=False)["verdict"].first()
 
 # %%
-values = {"n_clefts": glue.count(methods["n"].iloc[0])}
+partners = study.config.partners
+passes = {name: partners.epochs_of.get(name, partners.epochs) for name in PARTNER_NETWORKS}
+values = {
+    "n_clefts": glue.count(methods["n"].iloc[0]),
+    "passes_avan": glue.count(passes["avan"]),
+    "passes_pruners": glue.text(" and ".join(str(passes[name]) for name in list(glue.PARTNER_NETWORKS)[1:])),
+    "passes_detectors": glue.text(", ".join(str(n) for name, n in passes.items() if name.startswith("detect_"))),
+}
 for row in methods.itertuples():
     values |= {
         f"accuracy_{row.method}": glue.share(row.accuracy, row.low, row.high),

@@ -41,5 +41,7 @@ study.save_table(
     Direction errors, the true pair reversed; identity errors, a pair with a wrong segment; no pair, the method gave
     none, which counts as wrong.
     p, McNemar's exact test against AVAN on the same clefts, and adjusted after Holm over all pairs of methods.
-    AVAN, attentional voxel association network; pruners score candidate pairs one by one; rules need no network.""",
+    AVAN, attentional voxel association network, trained for {values["passes_avan"].text} passes over the training
+    clefts; pruners, for {values["passes_pruners"].text} passes, score candidate pairs one by one; rules need no
+    network.""",
 )
