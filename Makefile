@@ -23,7 +23,9 @@ PARTNERS := $(shell grep -l '^partners:' $(YAML))
 KIND   := $(shell sed -n 's/^ *kind: *\([a-z]*\).*/\1/p' $(YAML))
 
 # Steps that do not need one another run two at a time; threads that wait for work must not keep a core from others.
+ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += --jobs=2
+endif
 export OMP_WAIT_POLICY ?= passive
 # Else glibc gives the memory of every large tensor back, and the kernel clears it page by page for the next one.
 export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
