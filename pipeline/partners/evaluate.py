@@ -61,13 +61,11 @@ def several_posts(network, card, samples, rows, seed):
         outputs = predict.avan_outputs(network, *(np.stack([item[i] for item in divided]) for i in (2, 1)))
         for (row, own, _, parts, posts), output in zip(divided, outputs, strict=True):
             numbers, _ = candidates.segments_near(parts, own, card.voxel_nm, card.dilation_nm)
-            if not len(numbers):
-                continue
             ids = dict(zip(posts, range(unused, unused + len(posts)), strict=True))
             unused += len(posts)
             stored = samples.segments[samples.segments["row"] == row].set_index("local")["segment_id"].to_dict()
             names = np.array([ids.get(number) or stored[number] for number in numbers.tolist()], np.uint64)
-            means = assign.mean_outputs(output, parts, numbers)
+            means = assign.mean_outputs(output, parts, numbers) if len(numbers) else np.empty((2, 0))
             of = (int(index["synapse_id"][row]), index["region"][row])
             tables.append(polyadic.scored(*of, names, means, np.array(list(ids.values()), np.uint64)))
     if not tables:

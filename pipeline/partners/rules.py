@@ -16,8 +16,9 @@ NEAR_NM = 300.0
 def largest_overlap(em, cleft, segments, numbers, overlaps, voxel_nm, rng):
     """The two segments that share most of the grown cleft; the larger share is taken for the postsynaptic one.
 
-    The mask of a cleft tends to take in some of the postsynaptic density, so that it leans to that side. The score is
-    the mean of the two shares, the postsynaptic one with twice the weight; any larger weight picks the same pair.
+    Which of them is called postsynaptic is a convention, about as often wrong as right: the overlap finds the pair and
+    tells little of its direction. The score is the mean of the two shares, the postsynaptic one with twice the weight;
+    any larger weight picks the same pair.
     """
     pre, post = ordered_pairs(len(numbers))
     share = np.asarray(overlaps) / np.sum(overlaps)
