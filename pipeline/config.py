@@ -248,7 +248,7 @@ class Partners(Section):
     margin_vx: int = pydantic.Field(12, ge=0)  # stored around a patch in the plane, so that it can be moved and turned
     n_background: int = pydantic.Field(200, ge=0)  # training patches anywhere, for detection
     val_fraction: float = pydantic.Field(0.15, gt=0, lt=1)  # of the tissue, the end of its X axis
-    dilation_nm: float = pydantic.Field(80.0, gt=0)  # candidates overlap the cleft grown by this, by at most one section
+    dilation_nm: float = pydantic.Field(80.0, gt=0)  # candidates overlap the cleft grown by this, at most one section
     width: int = pydantic.Field(12, ge=4)  # channels of the networks' first level; doubles with each
     epochs: int = pydantic.Field(6, ge=1)
     epochs_of: dict[
