@@ -37,7 +37,7 @@ def mix(
 
 
 def mixup(
-    images: torch.Tensor, target: torch.Tensor, partner: torch.Tensor, kept: float, _: np.random.Generator
+    images: torch.Tensor, target: torch.Tensor, partner: torch.Tensor, kept: float, _: np.random.Generator | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """`kept` times each image and label plus `1 - kept` times its partner's (Zhang et al. 2018)."""
     return torch.lerp(images.index_select(0, partner), images, kept), torch.lerp(target[partner], target, kept)
