@@ -52,7 +52,8 @@ def stage(build: artefacts.Build, config: Config) -> None:
     if not edition.is_dir():
         raise RenderError(f"there is no paper for config {config.name!r}: {edition} does not exist")
     words = yaml.safe_load((edition / "words.yml").read_text(encoding="utf-8"))
-    variables: dict[str, dict[str, Any]] = {"edition": {"name": config.name} | words, "config": _settings(config.model_dump(mode="json"))}
+    settings = _settings(config.model_dump(mode="json"))
+    variables: dict[str, dict[str, Any]] = {"edition": {"name": config.name} | words, "config": settings}
     for key, entry in values(build).items():
         script, name = key.split(".", 1)
         variables.setdefault(script, {})[name] = entry["text"]
