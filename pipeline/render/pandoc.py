@@ -21,7 +21,7 @@ class RenderError(PipelineError):
 
 
 def convert(source: str, page: Path, folder: Path, defaults: dict[str, Any]) -> None:
-    """Convert the file `source` in `folder` to the HTML file `page`; `defaults` are options, named as in defaults files.
+    """Convert the file `source` in `folder` to the HTML file `page`; `defaults` has keys of defaults files.
 
     RenderError repeats what pandoc or a filter objected to, or lists what the page would load from outside.
     """
