@@ -86,9 +86,8 @@ end
 local function variable(variables, name)
   local value = variables
   for key in name:gmatch("[^.]+") do
-    if pandoc.utils.type(value) ~= "table" and pandoc.utils.type(value) ~= "Meta" then return nil end
-    value = value[key]
-    if value == nil then return nil end
+    local kind = pandoc.utils.type(value)
+    value = (kind == "table" or kind == "Meta") and value[key] or nil
   end
   local kind = pandoc.utils.type(value)
   if kind == "Inlines" then return value end

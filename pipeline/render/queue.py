@@ -42,52 +42,39 @@ Boxes = tuple[np.ndarray, np.ndarray, np.ndarray]
 Look = Callable[[Any], tuple[Boxes, Sequence[int]]]
 
 
-def write(
-    items: pd.DataFrame, look: Look, voxel_nm: Sequence[float], folder: Path, per_page: int = CLEFTS_PER_PAGE
-) -> list[Path]:
+def write(items: pd.DataFrame, look: Look, voxel_nm: Sequence[float], folder: Path) -> list[Path]:
     """Write `<folder>/queue-1.html`, `queue-2.html`, ..., replacing the folder; returns their paths.
 
     `items` holds COLUMNS in the order of reading; segment ids are uint64, 0 = none. `voxel_nm` (XYZ) is that of the
     boxes that `look` gives. It is called for one item at a time, so that memory holds one page.
     """
-    starts = range(0, max(len(items), 1), per_page)
-    names = [f"queue-{number}.html" for number in range(1, len(starts) + 1)]
+    parts = [items[start : start + CLEFTS_PER_PAGE] for start in range(0, max(len(items), 1), CLEFTS_PER_PAGE)]
+    names = [f"queue-{number}.html" for number in range(1, len(parts) + 1)]
+    places = (f"{place} of {len(items):,}" for place in range(1, len(items) + 1))
     with artefacts.atomic_folder(folder) as temporary:
-        for number, (name, start) in enumerate(zip(names, starts, strict=True)):
-            part = items.iloc[start : start + per_page]
-            page = _page(part, look, voxel_nm, start, len(items), names, number)
-            (temporary / name).write_text(page, encoding="utf-8")
+        for name, part in zip(names, parts, strict=True):
+            rows = part.itertuples(index=False)
+            articles = [_article(item, *look(item), voxel_nm, next(places)) for item in rows]
+            (temporary / name).write_text(_page(part, articles, name, names), encoding="utf-8")
     return [folder / name for name in names]
 
 
-def _page(
-    part: pd.DataFrame,
-    look: Look,
-    voxel_nm: Sequence[float],
-    start: int,
-    n_items: int,
-    names: list[str],
-    number: int,
-) -> str:
-    articles = [
-        _article(item, *look(item), voxel_nm, f"{place} of {n_items:,}")
-        for place, item in enumerate(part.itertuples(index=False), start=start + 1)
-    ]
+def _page(part: pd.DataFrame, articles: list[str], name: str, names: list[str]) -> str:
     links = "".join(
-        f'<a href="{name}"{" aria-current=page" if place == number else ""}>{place + 1}</a> '
-        for place, name in enumerate(names)
+        f'<a href="{other}"{" aria-current=page" if other == name else ""}>{number}</a> '
+        for number, other in enumerate(names, start=1)
     )
-    rows = part[list(COLUMNS)].to_csv(index=False)
+    proposals = part[list(COLUMNS)].to_csv(index=False)
     fields = {
         "columns": ",".join(COLUMNS),
-        "queue": hashlib.sha256(rows.encode()).hexdigest()[:16],  # decisions belong to exactly these proposals
-        "file": names[number].removesuffix(".html") + ".csv",
+        "queue": hashlib.sha256(proposals.encode()).hexdigest()[:16],  # decisions belong to exactly these proposals
+        "file": name.removesuffix(".html") + ".csv",
         "pages": f"<nav aria-label=Pages>Pages: {links}</nav>" if len(names) > 1 else "",
         "items": "\n".join(articles) or "<p>The two methods agree on every cleft: there is nothing to decide.</p>",
     }
     page = TEMPLATE.read_text(encoding="utf-8")
-    for name, text in fields.items():
-        page = page.replace(f"<!-- {name} -->", text)
+    for field, text in fields.items():
+        page = page.replace(f"<!-- {field} -->", text)
     return page
 
 
