@@ -1,0 +1,24 @@
+"""Notebook scripts: predictions to results."""
+
+from pathlib import Path
+
+import click
+
+from pipeline.stages import ALL, Run, stage
+
+
+@stage(settings=ALL)
+@click.argument("script", type=Path)
+def analyse(run: Run, script: Path) -> None:
+    """Run a notebook script of analysis/, and keep the executed notebook and its companion page."""
+    from pipeline import scripts
+    from pipeline.render import companion, notebook
+
+    build, name = scripts.scope(script, run.build, run.config.data), script.stem
+    inputs = scripts.inputs(script, run.build, run.config.data)
+    outputs = [build.analysis / f"{name}.json", build.analysis / f"{name}.ipynb", build.site / f"{name}.html"]
+    with run.step(inputs, outputs, script, f"analysis-{name}", script, scripts.literal_files(script)) as step:
+        if step.is_current:
+            return
+        notebook.run(script, build)
+        companion.render(build.analysis / f"{name}.ipynb", build.site / f"{name}.html")

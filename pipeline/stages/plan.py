@@ -1,0 +1,56 @@
+"""What Make includes: an edition's facts, what each script reads, and a key file for each step."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from pipeline import artefacts, scripts
+from pipeline.stages import STAGES, Run, stage
+
+log = logging.getLogger("pipeline")
+
+
+@stage()
+def plan(run: Run) -> None:
+    """Write what Make includes: facts of the edition, what each step reads, and its key file where the key changed."""
+    edition, build, kind = run.config, run.build, run.config.source.kind
+    shown = scripts.shown(kind) if (scripts.PAPER / "editions" / kind).is_dir() else {}
+    beside = edition.data if edition.data and kind not in ("folder", "connectome") else None
+    facts = {
+        "B": build.root,
+        "K": "$(B)/keys",
+        "KIND": kind,
+        "R": build.on(beside).root if beside else "",
+        "MASKS": "yes" if any(model.attention for model in edition.models) else "",
+        "PREDICTIONS": " ".join(str(build.predictions(name)) for name in _trained(build)),
+        **{folder.upper(): " ".join(sorted(shown.get(folder, ()))) for folder in scripts.FOLDERS},
+    }
+    lines = [f"{name} := {value}" for name, value in facts.items()]
+    for name, found in STAGES.items():
+        _write_key(build, name, found.key(edition, files=scripts.manuscript_files() if name == "page" else ()))
+    for script in scripts.scripts():
+        if scripts.reads(script).on_data and not beside:
+            continue
+        step = f"{script.parent}-{script.stem}"
+        runner = STAGES["analyse" if script.parent.name == "analysis" else "draw"]
+        _write_key(build, step, runner.key(edition, script, scripts.literal_files(script)))
+        needed = scripts.inputs(script, build, edition.data, shown.get("analysis", ()))
+        target = scripts.outputs_of(script, build, beside)
+        lines.append(f"{target}: $(K)/{step}.json {' '.join(map(str, needed))}")
+    name = f"{build.root.name}-{beside.resolve().name}" if beside else build.root.name
+    _write_where_changed(build.root.parent / "make" / f"{name}.mk", "\n".join(lines) + "\n")
+
+
+def _trained(build: artefacts.Build) -> list[str]:
+    return artefacts.read_json(build.models) if build.models.is_file() else []
+
+
+def _write_key(build: artefacts.Build, step: str, key: dict[str, Any]) -> None:
+    path = build.root / "keys" / f"{step}.json"
+    _write_where_changed(path, json.dumps(key, indent=1, sort_keys=True) + "\n")
+
+
+def _write_where_changed(path: Path, text: str) -> None:
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        artefacts.write_text(path, text)
