@@ -140,7 +140,10 @@ $(B)/site/index.html: $(K)/page.json $(ANALYSIS:%=$(B)/analysis/%.json) $(FIGURE
 # --- A folder of real data beside the edition: $(R) is named by it ---------------------------------------------------------
 
 ifneq ($(R),)
-$(R)/transfer/volume.json: $(K)/transfer.json $(B)/models.json $(PREDICTIONS) $(DATA)/synapses.csv
+$(R)/patches/manifest.json: $(K)/real-patches.json $(DATA)/synapses.csv
+	$(call STEP,real-patches)
+
+$(R)/transfer/volume.json: $(K)/transfer.json $(R)/patches/manifest.json $(B)/models.json $(PREDICTIONS)
 	$(call STEP,transfer)
 
 $(R)/partners/assignments.parquet: $(K)/partner-transfer.json $(P)/networks.json $(DATA)/synapses.csv FORCE
@@ -154,13 +157,13 @@ $(R)/figures/%.png: $(K)/figures-%.json
 
 $(R)/tables/%.md: $(K)/tables-%.json
 	$(call STEP,draw tables/$*.py)
+else
+transfer realism partners-transfer: ; @echo "name the folder of real data: make $@ DATA=<folder>"; exit 1
 endif
 
-HERE = $(or $(R),$(error name the folder of real data: make $@ DATA=<folder>))
-
-transfer: $$(HERE)/tables/transfer.md           ## this edition's networks on real EM (DATA=<folder of real EM>)
-partners-transfer: $$(HERE)/tables/partner_transfer.md ## partners in real EM, as trained and tuned (DATA=<folder>, SPLIT_Z=<section>)
-realism: $$(HERE)/figures/gallery.png           ## simulated beside real patches (DATA=<folder of real EM>)
+transfer: $(R:%=%/tables/transfer.md)           ## this edition's networks on real EM (DATA=<folder of real EM>)
+realism: $(R:%=%/figures/gallery.png)           ## simulated beside real patches (DATA=<folder of real EM>)
+partners-transfer: $(R:%=%/tables/partner_transfer.md) ## partners in real EM, as trained and tuned (DATA=, SPLIT_Z=<section>)
 
 pretrained-partners: partners-transfer          ## publish AVAN, tuned on that folder, in pretrained/avan, with its card
 	$(RUN) publish-partners $(EDITION) --out pretrained/avan
@@ -182,7 +185,7 @@ test: $(ENV)                                    ## style, types and the whole te
 bench: $(ENV)                                   ## ratios of speed, each measured within one run
 	$(BIN)/python tests/bench.py
 
-clean:                                          ## remove what was built
-	rm -rf $(BUILD)
+clean:                                          ## remove what this edition built
+	rm -rf $(BUILD)/$(basename $(notdir $(MK)))
 
 FORCE:

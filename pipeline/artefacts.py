@@ -62,7 +62,11 @@ class Build:
     def files_of(self, store):
         """The files whose presence says that `store`, an attribute of this class, is made."""
         manifest = "manifest.json"
-        models = [self.models, *(self.predictions(name) for name in read_json(self.models))] if self.models.is_file() else [self.models]
+        models = (
+            [self.models, *(self.predictions(name) for name in read_json(self.models))]
+            if self.models.is_file()
+            else [self.models]
+        )
         return {
             "source": [self.source / manifest],
             "cohort": [self.synapses],

@@ -312,6 +312,11 @@ class Config(Section):
             raise ValueError(f"models: two entries share a name, in {names}")
         return self
 
+    @property
+    def reads_folder(self):
+        """Whether the source is a folder that the command line names."""
+        return self.source.kind in ("folder", "connectome")
+
     def model(self, name):
         """The model entry called `name`; ConfigError lists the names there are."""
         for model in self.models:

@@ -234,6 +234,10 @@ class Study:
         """`{name: Value}` of an analysis script."""
         return {name: Value(**entry) for name, entry in self.read(self.build.analysis / f"{script}.json").items()}
 
+    def values_if_any(self, script):
+        """As `values`; nothing where this edition has no such analysis."""
+        return self.values(script) if (self.build.analysis / f"{script}.json").is_file() else {}
+
     def frame(self, script, name):
         """A table that an analysis script saved beside its values."""
         return self.read(self.build.analysis / f"{script}.{name}.parquet")

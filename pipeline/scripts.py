@@ -1,17 +1,17 @@
 """What each script of `analysis/`, `figures/` and `tables/` reads, and which of them the manuscript shows.
 
 Scripts say what they read in their own code (`study.values("x")`, `study.build.patches`), and the manuscript says which
-figures, tables and values it shows. Both are scanned here, so that neither is said a second time, to Make or to readers.
+figures, tables and values it shows. Both are scanned here, so that neither is said twice, to Make or to readers.
 """
 
 import ast
 import dataclasses
 import functools
 import re
-from collections.abc import Container
 from pathlib import Path
 
 from pipeline.artefacts import REPOSITORY, Build
+from pipeline.config import Config
 
 #: Folders of scripts, and the suffix of the file that each script writes last.
 FOLDERS = {"analysis": "json", "figures": "png", "tables": "md"}
@@ -22,18 +22,17 @@ _INCLUDE = re.compile(r"{{< include (\S+) >}}")
 _MADE = re.compile(r"\b(figures|tables)/(\w+)\.")
 _VALUE = re.compile(r"{{< var (\w+)\.")
 
-#: Methods of a study that read a store of the build, by the attribute of Build that holds it.
-_READERS = {"patches": "patches", "predictions": "predictions"}
-
 
 @dataclasses.dataclass(frozen=True)
 class Reads:
-    """What a script reads; `analyses` and `stores` of its own build, `of_edition` of the edition's where they differ."""
+    """What a script reads, and where it belongs."""
 
     analyses: frozenset[str]
     if_any: frozenset[str]  # analyses that it reads where an edition has them
     stores: frozenset[str]  # attributes of Build
-    of_edition: frozenset[str]
+    of_edition: frozenset[str]  # analyses of the edition, of a script that is about a folder beside it
+    edition_stores: frozenset[str]  # stores likewise
+    settings: frozenset[str]  # sections of the configuration that it names itself
     on_data: bool  # whether it is about a folder of real data beside an edition (`glue.study(..., on_data=True)`)
 
 
@@ -46,49 +45,69 @@ def scripts() -> list[Path]:
 @functools.cache
 def reads(script: Path) -> Reads:
     """What `script`, a path in the repository, reads, from its own code."""
-    analyses, if_any, of_edition, stores, on_data = set(), set(), set(), set(), False
+    named: dict[str, set[str]] = {field.name: set() for field in dataclasses.fields(Reads)}
+    called = {
+        "study.values": "analyses",
+        "study.rows": "analyses",
+        "study.frame": "analyses",
+        "study.values_if_any": "if_any",
+        "study.edition.values": "of_edition",
+        "study.edition.rows": "of_edition",
+    }
+    owners = {
+        "study.build": "stores",
+        "study": "stores",
+        "study.edition.build": "edition_stores",
+        "study.edition": "edition_stores",
+        "study.config": "settings",
+    }
+    on_data = False
     for node in ast.walk(_tree(REPOSITORY / script)):
-        if isinstance(node, ast.Attribute):
-            owner = ast.unparse(node.value)
-            if owner in ("study.build", "study.edition.build"):
-                stores.add(node.attr)
-            elif owner in ("study", "study.edition") and node.attr in _READERS:
-                stores.add(_READERS[node.attr])
-        if not isinstance(node, ast.Call):
-            continue
-        called = ast.unparse(node.func)
-        if called == "glue.study":
-            on_data |= any(keyword.arg == "on_data" for keyword in node.keywords)
-        sets = {"study.values": analyses, "study.rows": analyses, "study.values_if_any": if_any}
-        sets |= {"study.edition.values": of_edition, "study.edition.rows": of_edition}
-        if called in sets:
-            if not (node.args and isinstance(node.args[0], ast.Constant)):
-                raise ValueError(f"{script}:{node.lineno}: {called} needs a literal name, from which Make learns of it")
-            sets[called].add(node.args[0].value)
-    return Reads(*(frozenset(found) for found in (analyses, if_any, stores, of_edition)), on_data)
+        if isinstance(node, ast.Attribute) and (owner := ast.unparse(node.value)) in owners:
+            named[owners[owner]].add(node.attr)
+        elif isinstance(node, ast.Call):
+            function = ast.unparse(node.func)
+            on_data |= function == "glue.study" and any(keyword.arg == "on_data" for keyword in node.keywords)
+            if function in called:
+                if not (node.args and isinstance(node.args[0], ast.Constant)):
+                    raise ValueError(f"{script}:{node.lineno}: {function} needs a literal name, for Make to know of it")
+                named[called[function]].add(node.args[0].value)
+    return Reads(**{name: frozenset(found) for name, found in named.items() if name != "on_data"}, on_data=on_data)
 
 
-def outputs_of(script: Path, build: Build, data: Path | None) -> Path:
-    """The file of `script` whose presence says that it ran; `data` is the folder beside the edition, if any."""
-    return scope(script, build, data).root / script.parent / f"{script.stem}.{FOLDERS[script.parent.name]}"
+def scope(script: Path, edition: Config, build: Build) -> Build:
+    """The build that a script writes to: the edition's, or that of the folder of real data beside it."""
+    return build.on(edition.data) if reads(script).on_data and edition.data else build
 
 
-def scope(script: Path, build: Build, data: Path | None) -> Build:
-    """The build that a script writes to: the edition's, or that of a folder of real data under it."""
-    return build.on(data) if reads(script).on_data and data else build
+def made_by(script: Path, build: Build) -> Path:
+    """The file in `build`, its scope, whose presence says that `script` ran."""
+    return build.root / script.parent / f"{script.stem}.{FOLDERS[script.parent.name]}"
 
 
-def inputs(script: Path, build: Build, data: Path | None, shown: Container[str] = ()) -> list[Path]:
-    """Files of the build that `script` reads, sorted; analyses that are read if any count where `shown` has them."""
-    found, own = reads(script), scope(script, build, data)
-    names = found.analyses | {name for name in found.if_any if name in shown}
+def prerequisites(script: Path, edition: Config, build: Build) -> list[Path]:
+    """Files that stand, for Make, for all that `script` reads: its prerequisites beside its key."""
+    found, own = reads(script), scope(script, edition, build)
+    names = found.analyses | (found.if_any & shown(edition.source.kind)["analysis"])
     paths = {own.analysis / f"{name}.json" for name in names}
     paths |= {build.analysis / f"{name}.json" for name in found.of_edition}
-    for store in found.stores:
-        paths |= set(own.files_of(store) if store in ("transfer", "partners", "patches") else build.files_of(store))
-    if data and "data" in _settings_read(script):
-        paths |= set(data.glob("*.parquet"))
+    paths |= {path for store in found.stores for path in own.files_of(store)}
+    paths |= {path for store in found.edition_stores for path in build.files_of(store)}
+    if edition.data and "data" in found.settings:
+        paths |= set(edition.data.glob("*.parquet"))
     return sorted(paths)
+
+
+def inputs(script: Path, edition: Config, build: Build) -> list[Path]:
+    """All files of the build that `script` reads: the tables of an analysis come with its values."""
+    paths = prerequisites(script, edition, build)
+    tables = {
+        table
+        for path in paths
+        if path.parent.name == "analysis"
+        for table in path.parent.glob(f"{path.stem}.*.parquet")
+    }
+    return sorted({*paths, *tables})
 
 
 def literal_files(script: Path) -> list[Path]:
@@ -98,9 +117,15 @@ def literal_files(script: Path) -> list[Path]:
     return sorted(path for path in named if path.is_file() and path.suffix != ".py")
 
 
+@functools.cache
 def shown(kind: str) -> dict[str, set[str]]:
-    """`{folder: names}` of the scripts whose results the manuscript shows, for a kind of source, with all they read."""
+    """`{folder: names}` of the scripts whose results the manuscript shows, for a kind of source, with all they read.
+
+    None for a kind without a manuscript.
+    """
     found: dict[str, set[str]] = {folder: set() for folder in FOLDERS}
+    if not (PAPER / "editions" / kind).is_dir():
+        return found
     for path in _sources(kind):
         text = path.read_text(encoding="utf-8")
         for folder, name in _MADE.findall(text):
@@ -131,12 +156,6 @@ def _sources(kind: str) -> set[Path]:
             if not name.startswith(("figures/", "tables/")) and included not in found:
                 waiting.append(included)
     return found
-
-
-@functools.cache
-def _settings_read(script: Path) -> set[str]:
-    nodes = ast.walk(_tree(REPOSITORY / script))
-    return {n.attr for n in nodes if isinstance(n, ast.Attribute) and ast.unparse(n.value) == "study.config"}
 
 
 @functools.cache

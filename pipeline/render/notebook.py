@@ -35,7 +35,8 @@ def run(script, build):
     """Execute `script` in the repository's root, for the edition that the environment names (see `glue.study`).
 
     Writes `analysis/<script>.ipynb` of `build` (an `artefacts.Build`) atomically; the same results give the same
-    bytes, for nothing that changes from run to run (times, random cell ids) is kept. Raises NotebookError if a cell fails, or if the script did not write `analysis/<script>.json`.
+    bytes, for nothing that changes from run to run (times, random cell ids) is kept. Raises NotebookError
+    if a cell fails, or if the script did not write `analysis/<script>.json`.
     """
     script = Path(script)
     notebook = jupytext.read(script)

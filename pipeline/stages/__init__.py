@@ -23,7 +23,10 @@ from pipeline.artefacts import Build
 from pipeline.errors import PipelineError
 
 #: What a script of `analysis/`, `figures/` or `tables/` may read of the settings: all but where work is done.
-ALL = tuple(name for name in config.Config.model_fields if name not in ("compute", "seed"))
+ALL = tuple(name for name in config.Config.model_fields if name not in ("compute", "data", "seed"))
+
+
+PRETRAINED = artefacts.REPOSITORY / "pretrained"
 
 
 class StageError(PipelineError):
@@ -40,10 +43,17 @@ class Stage:
 
     def key(self, edition: config.Config, script: Path | None = None, files: Iterable[Path] = ()) -> dict[str, Any]:
         """All that a step of it depends on beside its inputs (see `freshness.key`); `script` is one that it runs."""
-        values = edition.model_dump(mode="json")
-        read = {name: functools.reduce(lambda part, at: part[at], name.split("."), values) for name in self.settings}
-        own = freshness.key(self.entry, read | {"seed": edition.seed}, files)
+        names = {"seed", *self.settings} | ({"data"} if edition.reads_folder else set())
+        own = freshness.key(self.entry, {name: _setting(edition, name) for name in names}, files)
         return own | {"script": freshness.key(script, None)["code"]} if script else own
+
+
+def _setting(edition: config.Config, name: str) -> Any:
+    """The value of `section` or `section.key`, as JSON has it; a path as the absolute one that it stands for."""
+    if name == "data":
+        return str(edition.data.resolve()) if edition.data else None
+    values = edition.model_dump(mode="json")
+    return functools.reduce(lambda part, at: part[at] if part else None, name.split("."), values)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,14 +79,18 @@ class Run:
         name: str | None = None,
         script: Path | None = None,
         files: Iterable[Path] = (),
-        **arguments: Any,
+        settings: dict[str, Any] | None = None,
+        build: Build | None = None,
     ) -> contextlib.AbstractContextManager[artefacts.Step]:
         """`artefacts.step` under this stage's key; `shown` is the file that a reviewer should open.
 
-        `name` is the stage's where it makes a single artefact; `arguments` of the command line count for the key.
+        `name` is the stage's where it makes a single artefact; `settings` replace what of the settings this artefact
+        depends on, where that is less than the stage reads, or an argument of the command line; `build` is the tree
+        that it belongs to, where that is one of a folder beside the edition.
         """
-        key = self.stage.key(self.config, script, files) | ({"arguments": arguments} if arguments else {})
-        return artefacts.step(self.build, name or self.stage.name, shown, key, inputs, outputs)
+        key = self.stage.key(self.config, script, files)
+        key["settings"] |= settings or {}
+        return artefacts.step(build or self.build, name or self.stage.name, shown, key, inputs, outputs)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -87,8 +101,8 @@ def commands() -> None:
 def stage(settings: tuple[str, ...] = ()) -> Callable:
     """Makes a function `(run: Run, ...)` a command of the same name, for the edition that the command line names.
 
-    `settings` are the sections, or `section.key`, that its steps depend on. Processes that the stage starts find the edition in their
-    environment, as `glue.study` and a stage do.
+    `settings` are the sections, or `section.key`, that its steps depend on. Processes that the stage starts
+    find the edition in their environment, as `glue.study` does.
     """
 
     def register(function: Callable) -> Callable:
@@ -112,7 +126,7 @@ def stage(settings: tuple[str, ...] = ()) -> Callable:
             function(Run(found, loaded, Build(loaded.name, build)), **arguments)
 
         STAGES[name] = found
-        return commands.command(name, help=_first_paragraph(function))(call)
+        return commands.command(name, **_help(function))(call)
 
     return register
 
@@ -123,7 +137,7 @@ STAGES: dict[str, Stage] = {}
 
 def command(function: Callable) -> Callable:
     """Makes a function a command that needs no edition."""
-    return commands.command(function.__name__.replace("_", "-"), help=_first_paragraph(function))(function)
+    return commands.command(function.__name__.replace("_", "-"), **_help(function))(function)
 
 
 def load() -> None:
@@ -132,5 +146,6 @@ def load() -> None:
         importlib.import_module(f"{__name__}.{module.name}")
 
 
-def _first_paragraph(function: Callable) -> str:
-    return inspect.cleandoc(function.__doc__ or "").partition("\n\n")[0]
+def _help(function: Callable) -> dict[str, str]:
+    text = inspect.cleandoc(function.__doc__ or "")
+    return {"help": text, "short_help": text.partition("\n\n")[0]}

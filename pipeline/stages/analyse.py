@@ -14,10 +14,10 @@ def analyse(run: Run, script: Path) -> None:
     from pipeline import scripts
     from pipeline.render import companion, notebook
 
-    build, name = scripts.scope(script, run.build, run.config.data), script.stem
-    inputs = scripts.inputs(script, run.build, run.config.data)
+    build, name = scripts.scope(script, run.config, run.build), script.stem
+    inputs, files = scripts.inputs(script, run.config, run.build), scripts.literal_files(script)
     outputs = [build.analysis / f"{name}.json", build.analysis / f"{name}.ipynb", build.site / f"{name}.html"]
-    with run.step(inputs, outputs, script, f"analysis-{name}", script, scripts.literal_files(script)) as step:
+    with run.step(inputs, outputs, script, f"analysis-{name}", script, files, build=build) as step:
         if step.is_current:
             return
         notebook.run(script, build)

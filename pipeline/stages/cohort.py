@@ -13,7 +13,7 @@ from pipeline.space import VoxelFrame, zyx
 from pipeline.stages import Run, StageError, stage
 
 
-@stage(settings=("source", "cohort", "extract", "data"))
+@stage(settings=("source", "cohort", "extract"))
 def cohort(run: Run) -> None:
     """Query the annotation service (or read synapses.csv): labels, filters, splits, leakage audit."""
     edition, build = run.config, run.build
@@ -34,7 +34,9 @@ def cohort(run: Run) -> None:
         cube_nm = VoxelFrame(edition.extract.voxel_nm).to_nm(zyx(edition.extract.cube_zyx))
         read = _of_folder if edition.source.kind == "folder" else _of_service
         found, volume = read(edition, build, cube_nm)
-        step.facts |= {name: volume[name] for name in ("kind", "datastack", "materialization_version") if name in volume}
+        step.facts |= {
+            name: volume[name] for name in ("kind", "datastack", "materialization_version") if name in volume
+        }
         artefacts.write_json(build.cohort / "volume.json", volume)
         artefacts.write_json(build.cohort / "flow.json", found.flow)
         artefacts.write_json(build.cohort / "audit.json", found.audit)

@@ -15,11 +15,11 @@ def draw(run: Run, script: Path) -> None:
     """Run a script of figures/ or tables/, as `python <script>` does, and record its provenance."""
     from pipeline import scripts
 
-    folder, name = script.parent.name, script.stem
-    made = scripts.outputs_of(script, run.build, run.config.data)
+    build, folder = scripts.scope(script, run.config, run.build), script.parent.name
+    inputs, files = scripts.inputs(script, run.config, run.build), scripts.literal_files(script)
+    made = scripts.made_by(script, build)
     outputs = [made, made.with_suffix(".svg" if folder == "figures" else ".csv")]
-    inputs = scripts.inputs(script, run.build, run.config.data)
-    with run.step(inputs, outputs, script, f"{folder}-{name}", script, scripts.literal_files(script)) as step:
+    with run.step(inputs, outputs, script, f"{folder}-{script.stem}", script, files, build=build) as step:
         if not step.is_current:
             sys.path.insert(0, str(script.parent.resolve()))  # where scripts find their style, as run by themselves
             runpy.run_path(str(script), run_name="__main__")

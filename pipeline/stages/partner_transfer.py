@@ -40,9 +40,12 @@ def partner_transfer(run: Run, split_z: int) -> None:
 
     inputs = [*files.values(), data / "synapses.csv"]
     step = run.step(
-        inputs, [out / "assignments.parquet"], "pipeline/stages/partner_transfer.py",
-        name=f"partner-transfer-{data.resolve().name}", split_z=split_z,
-    )  # fmt: skip
+        inputs,
+        [out / "assignments.parquet"],
+        "pipeline/stages/partner_transfer.py",
+        settings={"split_z": split_z},
+        build=build.on(data),
+    )
     with step as running:
         if running.is_current:
             return

@@ -6,15 +6,14 @@ from pathlib import Path
 import click
 
 from pipeline import artefacts, config
-from pipeline.stages import StageError, command
+from pipeline.stages import PRETRAINED, StageError, command
 
 
 @command
 @click.option("--volumes", type=Path, required=True, help="Folder: em/, segmentation/, perhaps clefts/.")
 @click.option("--synapses", type=Path, help="CSV: synapse_id, x_vx, y_vx, z_vx (default: all of clefts/).")
 @click.option("--out", type=Path, required=True, help="Parquet file to write.")
-@click.option("--run", type=Path, default=artefacts.REPOSITORY / "pretrained" / "avan",
-              help="Folder of the network, such as build/<config>/partners/runs/avan (default: pretrained/avan).")  # fmt: skip
+@click.option("--run", type=Path, default=PRETRAINED / "avan", help="Folder of the model (default: pretrained/avan).")
 def partners(volumes: Path, synapses: Path | None, out: Path, run: Path) -> None:
     """Assign partners to clefts: which two segments does each join?
 

@@ -15,8 +15,7 @@ log = logging.getLogger("pipeline")
 def plan(run: Run) -> None:
     """Write what Make includes: facts of the edition, what each step reads, and its key file where the key changed."""
     edition, build, kind = run.config, run.build, run.config.source.kind
-    shown = scripts.shown(kind) if (scripts.PAPER / "editions" / kind).is_dir() else {}
-    beside = edition.data if edition.data and kind not in ("folder", "connectome") else None
+    beside = None if edition.reads_folder else edition.data
     facts = {
         "B": build.root,
         "K": "$(B)/keys",
@@ -24,7 +23,7 @@ def plan(run: Run) -> None:
         "R": build.on(beside).root if beside else "",
         "MASKS": "yes" if any(model.attention for model in edition.models) else "",
         "PREDICTIONS": " ".join(str(build.predictions(name)) for name in _trained(build)),
-        **{folder.upper(): " ".join(sorted(shown.get(folder, ()))) for folder in scripts.FOLDERS},
+        **{folder.upper(): " ".join(sorted(names)) for folder, names in scripts.shown(kind).items()},
     }
     lines = [f"{name} := {value}" for name, value in facts.items()]
     for name, found in STAGES.items():
@@ -34,10 +33,11 @@ def plan(run: Run) -> None:
             continue
         step = f"{script.parent}-{script.stem}"
         runner = STAGES["analyse" if script.parent.name == "analysis" else "draw"]
-        _write_key(build, step, runner.key(edition, script, scripts.literal_files(script)))
-        needed = scripts.inputs(script, build, edition.data, shown.get("analysis", ()))
-        target = scripts.outputs_of(script, build, beside)
-        lines.append(f"{target}: $(K)/{step}.json {' '.join(map(str, needed))}")
+        key = runner.key(edition, script, scripts.literal_files(script))
+        _write_key(build, step, key | ({"data": str(beside)} if scripts.reads(script).on_data else {}))
+        target = scripts.made_by(script, scripts.scope(script, edition, build))
+        needed = " ".join(map(str, scripts.prerequisites(script, edition, build)))
+        lines.append(f"{target}: $(K)/{step}.json {needed}")
     name = f"{build.root.name}-{beside.resolve().name}" if beside else build.root.name
     _write_where_changed(build.root.parent / "make" / f"{name}.mk", "\n".join(lines) + "\n")
 

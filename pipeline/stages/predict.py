@@ -5,13 +5,14 @@ from pathlib import Path
 
 import click
 
-from pipeline import artefacts, config
-from pipeline.stages import command
+from pipeline import config
+from pipeline.stages import PRETRAINED, command
 
 
 @command
-@click.option("--run", type=Path, default=artefacts.REPOSITORY / "pretrained" / "unet3d",
-              help="Folder of the model, such as build/<config>/runs/<model> (default: pretrained/unet3d).")  # fmt: skip
+@click.option(
+    "--run", type=Path, default=PRETRAINED / "unet3d", help="Folder of the model (default: pretrained/unet3d)."
+)
 @click.option("--volumes", type=Path, required=True, help="Folder that holds em/.")
 @click.option("--synapses", type=Path, required=True, help="CSV: synapse_id, x_vx, y_vx, z_vx, ...")
 @click.option("--out", type=Path, required=True, help="Parquet file to write.")

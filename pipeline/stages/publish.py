@@ -66,7 +66,7 @@ def publish_partners(run: Run, out: Path) -> None:
     real = build.on(data)
     trained = real.partners / "runs" / PUBLISHED_RUN / "avan"
     _, card = model.load(trained / "model.safetensors")
-    record = artefacts.read_json(build.root / "provenance" / f"partner-transfer-{data.resolve().name}.json")
+    record = artefacts.read_json(real.root / "provenance" / "partner-transfer.json")
     volume = artefacts.read_json(real.partners / "volume.json")
     values = artefacts.read_json(real.analysis / "partner_transfer.json")
     scores = [

@@ -15,7 +15,9 @@ def simulate(run: Run) -> None:
     with run.step([], [source / "manifest.json"], "pipeline/simulate/neuropil.py") as step:
         if step.is_current:
             return
-        (source / "manifest.json").unlink(missing_ok=True)  # last to be written again: without it a source is unfinished
+        (source / "manifest.json").unlink(
+            missing_ok=True
+        )  # last to be written again: without it a source is unfinished
         with compute.workers(edition.compute) as client:
             neuropil.generate(edition.source, edition.seed, source, client)
         tables.write(source / "truth", source / "tables", edition.seed)

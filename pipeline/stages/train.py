@@ -25,8 +25,12 @@ def train(run: Run, model: str | None) -> None:
         if rank:
             training.train(*arguments)
             return
-        inputs, outputs = [build.patches / "manifest.json", build.synapses], [build.predictions(model), build.run(model)]
-        with run.step(inputs, outputs, "pipeline/learn/run.py", name=f"train-{model}") as step:
+        inputs, outputs = (
+            [build.patches / "manifest.json", build.synapses],
+            [build.predictions(model), build.run(model)],
+        )
+        settings = {"models": entry.model_dump(mode="json")}
+        with run.step(inputs, outputs, "pipeline/learn/run.py", name=f"train-{model}", settings=settings) as step:
             training.train(*arguments)
             step.facts["device"] = artefacts.read_json(build.run(model) / "result.json")["device"]
 

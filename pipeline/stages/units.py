@@ -20,7 +20,8 @@ def units(run: Run) -> None:
     model = models[0]
     patches, predictions, done = folder / "patches", folder / "predictions.parquet", folder / "model.json"
     inputs = [build.synapses, build.patches / "manifest.json"]
-    with run.step(inputs, [patches / "manifest.json", predictions, done], "pipeline/extract/misread.py") as step:
+    outputs, settings = [patches / "manifest.json", predictions, done], {"models": model.model_dump(mode="json")}
+    with run.step(inputs, outputs, "pipeline/extract/misread.py", settings=settings) as step:
         if step.is_current:
             return
         done.unlink(missing_ok=True)  # last to be written again: without it the fault is unfinished
