@@ -1,7 +1,6 @@
 """Run a percent-format script of `analysis/` as a notebook and keep the executed notebook."""
 
 import logging
-import os
 import re
 import sys
 import tempfile
@@ -33,12 +32,21 @@ class _ThisInterpreter(KernelSpecManager):
         return KernelSpec(argv=command, display_name="Python 3", language="python")
 
 
+<<<<<<< HEAD
 def run(script: Path, build: artefacts.Build, config: str | Path, data: Path | None = None) -> None:
     """Execute `script` for the edition `config` (name or YAML file) in the repository's root.
 
     Writes `analysis/<script>.ipynb` of `build` atomically. The same results give the same bytes: nothing that changes
     from run to run (times, random cell ids) is kept. `data` is the folder of a `folder` source. Raises NotebookError
     if a cell fails or if the script did not write `analysis/<script>.json`.
+=======
+def run(script, build):
+    """Execute `script` in the repository's root, for the edition that the environment names (see `glue.study`).
+
+    Writes `analysis/<script>.ipynb` of `build` (an `artefacts.Build`) atomically; the same results give the same
+    bytes, for nothing that changes from run to run (times, random cell ids) is kept. Raises NotebookError
+    if a cell fails, or if the script did not write `analysis/<script>.json`.
+>>>>>>> main
     """
     notebook = jupytext.read(script)
     notebook.metadata = nbformat.from_dict(
@@ -47,6 +55,7 @@ def run(script: Path, build: artefacts.Build, config: str | Path, data: Path | N
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number}"
         cell["metadata"] = nbformat.from_dict({})
+<<<<<<< HEAD
     environment = os.environ | {
         "SYNAPSE_EI_CONFIG": str(config),
         "SYNAPSE_EI_BUILD": str(build.root.resolve().parent),
@@ -54,6 +63,8 @@ def run(script: Path, build: artefacts.Build, config: str | Path, data: Path | N
     environment.pop("SYNAPSE_EI_DATA", None)
     if data is not None:
         environment["SYNAPSE_EI_DATA"] = str(data.resolve())
+=======
+>>>>>>> main
     values = build.analysis / f"{script.stem}.json"
     values.unlink(missing_ok=True)  # so that a file found afterwards comes from this run
 
@@ -67,7 +78,7 @@ def run(script: Path, build: artefacts.Build, config: str | Path, data: Path | N
             client = nbclient.NotebookClient(
                 notebook, km=kernel, timeout=None, record_timing=False, coalesce_streams=True
             )
-            client.execute(cwd=str(artefacts.REPOSITORY), env=environment, cleanup_kc=True)
+            client.execute(cwd=str(artefacts.REPOSITORY), cleanup_kc=True)
     except nbclient.exceptions.CellExecutionError as error:
         raise NotebookError(f"{script} failed:\n{_ANSI.sub('', str(error))}") from None
     except nbclient.exceptions.DeadKernelError as error:
