@@ -32,21 +32,12 @@ class _ThisInterpreter(KernelSpecManager):
         return KernelSpec(argv=command, display_name="Python 3", language="python")
 
 
-<<<<<<< HEAD
-def run(script: Path, build: artefacts.Build, config: str | Path, data: Path | None = None) -> None:
-    """Execute `script` for the edition `config` (name or YAML file) in the repository's root.
-
-    Writes `analysis/<script>.ipynb` of `build` atomically. The same results give the same bytes: nothing that changes
-    from run to run (times, random cell ids) is kept. `data` is the folder of a `folder` source. Raises NotebookError
-    if a cell fails or if the script did not write `analysis/<script>.json`.
-=======
-def run(script, build):
+def run(script: Path, build: artefacts.Build) -> None:
     """Execute `script` in the repository's root, for the edition that the environment names (see `glue.study`).
 
-    Writes `analysis/<script>.ipynb` of `build` (an `artefacts.Build`) atomically; the same results give the same
-    bytes, for nothing that changes from run to run (times, random cell ids) is kept. Raises NotebookError
-    if a cell fails, or if the script did not write `analysis/<script>.json`.
->>>>>>> main
+    Writes `analysis/<script>.ipynb` of `build` atomically. The same results give the same bytes: nothing that changes
+    from run to run (times, random cell ids) is kept. Raises NotebookError if a cell fails or if the script did not
+    write `analysis/<script>.json`.
     """
     notebook = jupytext.read(script)
     notebook.metadata = nbformat.from_dict(
@@ -55,16 +46,6 @@ def run(script, build):
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number}"
         cell["metadata"] = nbformat.from_dict({})
-<<<<<<< HEAD
-    environment = os.environ | {
-        "SYNAPSE_EI_CONFIG": str(config),
-        "SYNAPSE_EI_BUILD": str(build.root.resolve().parent),
-    }
-    environment.pop("SYNAPSE_EI_DATA", None)
-    if data is not None:
-        environment["SYNAPSE_EI_DATA"] = str(data.resolve())
-=======
->>>>>>> main
     values = build.analysis / f"{script.stem}.json"
     values.unlink(missing_ok=True)  # so that a file found afterwards comes from this run
 
