@@ -1,4 +1,7 @@
-"""Simulated and real synapses side by side at the same scale: `make realism DATA=<folder of real EM>`."""
+"""Simulated and real synapses side by side at the same scale.
+
+Made by `make realism DATA=<folder of real EM>`.
+"""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,14 +15,14 @@ N_OF_CLASS = {1: 8, 0: 4}
 
 study = glue.study("figures/gallery.py")
 if not study.simulated:
-    raise glue.StudyError(f"the gallery sets simulated beside real synapses; {study.config.name!r} is not simulated")
+    raise glue.StudyError(f"the gallery compares simulated with real synapses; {study.config.name!r} is not simulated")
 kasthuri = Build("kasthuri", study.build.root.parent)
 
 
 def windows(build):
-    """12 patches of a build cut to the window [N, Y, X], their labels, and the size of a pixel in nm.
+    """12 patches of a build cut to the window `[N, Y, X]`, their labels, and the size of a pixel in nm.
 
-    Of each class, patches that lie wholly in the volume (else those that are padded least), evenly spaced by id.
+    In each class they are evenly spaced by id, among those that lie wholly in the volume or else are padded least.
     """
     here = glue.Study(study.config, build, study.script)
     synapses = here.read(build.patches / "quality.parquet")[["synapse_id", "patch_padded"]].merge(
@@ -32,9 +35,7 @@ def windows(build):
         chosen += [(ids[i], label) for i in np.linspace(0, len(ids) - 1, min(n, len(ids))).round().astype(int)]
     patches = here.patches([synapse_id for synapse_id, _ in chosen])
     pixel_nm = here.read(build.patches / "manifest.json")["voxel_nm"][0]
-    side = min(round(WINDOW_NM / pixel_nm), patches.shape[1])
-    start = (patches.shape[1] - side) // 2
-    return patches[:, start : start + side, start : start + side], [label for _, label in chosen], pixel_nm
+    return style.middle(patches, round(WINDOW_NM / pixel_nm)), [label for _, label in chosen], pixel_nm
 
 
 figure = plt.figure(figsize=(style.WIDTH * 1.4, 8.0))
@@ -57,6 +58,6 @@ study.save_figure(
     figure,
     f"""**Synapses of {study.data_phrase} (left) and of real electron microscopy (right) at the same scale.**
     Real: mouse somatosensory cortex (Kasthuri et al. 2015, cutout AC3).
-    Of each class, evenly spaced in the order of their ids among the patches that lie wholly in the volume, or else the
-    least padded; windows of {sizes[0] / 1000:.2g} µm, bar {BAR_NM} nm.""",
+    In each class, synapses are evenly spaced in the order of their ids, among the patches that lie wholly in the volume
+    or else are padded least; windows of {sizes[0] / 1000:.2g} µm, bar {BAR_NM} nm.""",
 )
