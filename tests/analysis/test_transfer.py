@@ -135,7 +135,7 @@ def test_the_table_names_the_volume_and_counts_axons(transferred):
     table = pd.read_csv(build.tables / "transfer.csv", dtype=str).set_index("Score")
     texts = artefacts.read_json(build.analysis / "transfer.json")
     assert table.loc["**ResNet-18**", "Shaft, matched"] == texts["resnet18_shaft_matched"]["text"]
-    assert table.loc["Floor: on a spine", ["Shaft", "All, matched"]].tolist() == ["–", "–"]
+    assert table.loc["Baseline: on a spine", ["Shaft", "All, matched"]].tolist() == ["–", "–"]
     assert len(table) == 4 + 3
 
 
