@@ -158,8 +158,8 @@ ROWS = [
         "Confidence: test set [@domassoudi]",
         "450 synapses of 6 neurons",
         ours(
-            "with {confidence.n_fewest} such neurons, {confidence.nominal} intervals contain the truth with probability "
-            "{confidence.synapses_6_balanced_accuracy} if synapses are treated as independent, "
+            "with {confidence.n_fewest} such neurons, {confidence.nominal} intervals contain the truth with "
+            "probability {confidence.synapses_6_balanced_accuracy} if synapses are treated as independent, "
             "{confidence.expanded_6_balanced_accuracy} if neurons are resampled"
         ),
         "Balanced accuracy of simulated test sets with a known truth.",

@@ -208,4 +208,4 @@ def test_an_edition_without_known_structures_is_refused(located, tmp_path):
     (tmp_path / "real.yaml").write_text(yaml.safe_dump(settings))
     done = run_script("analysis/evidence.py", environment | {"SYNAPSE_EI_CONFIG": str(tmp_path / "real.yaml")})
     assert done.returncode
-    assert "'real' is not simulated: nobody knows what its voxels show" in done.stderr
+    assert "'real' is not simulated: the structure of its voxels is unknown" in done.stderr
