@@ -7,17 +7,17 @@ from pipeline import glue
 study = glue.study("tables/transfer.py")
 values = study.values("transfer")
 families = study.rows("transfer", "families")
-floors = study.rows("transfer", "floors")
+baselines = study.rows("transfer", "baselines")
 COLUMNS = {"all": "All", "shaft": "Shaft", "all_matched": "All, matched", "shaft_matched": "Shaft, matched"}
 
 rows = []
 for family in families.itertuples():
-    label = f"**{family.label}**" if family.best_of_kind else family.label
+    label = f"**{family.label}**" if family.best else family.label
     cells = {title: values[f"{family.family}_{suffix}"].text for suffix, title in COLUMNS.items()}
     validation = glue.number(family.validation_auc).text
     rows.append({"Score": label, "Input": family.dimensionality, "Validation": validation} | cells)
-for floor, label in floors.groupby("floor", sort=False)["label"].first().items():
-    known = {title: values.get(f"{floor}_{suffix}") for suffix, title in COLUMNS.items()}
+for baseline, label in baselines.groupby("baseline", sort=False)["label"].first().items():
+    known = {title: values.get(f"{baseline}_{suffix}") for suffix, title in COLUMNS.items()}
     cells = {title: value.text if value else "–" for title, value in known.items()}
     rows.append({"Score": f"Baseline: {label[0].lower()}{label[1:]}", "Input": "–", "Validation": "–"} | cells)
 

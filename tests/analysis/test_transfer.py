@@ -108,7 +108,7 @@ def test_floors_call_the_dark_the_smooth_and_the_spiny_excitatory(transferred):
 def test_the_best_of_a_kind_is_the_best_on_validation(transferred):
     build, _ = transferred
     runs = pd.read_parquet(build.analysis / "performance.runs.parquet").query("trained and not folds")
-    best = runs.groupby(["kind", "family"])["validation_auc"].mean()
+    best = runs.groupby(["dimensionality", "family"])["validation_auc"].mean()
     values = _values(build)
     assert values["best_2d"] == "resnet18"
     assert values["best_3d"] == best["3D"].idxmax()
