@@ -3,8 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-import zarr
-from fake_build import REPOSITORY, analyse, build_fake, copied, run_script
+from fake_build import REPOSITORY, analyse, build_fake, copied, run_script, write_images
 from PIL import Image
 from scipy.special import logit
 from sklearn.linear_model import LogisticRegression
@@ -25,8 +24,7 @@ def add_misread(build, skill=0.3, seed=3):
     folder = build.root / "faults" / "units"
     index = pd.read_parquet(build.patches / "index.parquet")
     for patches in (build.patches, folder / "patches"):
-        group = zarr.open_group(patches / "images.zarr", mode="a")
-        group.create_array("cube", data=rng.integers(60, 200, (len(index), DEPTH, 12, 12), dtype=np.uint8))
+        write_images(patches, "cube", rng.integers(60, 200, (len(index), DEPTH, 12, 12), dtype=np.uint8))
         artefacts.write_parquet(patches / "index.parquet", index)
     bounds = {"source_resolution_nm": [8.0, 8.0, 40.0], "source_bounds_vx": [[0, 0, 0], [1300, 1300, N_SECTIONS]]}
     artefacts.write_json(folder / "patches" / "manifest.json", bounds)
