@@ -21,7 +21,7 @@ from pipeline.stats import bootstrap
 METRICS = ["roc_auc", "balanced_accuracy", "accuracy"]
 
 study = glue.study("analysis/units.py")
-folder = study.build.root / "faults" / "units"
+folder = study.build.units
 name = study.read(folder / "model.json")["model"]
 model = study.config.model(name)
 predictions = {"right": study.predictions(name), "misread": study.read(folder / "predictions.parquet")}

@@ -35,6 +35,10 @@ class Build:
         self.models = self.root / "models.json"  # names of the trained models, written when all of them are
         self.partners = self.root / "partners"
         self.attention = self.partners / "attention"  # AVAN's masks in the format of `patches`
+        self.detected_clefts = self.partners / "clefts.zarr"  # those that `partners/volume.parquet` lists
+        self.queue = self.partners / "queue"
+        self.units = self.root / "faults" / "units"
+        self.transfer = self.root / "transfer"
         self.analysis = self.root / "analysis"
         self.figures = self.root / "figures"
         self.tables = self.root / "tables"
@@ -47,6 +51,42 @@ class Build:
 
     def predictions(self, model):
         return self.root / "predictions" / f"{model}.parquet"
+
+    def record(self, step):
+        """Where the provenance of a step is."""
+        return self.root / "provenance" / f"{step}.json"
+
+    def key(self, step):
+        """What Make compares to know whether a step's settings or code changed."""
+        return self.root / "keys" / f"{step}.json"
+
+    def partner_run(self, network):
+        return self.partners / "runs" / network
+
+    def on(self, data):
+        """The tree of what this edition's models make of a folder of real data, named by that folder."""
+        return Build(Path(data).resolve().name, self.root / "real")
+
+    def files_of(self, store):
+        """The files whose presence says that `store`, an attribute of this class, is made."""
+        manifest = "manifest.json"
+        models = (
+            [self.models, *(self.predictions(name) for name in read_json(self.models))]
+            if self.models.is_file()
+            else [self.models]
+        )
+        return {
+            "source": [self.source / manifest],
+            "cohort": [self.synapses],
+            "synapses": [self.synapses],
+            "patches": [self.patches / manifest],
+            "predictions": models,
+            "run": models,
+            "models": models,
+            "partners": [self.partners / "assignments.parquet"],
+            "units": [self.units / "model.json"],
+            "transfer": [self.transfer / "volume.json"],
+        }.get(store, [])
 
 
 @contextlib.contextmanager
@@ -146,33 +186,59 @@ def _surroundings():
     }
 
 
-@contextlib.contextmanager
-def step(build, name, script, inputs, outputs, config=None, **facts):
-    """Time a step of the build, log one line, and record the provenance of its outputs.
+def key_hash(key):
+    """Digest of a step's key, as its provenance record holds it."""
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
 
-    `name` is unique in the build (`extract`, `train-unet3d`, `figure-roc`, ...); `script` is the file in the
-    repository that a reviewer should open; `inputs` and `outputs` are paths, which are hashed; `config` is the part
-    of the configuration that matters (a pydantic section). Further `facts` (data source, materialization version,
-    device) are kept as given; the yielded dict takes more of them. The record is written only on success, to
-    `build/<config>/provenance/<name>.json`; the page step merges them into `provenance.json`.
+
+class Step:
+    """One run of a stage that makes one artefact; see `step`."""
+
+    def __init__(self, is_current: bool):
+        self.is_current = is_current
+        self.facts: dict = {}
+
+
+@contextlib.contextmanager
+def step(build, name, script, key, inputs, outputs):
+    """Do the work of a step unless it was done before: from the same key and inputs, with all its outputs there.
+
+    `name` is unique in the build (`extract`, `train-unet3d`, `figures-performance`, ...); `script` is the file in the
+    repository that a reviewer should open; `key` is what the work depends on beside its inputs (`freshness.key`);
+    `inputs` and `outputs` are paths, whose contents are hashed. Yields a `Step`: where it `is_current`, the caller
+    leaves at once. Else the work is timed and, on success, recorded in `build/<config>/provenance/<name>.json` with the
+    step's `facts` (data source, materialization version, device), and one line is logged.
     """
-    started = time.monotonic()
-    more = {}
-    yield more
-    seconds = time.monotonic() - started
-    config_text = config.model_dump_json() if config is not None else ""
-    record = {
-        "script": str(script),
+    record = build.record(name)
+    wanted = {
+        "key_hash": key_hash(key),
         "inputs": {_relative(path, build): sha256(path) for path in inputs},
-        "outputs": {_relative(path, build): sha256(path) for path in outputs},
-        "config_hash": hashlib.sha256(config_text.encode()).hexdigest(),
-        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "seconds": round(seconds, 2),
-        **_surroundings(),
-        **facts,
-        **more,
     }
-    write_json(build.root / "provenance" / f"{name}.json", record)
+    found = read_json(record) if record.is_file() else {}
+    same = all(found.get(part) == value for part, value in wanted.items())
+    if same and all(Path(path).exists() for path in outputs):
+        yield Step(is_current=True)
+        log.info("%s: up to date", name)
+        return
+    record.unlink(missing_ok=True)  # what an interrupted step leaves is no result
+    started = time.monotonic()
+    running = Step(is_current=False)
+    yield running
+    seconds = time.monotonic() - started
+    config_text = json.dumps(key["settings"], sort_keys=True)
+    write_json(
+        record,
+        wanted
+        | {
+            "script": str(script),
+            "outputs": {_relative(path, build): sha256(path) for path in outputs},
+            "config_hash": hashlib.sha256(config_text.encode()).hexdigest(),
+            "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "seconds": round(seconds, 2),
+        }
+        | _surroundings()
+        | running.facts,
+    )
     log.info("%s: done in %.1f s", name, seconds)
 
 

@@ -169,6 +169,7 @@ class Study:
     config: Config
     build: artefacts.Build
     script: Path
+    edition: "Study | None" = None  # of a script about a folder of real data beside an edition
 
     @property
     def simulated(self) -> bool:
@@ -183,7 +184,7 @@ class Study:
         if source.kind == "cave":
             return f"MICrONS, {source.datastack}, materialization version {source.materialization_version}"
         data = "connectome" if source.kind == "connectome" else "electron microscopy"
-        return f"{data} of the folder {source.path.name}" if source.path else data
+        return f"{data} of the folder {self.config.data.resolve().name}" if self.config.data else data
 
     @property
     def interval_phrase(self) -> str:
@@ -349,10 +350,19 @@ class Study:
         return f"{caption} Source: `{self.script}`.\n"
 
 
-def study(script: str) -> Study:
-    """Open the study for `script`, a path in the repository such as "figures/performance.py"."""
-    edition = load(os.environ.get("SYNAPSE_EI_CONFIG", "demo"), os.environ.get("SYNAPSE_EI_DATA"))
-    opened = Study(edition, artefacts.Build(edition.name, os.environ.get("SYNAPSE_EI_BUILD", "build")), Path(script))
+def study(script: str, on_data: bool = False) -> Study:
+    """Open the study for `script`, a path in the repository such as "figures/performance.py".
+
+    With `on_data` the script is about a folder of real data beside the edition, whose results have their own build;
+    `study.edition` is then the study of the edition itself.
+    """
+    config = load(os.environ.get("SYNAPSE_EI_CONFIG", "demo"), os.environ.get("SYNAPSE_EI_DATA"))
+    build = artefacts.Build(config.name, os.environ.get("SYNAPSE_EI_BUILD", "build"))
+    opened = edition = Study(config, build, Path(script))
+    if on_data:
+        if config.data is None:
+            raise StudyError(f"{script} is about a folder of real data: set SYNAPSE_EI_DATA to it")
+        opened = Study(config, build.on(config.data), Path(script), edition)
     for path in opened.outputs():
         path.unlink()
     return opened

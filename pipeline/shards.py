@@ -62,7 +62,7 @@ class Rows:
 
     def __getitem__(self, rows) -> np.ndarray:
         rows = np.asarray(rows, dtype=np.int64)
-        if rows.size and not (0 <= rows.min() and rows.max() < len(self)):
+        if rows.size and not (rows.min() >= 0 and rows.max() < len(self)):
             raise IndexError(f"rows {rows.min()} to {rows.max()} of {self.path}, which has {len(self)}")
         found = np.empty((len(rows), *self.shape[1:]), self.dtype)
         shard = rows // self._n
