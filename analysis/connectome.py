@@ -19,8 +19,8 @@ from pipeline.connectivity import connectome, features, models, prior
 from pipeline.stats import bootstrap
 
 study = glue.study("analysis/connectome.py")
-folder = getattr(study.config.source, "path", None)
-if folder is None:
+folder = study.config.data
+if folder is None or study.config.source.kind != "connectome":
     raise glue.StudyError("this analysis reads a connectome: name its folder with `make connectivity DATA=<folder>`")
 links = connectome.scored(folder, study.config.seed)
 tables = connectome.tables(links)

@@ -18,9 +18,9 @@ PROTOCOLS = ("simulation", "fine-tuned")
 NETWORKS = list(glue.PARTNER_NETWORKS)
 BASELINE = ("simulation", "darker_is_pre")
 
-study = glue.study("analysis/partner_transfer.py")
+study = glue.study("analysis/partner_transfer.py", on_data=True)
 confidence = study.config.stats.confidence
-folder = study.build.partners / "transfer"
+folder = study.build.partners
 path = folder / "assignments.parquet"
 assignments = study.read_exact(path, [*PARTNER_SEGMENTS, *(f"true_{column}" for column in PARTNER_SEGMENTS)])
 volume = study.read(folder / "volume.json")

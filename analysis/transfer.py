@@ -12,12 +12,12 @@ from pipeline import glue
 from pipeline.stats import bootstrap, checks
 from pipeline.stats.metrics import Scored
 
-study = glue.study("analysis/transfer.py")
-folder = study.build.root / "transfer"
+study = glue.study("analysis/transfer.py", on_data=True)
+folder = study.build.transfer
 volume = study.read(folder / "volume.json")["datastack"]
 floors = study.read(folder / "floors.parquet").sort_values("synapse_id", ignore_index=True)
 floors = floors.astype({"label": int, "on_spine": bool})
-runs = study.rows("performance", "runs")
+runs = study.edition.rows("performance", "runs")
 runs = runs[~runs["folds"]]  # a cross-validated model is not one network that could be applied
 families = runs.groupby("family", sort=False).agg(
     dimensionality=("dimensionality", "first"), trained=("trained", "first"), validation_auc=("validation_auc", "mean")

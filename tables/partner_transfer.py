@@ -4,7 +4,7 @@ import pandas as pd
 
 from pipeline import glue
 
-study = glue.study("tables/partner_transfer.py")
+study = glue.study("tables/partner_transfer.py", on_data=True)
 values = study.values("partner_transfer")
 methods = study.rows("partner_transfer", "methods")
 TRAINED = {"simulation": "Simulation", "fine-tuned": "Fine-tuned"}

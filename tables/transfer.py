@@ -4,7 +4,7 @@ import pandas as pd
 
 from pipeline import glue
 
-study = glue.study("tables/transfer.py")
+study = glue.study("tables/transfer.py", on_data=True)
 values = study.values("transfer")
 families = study.rows("transfer", "families")
 baselines = study.rows("transfer", "baselines")

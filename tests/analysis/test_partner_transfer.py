@@ -52,18 +52,21 @@ def write_assignments(folder):
 
 @pytest.fixture(scope="module")
 def transferred(tmp_path_factory):
-    """`(build, environment)` after `analysis/partner_transfer.py`; not to be changed."""
-    _, root, environment = build_fake(tmp_path_factory.mktemp("partner_transfer"), ({"name": "cnn", "network": "cnn"},))
-    build = Build("fake", root)
-    write_assignments(build.partners / "transfer")
+    """`(build of the real data, environment)` after `analysis/partner_transfer.py`; not to be changed."""
+    folder = tmp_path_factory.mktemp("partner_transfer")
+    _, root, environment = build_fake(folder, ({"name": "cnn", "network": "cnn"},))
+    environment["SYNAPSE_EI_DATA"] = str(folder / "some_cortex")  # the name of a folder that nothing reads
+    real = Build("fake", root).on(environment["SYNAPSE_EI_DATA"])
+    write_assignments(real.partners)
     analyse(["partner_transfer"], environment)
-    return build, environment
+    return real, environment
 
 
 @pytest.fixture
 def changeable(transferred, tmp_path):
     build, environment = transferred
-    return copied(build.root.parent.parent, environment, tmp_path)
+    edition, environment = copied(build.root.parents[3], environment, tmp_path)
+    return edition.on(environment["SYNAPSE_EI_DATA"]), environment
 
 
 def _values(build, part="value"):
@@ -151,7 +154,7 @@ def test_the_table_has_a_row_for_each_protocol_and_method_and_a_caption_that_sta
 )
 def test_assignments_that_would_flatter_a_method_are_refused(changeable, change, message):
     build, environment = changeable
-    path = build.partners / "transfer" / "assignments.parquet"
+    path = build.partners / "assignments.parquet"
     artefacts.write_parquet(path, change(pd.read_parquet(path)).reset_index(drop=True))
     done = run_script("analysis/partner_transfer.py", environment)
     assert done.returncode

@@ -131,12 +131,13 @@ def test_the_caption_says_no_more_than_the_interval(results, low, high, words):
 
 def test_the_gallery_shows_both_at_the_same_scale(results):
     build, environment = results
-    kasthuri = artefacts.Build("kasthuri", build.root.parent)
+    environment = environment | {"SYNAPSE_EI_DATA": "some_cortex"}
+    real = build.on("some_cortex")
     for part in ("patches", "cohort"):
-        shutil.copytree(build.root / part, kasthuri.root / part)
+        shutil.copytree(build.root / part, real.root / part)
     _run("figures/gallery.py", environment)
-    assert "real electron microscopy" in (build.figures / "gallery.caption.md").read_text()
-    artefacts.write_json(kasthuri.patches / "manifest.json", {"voxel_nm": [6.0, 6.0, 30.0]})
+    assert "Real: the folder some_cortex" in (real.figures / "gallery.caption.md").read_text()
+    artefacts.write_json(real.patches / "manifest.json", {"voxel_nm": [6.0, 6.0, 30.0]})
     done = run_script("figures/gallery.py", environment)
     assert "windows of the same size" in done.stderr
-    assert list(build.figures.iterdir()) == []
+    assert list(real.figures.iterdir()) == []
