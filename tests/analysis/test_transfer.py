@@ -43,11 +43,11 @@ def write_scores(folder, seed=11):
 
 @pytest.fixture(scope="module")
 def transferred(tmp_path_factory):
-    """`(build, environment)` after `analysis/transfer.py`; not to be changed. The folder of real data is a name only."""
+    """`(build, environment)` after `analysis/transfer.py`; not to be changed."""
     folder = tmp_path_factory.mktemp("transfer")
     _, root, environment = build_fake(folder, MODELS)
     build = Build("fake", root)
-    environment["SYNAPSE_EI_DATA"] = str(folder / "some_cortex")
+    environment["SYNAPSE_EI_DATA"] = str(folder / "some_cortex")  # the name of a folder that nothing reads
     write_scores(build.on(environment["SYNAPSE_EI_DATA"]).transfer)
     analyse(("performance", "transfer"), environment)
     return build, environment
