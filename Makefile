@@ -57,9 +57,8 @@ $(MK): FORCE | $(ENV)
 
 ifneq ($(filter-out help test bench clean,$(or $(MAKECMDGOALS),paper)),)
 include $(MK)
+$(K)/%.json $(R)/keys/%.json: ;
 endif
-
-$(K)/%.json: ;
 
 # --- Data: tissue, cohort, images --------------------------------------------------------------------------------------
 
@@ -133,29 +132,32 @@ figures/%: $(B)/figures/%.png ;
 tables/%: $(B)/tables/%.md ;
 
 paper: $(B)/site/index.html
-$(B)/site/index.html: $(K)/page.json $(ANALYSIS:%=$(B)/analysis/%.json) $(FIGURES:%=$(B)/figures/%.png) \
+$(B)/site/%.html: $(K)/companion.json $(B)/analysis/%.json
+	$(call STEP,companion $*)
+
+$(B)/site/index.html: $(K)/page.json $(ANALYSIS:%=$(B)/site/%.html) $(FIGURES:%=$(B)/figures/%.png) \
 		$(TABLES:%=$(B)/tables/%.md)
 	$(call STEP,page)
 
 # --- A folder of real data beside the edition: $(R) is named by it ---------------------------------------------------------
 
 ifneq ($(R),)
-$(R)/patches/manifest.json: $(K)/real-patches.json $(DATA)/synapses.csv
+$(R)/patches/manifest.json: $(R)/keys/real-patches.json $(DATA)/synapses.csv
 	$(call STEP,real-patches)
 
-$(R)/transfer/volume.json: $(K)/transfer.json $(R)/patches/manifest.json $(B)/models.json $(PREDICTIONS)
+$(R)/transfer/volume.json: $(R)/keys/transfer.json $(R)/patches/manifest.json $(B)/models.json $(PREDICTIONS)
 	$(call STEP,transfer)
 
-$(R)/partners/assignments.parquet: $(K)/partner-transfer.json $(P)/networks.json $(DATA)/synapses.csv FORCE
+$(R)/partners/assignments.parquet: $(R)/keys/partner-transfer.json $(P)/networks.json $(DATA)/synapses.csv FORCE
 	$(RUN) partner-transfer --split-z $(SPLIT_Z) $(EDITION)
 
-$(R)/analysis/%.json: $(K)/analysis-%.json
+$(R)/analysis/%.json: $(R)/keys/analysis-%.json
 	$(call STEP,analyse analysis/$*.py)
 
-$(R)/figures/%.png: $(K)/figures-%.json
+$(R)/figures/%.png: $(R)/keys/figures-%.json
 	$(call STEP,draw figures/$*.py)
 
-$(R)/tables/%.md: $(K)/tables-%.json
+$(R)/tables/%.md: $(R)/keys/tables-%.json
 	$(call STEP,draw tables/$*.py)
 else
 transfer realism partners-transfer: ; @echo "name the folder of real data: make $@ DATA=<folder>"; exit 1

@@ -52,6 +52,14 @@ class Build:
     def predictions(self, model):
         return self.root / "predictions" / f"{model}.parquet"
 
+    def record(self, step):
+        """Where the provenance of a step is."""
+        return self.root / "provenance" / f"{step}.json"
+
+    def key(self, step):
+        """What Make compares to know whether a step's settings or code changed."""
+        return self.root / "keys" / f"{step}.json"
+
     def partner_run(self, network):
         return self.partners / "runs" / network
 
@@ -178,6 +186,11 @@ def _surroundings():
     }
 
 
+def key_hash(key):
+    """Digest of a step's key, as its provenance record holds it."""
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+
+
 class Step:
     """One run of a stage that makes one artefact; see `step`."""
 
@@ -196,9 +209,9 @@ def step(build, name, script, key, inputs, outputs):
     leaves at once. Else the work is timed and, on success, recorded in `build/<config>/provenance/<name>.json` with the
     step's `facts` (data source, materialization version, device), and one line is logged.
     """
-    record = build.root / "provenance" / f"{name}.json"
+    record = build.record(name)
     wanted = {
-        "key_hash": hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest(),
+        "key_hash": key_hash(key),
         "inputs": {_relative(path, build): sha256(path) for path in inputs},
     }
     found = read_json(record) if record.is_file() else {}

@@ -139,10 +139,15 @@ def shown(kind: str) -> dict[str, set[str]]:
     return found
 
 
-def manuscript_files() -> list[Path]:
-    """Files that the page is made from beside the build's: the manuscript, and the renderer's templates."""
+def files_of(stage: str) -> list[Path]:
+    """Files that a stage reads beside the build's, such as the manuscript and templates."""
     render = REPOSITORY / "pipeline" / "render"
-    return sorted(path for path in [*PAPER.rglob("*"), *render.glob("*.lua"), *render.glob("*.html")] if path.is_file())
+    found = {
+        "page": [*PAPER.rglob("*"), *render.glob("*.lua")],
+        "companion": [PAPER / "style.css", PAPER / "head.html"],
+        "queue": render.glob("*.html"),
+    }
+    return sorted(path for path in found.get(stage, ()) if path.is_file())
 
 
 def _sources(kind: str) -> set[Path]:

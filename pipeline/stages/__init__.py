@@ -98,16 +98,16 @@ def commands() -> None:
     """Every step that the Makefile runs, and the commands for one's own data."""
 
 
-def stage(settings: tuple[str, ...] = ()) -> Callable:
+def stage(settings: tuple[str, ...] | None = None) -> Callable:
     """Makes a function `(run: Run, ...)` a command of the same name, for the edition that the command line names.
 
-    `settings` are the sections, or `section.key`, that its steps depend on. Processes that the stage starts
-    find the edition in their environment, as `glue.study` does.
+    `settings` are the sections, or `section.key`, that its steps depend on; None where it has no steps. Processes that
+    the stage starts find the edition in their environment, as `glue.study` does.
     """
 
     def register(function: Callable) -> Callable:
         name = function.__name__.replace("_", "-")
-        found = Stage(name, Path(inspect.getfile(function)), settings)
+        found = Stage(name, Path(inspect.getfile(function)), settings or ())
 
         @click.option(
             "--config", "edition", envvar="SYNAPSE_EI_CONFIG", default="demo", show_default=True,
@@ -125,13 +125,14 @@ def stage(settings: tuple[str, ...] = ()) -> Callable:
             loaded = config.load(edition, data)
             function(Run(found, loaded, Build(loaded.name, build)), **arguments)
 
-        STAGES[name] = found
+        if settings is not None:
+            STAGES[name] = found
         return commands.command(name, **_help(function))(call)
 
     return register
 
 
-#: All stages that work on an edition, by name.
+#: All stages that have steps, by name.
 STAGES: dict[str, Stage] = {}
 
 

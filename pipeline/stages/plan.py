@@ -1,14 +1,12 @@
 """What Make includes: an edition's facts, what each script reads, and a key file for each step."""
 
 import json
-import logging
+import os
 from pathlib import Path
 from typing import Any
 
 from pipeline import artefacts, scripts
 from pipeline.stages import STAGES, Run, stage
-
-log = logging.getLogger("pipeline")
 
 
 @stage()
@@ -27,17 +25,19 @@ def plan(run: Run) -> None:
     }
     lines = [f"{name} := {value}" for name, value in facts.items()]
     for name, found in STAGES.items():
-        _write_key(build, name, found.key(edition, files=scripts.manuscript_files() if name == "page" else ()))
+        scope = build if "data" not in found.settings else build.on(beside) if beside else None
+        if scope:
+            _write_key(scope, name, found.key(edition, files=scripts.files_of(name)))
     for script in scripts.scripts():
         if scripts.reads(script).on_data and not beside:
             continue
         step = f"{script.parent}-{script.stem}"
         runner = STAGES["analyse" if script.parent.name == "analysis" else "draw"]
-        key = runner.key(edition, script, scripts.literal_files(script))
-        _write_key(build, step, key | ({"data": str(beside)} if scripts.reads(script).on_data else {}))
-        target = scripts.made_by(script, scripts.scope(script, edition, build))
+        scope = scripts.scope(script, edition, build)
+        _write_key(scope, step, runner.key(edition, script, scripts.literal_files(script)))
+        target = scripts.made_by(script, scope)
         needed = " ".join(map(str, scripts.prerequisites(script, edition, build)))
-        lines.append(f"{target}: $(K)/{step}.json {needed}")
+        lines.append(f"{target}: {scope.key(step)} {needed}")
     name = f"{build.root.name}-{beside.resolve().name}" if beside else build.root.name
     _write_where_changed(build.root.parent / "make" / f"{name}.mk", "\n".join(lines) + "\n")
 
@@ -47,10 +47,16 @@ def _trained(build: artefacts.Build) -> list[str]:
 
 
 def _write_key(build: artefacts.Build, step: str, key: dict[str, Any]) -> None:
-    path = build.root / "keys" / f"{step}.json"
-    _write_where_changed(path, json.dumps(key, indent=1, sort_keys=True) + "\n")
+    """Write a step's key where it changed; one that the step was last made from is as old as that, even if put back."""
+    path, record = build.key(step), build.record(step)
+    changed = _write_where_changed(path, json.dumps(key, indent=1, sort_keys=True) + "\n")
+    if changed and record.is_file() and artefacts.read_json(record)["key_hash"] == artefacts.key_hash(key):
+        made = record.stat().st_mtime_ns
+        os.utime(path, ns=(made, made))
 
 
-def _write_where_changed(path: Path, text: str) -> None:
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+def _write_where_changed(path: Path, text: str) -> bool:
+    changed = not path.is_file() or path.read_text(encoding="utf-8") != text
+    if changed:
         artefacts.write_text(path, text)
+    return changed

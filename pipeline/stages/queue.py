@@ -1,12 +1,13 @@
 """Pages for proofreading."""
 
+from pipeline.scripts import files_of
 from pipeline.stages import Run, stage
 
 #: XYZ, nm: what is shown around a cleft, some three boutons wide.
 SHOWN_NM = (1600, 1600, 1000)
 
 
-@stage()
+@stage(settings=())
 def queue(run: Run) -> None:
     """Write pages on which a person decides where AVAN and the proximity pruner disagree."""
     import pandas as pd
@@ -19,7 +20,7 @@ def queue(run: Run) -> None:
 
     build = run.build
     paths, rows = volumes(build.partners / "source"), build.partners / "volume.parquet"
-    with run.step([rows], [build.queue], "pipeline/render/queue.py") as step:
+    with run.step([rows], [build.queue], "pipeline/render/queue.py", files=files_of("queue")) as step:
         if step.is_current:
             return
         em = Volume(paths["em"], (0.0, 0.0, 0.0))
