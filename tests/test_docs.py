@@ -179,11 +179,15 @@ def run_examples(page):
     return tables
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/own-synapses.md"])
-def test_synapses_of_a_folder_are_classified_as_the_page_says(my_tissue, page):
-    (found,) = run_examples(page)
+def test_synapses_of_a_folder_are_classified_as_the_page_says(my_tissue):
+    (found,) = run_examples("docs/own-synapses.md")
     assert found["synapse_id"].tolist() == [1]
     assert found["p_excitatory"].between(0, 1).all()
+
+
+def test_the_readme_shows_an_example_that_is_run():
+    program = ".venv/bin/python -m pipeline"
+    assert commands("README.md", program) == commands("docs/own-synapses.md", program)
 
 
 def test_clefts_of_a_folder_get_partners_as_the_page_says(my_tissue):

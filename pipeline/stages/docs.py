@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -83,7 +84,13 @@ def _targets() -> str:
 #: Kinds of sources that have a manuscript, by the name that readers know.
 _EDITIONS = {"simulated": "simulated", "minnie65": "cave"}
 
-_PARTS = {"shown": _shown, "analyses": _analyses, "stages": _stages, "options": _options, "targets": _targets}
+_PARTS: dict[str, Callable[..., str]] = {
+    "shown": _shown,
+    "analyses": _analyses,
+    "stages": _stages,
+    "options": _options,
+    "targets": _targets,
+}
 
 
 def _scripts(folder: str) -> list[Path]:
