@@ -40,23 +40,14 @@ def _shown(folder: str) -> str:
     """Figures or tables: what each shows, its script, what that reads, and the editions whose report shows it."""
     rows = []
     for script in _scripts(folder):
-        found = scripts.reads(script)
-        analyses = sorted(found.analyses | found.if_any | found.of_edition)
-        reads = [f"`analysis/{name}.py`" for name in analyses] + _stores(script)
         shows = [name for name, kind in _EDITIONS.items() if script.stem in scripts.shown(kind)[folder]]
-        rows.append([_title(script), f"`{script}`", ", ".join(reads), ", ".join(shows) or "not in a report"])
+        rows.append([_title(script), f"`{script}`", _read(script), ", ".join(shows) or "not in a report"])
     return _table(["what it shows", "script", "reads what these wrote", "report"], rows)
 
 
 def _analyses() -> str:
     """Analyses: the question of each, its script, and what it reads."""
-    rows = []
-    for script in _scripts("analysis"):
-        found = scripts.reads(script)
-        others = sorted(found.analyses | found.if_any | found.of_edition)
-        files = [f"`{path.relative_to(REPOSITORY)}`" for path in scripts.literal_files(script)]
-        reads = [*(f"`analysis/{name}.py`" for name in others), *_stores(script), *files]
-        rows.append([_title(script), f"`{script}`", ", ".join(reads)])
+    rows = [[_title(script), f"`{script}`", _read(script)] for script in _scripts("analysis")]
     return _table(["analysis", "script", "reads"], rows)
 
 
@@ -97,13 +88,16 @@ def _scripts(folder: str) -> list[Path]:
     return [script for script in scripts.scripts() if script.parent.name == folder]
 
 
-def _stores(script: Path) -> list[str]:
-    """What a script reads of a build beside analyses, as paths in `build/<config>/`."""
+def _read(script: Path) -> str:
+    """Analyses, files of a build (as paths in `build/<config>/`) and of the repository that a script reads."""
     found, build = scripts.reads(script), Build("<config>")
+    analyses = [f"analysis/{name}.py" for name in sorted(found.analyses | found.if_any | found.of_edition)]
     stores = [getattr(build, store) for store in found.stores | found.edition_stores if build.files_of(store)]
     paths = {(store("<name>") if callable(store) else store).relative_to(build.root) for store in stores}
     whole = [path for path in sorted(paths) if path.parent not in paths]
-    return [f"`{path}{'' if path.suffix else '/'}`" for path in whole] + ["the folder `DATA`"] * found.on_data
+    made = [f"{path}{'' if path.suffix else '/'}" for path in whole]
+    files = [str(path.relative_to(REPOSITORY)) for path in scripts.literal_files(script)]
+    return ", ".join([*(f"`{name}`" for name in analyses + made + files), *["the folder `DATA`"] * found.on_data])
 
 
 def _title(script: Path) -> str:
