@@ -42,7 +42,7 @@ def _shown(folder: str) -> str:
     for script in _scripts(folder):
         shows = [name for name, kind in _EDITIONS.items() if script.stem in scripts.shown(kind)[folder]]
         rows.append([_title(script), f"`{script}`", _read(script), ", ".join(shows) or "not in a report"])
-    return _table(["what it shows", "script", "reads what these wrote", "report"], rows)
+    return _table(["what it shows", "script", "reads (for a script: what it wrote)", "report"], rows)
 
 
 def _analyses() -> str:
