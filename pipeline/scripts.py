@@ -49,7 +49,6 @@ def reads(script: Path) -> Reads:
     called = {
         "study.values": "analyses",
         "study.rows": "analyses",
-        "study.frame": "analyses",
         "study.values_if_any": "if_any",
         "study.edition.values": "of_edition",
         "study.edition.rows": "of_edition",
@@ -71,7 +70,7 @@ def reads(script: Path) -> Reads:
             if function in called:
                 if not (node.args and isinstance(node.args[0], ast.Constant)):
                     raise ValueError(f"{script}:{node.lineno}: {function} needs a literal name, for Make to know of it")
-                named[called[function]].add(node.args[0].value)
+                named[called[function]].add(str(node.args[0].value))
     return Reads(**{name: frozenset(found) for name, found in named.items() if name != "on_data"}, on_data=on_data)
 
 

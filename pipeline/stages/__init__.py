@@ -52,8 +52,10 @@ def _setting(edition: config.Config, name: str) -> Any:
     """The value of `section` or `section.key`, as JSON has it; a path as the absolute one that it stands for."""
     if name == "data":
         return str(edition.data.resolve()) if edition.data else None
-    values = edition.model_dump(mode="json")
-    return functools.reduce(lambda part, at: part[at] if part else None, name.split("."), values)
+    values: Any = edition.model_dump(mode="json")
+    for part in name.split("."):
+        values = values and values[part]
+    return values
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,4 +18,5 @@ def attention(run: Run) -> None:
         if step.is_current:
             return
         synapses = pd.read_parquet(build.synapses)
-        masks.write(*model.load(file), Samples(folder), synapses, edition.extract, build.attention)
+        avan, card = model.load(file)
+        masks.write(avan, card, Samples(folder), synapses, edition.extract, build.attention)

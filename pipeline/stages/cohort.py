@@ -2,38 +2,42 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 
 from pipeline import artefacts, config
 from pipeline.artefacts import Build
-from pipeline.space import VoxelFrame, zyx
 from pipeline.stages import Run, StageError, stage
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from pipeline.cohort.assemble import Cohort
 
 
 @stage(settings=("source", "cohort", "extract"))
 def cohort(run: Run) -> None:
     """Query the annotation service (or read synapses.csv): labels, filters, splits, leakage audit."""
-    edition, build = run.config, run.build
-    if edition.source.kind == "connectome":
+    from pipeline.space import VoxelFrame, zyx
+
+    edition, build, source = run.config, run.build, run.config.source
+    if isinstance(source, config.Connectome):
         raise StageError(f"config {edition.name!r} has no images: `make connectivity DATA=<folder>` is all it makes")
     inputs = []
-    if edition.source.kind == "simulated":
+    if isinstance(source, config.Simulated):
         inputs = [build.source / "manifest.json", build.source / "tables"]
-    elif edition.source.kind == "folder":
-        if edition.data is None:
-            raise StageError(
-                f"config {edition.name!r} reads a folder: name it, `make ... DATA=<folder>` or `--data <folder>`"
-            )
-        inputs = [edition.data / "synapses.csv"]
+    elif isinstance(source, config.Folder):
+        inputs = [run.data / "synapses.csv"]
     with run.step(inputs, [build.synapses], "pipeline/cohort/assemble.py") as step:
         if step.is_current:
             return
         cube_nm = VoxelFrame(edition.extract.voxel_nm).to_nm(zyx(edition.extract.cube_zyx))
-        read = _of_folder if edition.source.kind == "folder" else _of_service
-        found, volume = read(edition, build, cube_nm)
+        if isinstance(source, config.Folder):
+            found, volume = _of_folder(run.data, edition, cube_nm)
+        else:
+            found, volume = _of_service(source, edition, build, cube_nm)
         step.facts |= {
             name: volume[name] for name in ("kind", "datastack", "materialization_version") if name in volume
         }
@@ -57,25 +61,32 @@ def sandbox(run: Run, port: int) -> None:
     server.run(run.build.source, run.config.source, port)
 
 
-def _of_folder(edition: config.Config, build: Build, cube_nm: np.ndarray) -> tuple[Any, dict[str, Any]]:
+def _of_folder(data: Path, edition: config.Config, cube_nm: "np.ndarray") -> tuple["Cohort", dict[str, Any]]:
     from pipeline.cohort import assemble
     from pipeline.stages.folders import read_synapses
 
-    rows, volume = read_synapses(edition.data, edition.data / "synapses.csv")
+    rows, volume = read_synapses(data, data / "synapses.csv")
     return assemble.assemble_folder(rows, edition.cohort, cube_nm, edition.seed), volume
 
 
-def _of_service(edition: config.Config, build: Build, cube_nm: np.ndarray) -> tuple[Any, dict[str, Any]]:
+def _of_service(
+    source: config.Simulated | config.Cave, edition: config.Config, build: Build, cube_nm: "np.ndarray"
+) -> tuple["Cohort", dict[str, Any]]:
     from pipeline.cave.queries import Annotations
     from pipeline.cohort import assemble
 
-    source, names = edition.source, edition.source.tables
+    names = source.tables
     with _service(source, build) as (address, token):
         service = Annotations(source, address, token)
-        tables = [service.table(name) for name in (names.aibs_columns, names.aibs_metamodel, names.baylor)]
-        proofreading = service.table(names.proofreading)
-        limit = source.max_neurons_per_class if source.kind == "cave" else None
-        candidates = assemble.candidates(*tables, proofreading, edition.cohort, edition.seed, limit)
+        candidates = assemble.candidates(
+            service.table(names.aibs_columns),
+            service.table(names.aibs_metamodel),
+            service.table(names.baylor),
+            service.table(names.proofreading),
+            edition.cohort,
+            edition.seed,
+            source.max_neurons_per_class if isinstance(source, config.Cave) else None,
+        )
         synapses = service.synapses(candidates.neurons["pre_neuron_id"])
         found = assemble.assemble(candidates, synapses, edition.cohort, cube_nm, edition.seed)
         volume = {
@@ -94,7 +105,7 @@ def _service(source: config.Simulated | config.Cave, build: Build) -> Iterator[t
     """Address and token of the annotation service: the sandbox's for a simulation, else the real one's."""
     from pipeline.cave import sandbox as server
 
-    if source.kind == "cave":
+    if isinstance(source, config.Cave):
         yield source.server_address, None
         return
     with server.serve(build.source, source) as address:

@@ -1,16 +1,16 @@
 """What several stages read of a folder: anybody's volumes and synapses, and a simulated tissue's truth."""
 
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from pipeline.columns import CENTER_NM, PARTNER_SEGMENTS
 from pipeline.stages import StageError
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-def read_synapses(volumes: Path, csv: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+
+def read_synapses(volumes: Path, csv: Path) -> tuple["pd.DataFrame", dict[str, Any]]:
     """Synapses of a CSV file in the frame of `<volumes>/em` at its finest resolution, and the `volume.json` entry."""
     from pipeline.cohort import folder
     from pipeline.extract.volume import Volume
@@ -35,16 +35,21 @@ def volumes(folder: Path) -> dict[str, str]:
     return {name: f"precomputed://file://{folder / name}" for name in names}
 
 
-def true_clefts(source: Path) -> pd.DataFrame:
+def true_clefts(source: Path) -> "pd.DataFrame":
     """Clefts of a simulated tissue with their true partners, whose segments have the ids of their neurons."""
+    import pandas as pd
+
     table = pd.read_parquet(source / "truth" / "synapses.parquet")
     names = dict(zip(("pre_neuron_id", "post_neuron_id"), PARTNER_SEGMENTS, strict=True))
     table = table.rename(columns=names).astype(dict.fromkeys(PARTNER_SEGMENTS, "uint64"))
     return table[["synapse_id", *CENTER_NM, *PARTNER_SEGMENTS]]
 
 
-def known_partners(folder: Path) -> pd.DataFrame:
+def known_partners(folder: Path) -> "pd.DataFrame":
     """The synapses of a folder with their partners' segments and `z_vx`; StageError where these are not all known."""
+    import numpy as np
+    import pandas as pd
+
     from pipeline.cohort import folder as reader
     from pipeline.extract.volume import Volume
 

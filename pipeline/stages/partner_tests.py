@@ -30,8 +30,9 @@ def partner_tests(run: Run) -> None:
         stores = {name: Samples(folder) for name, folder in folders.items()}
         rows = {"val": stores["train"].rows("val", partners=True), "test": stores["test"].rows("test", partners=True)}
         found = {"assignments": evaluate.assignments(models, stores["test"], rows["test"], edition.seed)}
+        avan, card = models["avan"]
         several = [
-            evaluate.several_posts(*models["avan"], stores[store], rows[region], edition.seed)
+            evaluate.several_posts(avan, card, stores[store], rows[region], edition.seed)
             for store, region in (("train", "val"), ("test", "test"))
         ]
         found["polyadic"], _ = polyadic.choose(pd.concat(several, ignore_index=True))

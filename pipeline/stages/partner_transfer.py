@@ -1,7 +1,6 @@
 """Partner assignment in a folder of real EM with known partners."""
 
 import click
-import numpy as np
 
 from pipeline import artefacts
 from pipeline.stages import Run, StageError, stage
@@ -19,6 +18,7 @@ def partner_transfer(run: Run, split_z: int) -> None:
     `--split-z` on are one half, the others the second; networks tuned on either are tested on the other. AVAN tuned on
     all synapses is kept for use elsewhere (`publish-partners`).
     """
+    import numpy as np
     import pandas as pd
 
     from pipeline import compute
@@ -51,7 +51,7 @@ def partner_transfer(run: Run, split_z: int) -> None:
             return
         with compute.workers(edition.compute) as client:
 
-            def cut(name: str, region: str | np.ndarray) -> Samples:
+            def cut(name: str, region: "str | np.ndarray") -> Samples:
                 cells = table.assign(region=region)
                 return Samples(clefts.cut(cells, paths, settings, out / name, client, edition.seed))
 

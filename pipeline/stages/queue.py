@@ -1,5 +1,7 @@
 """Pages for proofreading."""
 
+from typing import Any
+
 from pipeline.scripts import files_of
 from pipeline.stages import Run, stage
 
@@ -26,7 +28,7 @@ def queue(run: Run) -> None:
         em = Volume(paths["em"], (0.0, 0.0, 0.0))
         labels = [open_labels(path, em.frame.resolution_nm) for path in (paths["segmentation"], build.detected_clefts)]
 
-        def look(item):  # type: ignore[no-untyped-def]
+        def look(item: Any) -> tuple[tuple[Any, Any, Any], Any]:
             at_nm = (item.x_nm, item.y_nm, item.z_nm)
             (grey, segments, clefts), center = surroundings.around(em, labels, at_nm, SHOWN_NM)
             return (grey, segments, clefts == item.cleft_id), center

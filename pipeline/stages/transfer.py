@@ -1,7 +1,5 @@
 """The edition's classifiers on a folder of real EM that they never saw."""
 
-import pandas as pd
-
 from pipeline import artefacts
 from pipeline.columns import PARTNER_SEGMENTS
 from pipeline.stages import Run, StageError, stage
@@ -13,6 +11,8 @@ def transfer(run: Run) -> None:
 
     The folder has em/, segmentation/ and a `synapses.csv` with cell types, partners' segments and `on_spine`.
     """
+    import pandas as pd
+
     from pipeline.extract import floors
     from pipeline.learn import transfer as on_real
     from pipeline.stages.folders import volumes
