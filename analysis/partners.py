@@ -9,7 +9,7 @@
 import numpy as np
 import pandas as pd
 
-from pipeline import glue
+from pipeline import glue, labels
 from pipeline.columns import PARTNER_SEGMENTS
 from pipeline.config import PARTNER_NETWORKS
 from pipeline.learn.threshold import best_threshold
@@ -18,7 +18,7 @@ from pipeline.partners.polyadic import precision_recall
 from pipeline.shards import Rows
 from pipeline.stats import bootstrap, naive
 
-METHODS = glue.PARTNER_NETWORKS | glue.PARTNER_RULES
+METHODS = labels.PARTNER_NETWORKS | labels.PARTNER_RULES
 REPRESENTATIONS = {"mask": "cleft mask", "stdt": "STDT", "proximity": "signed proximity"}
 
 study = glue.study("analysis/partners.py")
@@ -211,7 +211,7 @@ passes = {name: partners.epochs_of.get(name, partners.epochs) for name in PARTNE
 values = {
     "n_clefts": glue.count(methods["n"].iloc[0]),
     "passes_avan": glue.count(passes["avan"]),
-    "passes_pruners": glue.text(" and ".join(str(passes[name]) for name in list(glue.PARTNER_NETWORKS)[1:])),
+    "passes_pruners": glue.text(" and ".join(str(passes[name]) for name in list(labels.PARTNER_NETWORKS)[1:])),
     "passes_detectors": glue.text(", ".join(str(n) for name, n in passes.items() if name.startswith("detect_"))),
 }
 for row in methods.itertuples():
@@ -261,10 +261,10 @@ for name, rows in attention.groupby("model", sort=False) if len(attention) else 
     auc = rows[rows["metric"] == "roc_auc"].set_index("what")
     ours, theirs, gain = (glue.estimate_of(auc.loc[what]) for what in ("attention", "bare", "difference"))
     values |= {f"{name}_roc_auc": ours, f"{name}_bare_roc_auc": theirs, f"{name}_gain": gain}
-    bare = rows["bare"].iloc[0]
+    label = labels.of_models(study.config)[rows["bare"].iloc[0]]
     resolved = "is resolved" if glue.resolved(auc.loc["difference"]) else "is not resolved"
     sentences.append(
-        f"The network {study.model_labels[bare]} had a test AUC of {theirs.text} on the image alone and of {ours.text} "
+        f"The network {label} had a test AUC of {theirs.text} on the image alone and of {ours.text} "
         f"with the mask; the difference, {gain.text}, {resolved}."
     )
 values["attention"] = glue.text(

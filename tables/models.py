@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from pipeline import glue
+from pipeline import glue, labels
 
 LOSSES = {"cross_entropy": "cross-entropy", "balanced_bce": "balanced BCE", "focal": "focal"}
 
@@ -29,8 +29,8 @@ def epochs(model, low, high):
 
 rows = []
 for family, row in families.iterrows():
-    model = study.families[family][0]
-    dimensionality, sections = study.input_of(model)
+    model = labels.families(study.config)[family][0]
+    dimensionality, sections = labels.input_of(model, study.config)
     rows.append(
         {
             "Model": row["label"],

@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 from cloudvolume import CloudVolume
-from fake_build import run_script, write_images
+from fake_build import run_script, succeed, write_images
 
 from pipeline import artefacts
 from pipeline.artefacts import Build
@@ -107,9 +107,7 @@ def located(tmp_path_factory):
 
     environment = {"SYNAPSE_EI_CONFIG": str(folder / "toy.yaml"), "SYNAPSE_EI_BUILD": str(folder / "build")}
     environment["OMP_NUM_THREADS"] = "1"
-    for script in ("analysis", "figures", "tables"):
-        done = run_script(f"{script}/evidence.py", environment)
-        assert done.returncode == 0, done.stderr
+    succeed(environment, "analysis/evidence.py", "figures/evidence.py", "tables/evidence.py")
     return (
         build,
         environment,
