@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PIPELINE = Path(__file__).resolve().parent.parent / "pipeline"
-LEAVES = {"config", "space", "artefacts", "compute", "glue"}
+LEAVES = {"artefacts", "blocks", "columns", "compute", "config", "errors", "glue", "shards", "space"}
 ALSO = {"learn": {"models"}, "partners": {"learn", "models"}}
 STAGES = {path.parent.name for path in PIPELINE.glob("*/__init__.py")}
 
