@@ -12,7 +12,7 @@ import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
 from pipeline import glue
-from pipeline.partners import scores
+from pipeline.stats import assignment as scores
 
 PROTOCOLS = ("simulation", "fine-tuned")
 NETWORKS = list(glue.PARTNER_NETWORKS)

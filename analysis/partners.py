@@ -13,8 +13,9 @@ import zarr
 from pipeline import glue
 from pipeline.config import PARTNER_NETWORKS
 from pipeline.learn.threshold import best_threshold
-from pipeline.partners import disagreement, graph, scores
+from pipeline.partners import disagreement, graph
 from pipeline.partners.polyadic import precision_recall
+from pipeline.stats import assignment as scores
 from pipeline.stats import bootstrap
 
 METHODS = glue.PARTNER_NETWORKS | glue.PARTNER_RULES
