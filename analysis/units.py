@@ -22,7 +22,7 @@ CENTER = ["center_x_nm", "center_y_nm", "center_z_nm"]
 METRICS = ["roc_auc", "balanced_accuracy", "accuracy"]
 
 study = glue.study("analysis/units.py")
-folder = study.build.root / "faults" / "units"
+folder = study.build.units
 name = study.read(folder / "model.json")["model"]
 model = study.config.model(name)
 resampling = {

@@ -148,6 +148,7 @@ class Study:
     config: config.Config
     build: artefacts.Build
     script: Path
+    edition: "Study | None" = None  # of a script about a folder of real data beside an edition
 
     @property
     def simulated(self):
@@ -162,7 +163,7 @@ class Study:
         if source.kind == "cave":
             return f"MICrONS, {source.datastack}, materialization version {source.materialization_version}"
         kind = "connectome" if source.kind == "connectome" else "electron microscopy"
-        return f"{kind} of the folder {source.path.name}" if source.path else kind
+        return f"{kind} of the folder {self.config.data.resolve().name}" if self.config.data else kind
 
     @property
     def interval_phrase(self):
@@ -232,6 +233,10 @@ class Study:
     def values(self, script):
         """`{name: Value}` of an analysis script."""
         return {name: Value(**entry) for name, entry in self.read(self.build.analysis / f"{script}.json").items()}
+
+    def values_if_any(self, script):
+        """As `values`; nothing where this edition has no such analysis."""
+        return self.values(script) if (self.build.analysis / f"{script}.json").is_file() else {}
 
     def frame(self, script, name):
         """A table that an analysis script saved beside its values."""
@@ -306,10 +311,19 @@ class Study:
         return f"{caption} Source: `{self.script}`.\n"
 
 
-def study(script):
-    """Open the study for `script`, a path in the repository such as "figures/performance.py"."""
+def study(script, on_data=False):
+    """Open the study for `script`, a path in the repository such as "figures/performance.py".
+
+    With `on_data` the script is about a folder of real data beside the edition, whose results have a build of their
+    own; `study.edition` is then the study of the edition itself.
+    """
     edition = config.load(os.environ.get("SYNAPSE_EI_CONFIG", "demo"), os.environ.get("SYNAPSE_EI_DATA"))
-    opened = Study(edition, artefacts.Build(edition.name, os.environ.get("SYNAPSE_EI_BUILD", "build")), Path(script))
+    build = artefacts.Build(edition.name, os.environ.get("SYNAPSE_EI_BUILD", "build"))
+    if on_data and edition.data is None:
+        raise StudyError(f"{script} is about a folder of real data: set SYNAPSE_EI_DATA to it")
+    opened = Study(edition, build.on(edition.data) if on_data else build, Path(script))
+    if on_data:
+        opened = dataclasses.replace(opened, edition=Study(edition, build, Path(script)))
     for path in opened.outputs():
         path.unlink()
     return opened

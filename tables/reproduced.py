@@ -12,8 +12,18 @@ ABSENT = "not in this edition"
 SCRIPTS = ("cohort", "performance", "units", "leakage", "confidence", "partners", "connectome")
 
 study = glue.study("tables/reproduced.py")
-made = {name: (study.build.analysis / f"{name}.json").is_file() for name in (*SCRIPTS, "study")}
-values = {f"{name}.{key}": value.text for name in SCRIPTS if made[name] for key, value in study.values(name).items()}
+ours_of = {
+    "cohort": study.values_if_any("cohort"),
+    "performance": study.values_if_any("performance"),
+    "units": study.values_if_any("units"),
+    "leakage": study.values_if_any("leakage"),
+    "confidence": study.values_if_any("confidence"),
+    "partners": study.values_if_any("partners"),
+    "connectome": study.values_if_any("connectome"),
+    "study": study.values_if_any("study"),
+}
+made = {name: bool(found) for name, found in ours_of.items()}
+values = {f"{name}.{key}": value.text for name in SCRIPTS for key, value in ours_of[name].items()}
 
 
 def ours(pattern):

@@ -1,7 +1,6 @@
 """Run a percent-format script of `analysis/` as a notebook, and keep the executed notebook."""
 
 import logging
-import os
 import re
 import sys
 import tempfile
@@ -32,12 +31,12 @@ class _ThisInterpreter(KernelSpecManager):
         return KernelSpec(argv=command, display_name="Python 3", language="python")
 
 
-def run(script, build, config, data=None):
-    """Execute `script` for the edition `config` (name or YAML file) in the repository's root.
+def run(script, build):
+    """Execute `script` in the repository's root, for the edition that the environment names (see `glue.study`).
 
     Writes `analysis/<script>.ipynb` of `build` (an `artefacts.Build`) atomically; the same results give the same
-    bytes, for nothing that changes from run to run (times, random cell ids) is kept. `data` is the folder of a
-    `folder` source. Raises NotebookError if a cell fails, or if the script did not write `analysis/<script>.json`.
+    bytes, for nothing that changes from run to run (times, random cell ids) is kept. Raises NotebookError
+    if a cell fails, or if the script did not write `analysis/<script>.json`.
     """
     script = Path(script)
     notebook = jupytext.read(script)
@@ -47,13 +46,6 @@ def run(script, build, config, data=None):
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number}"
         cell["metadata"] = nbformat.from_dict({})
-    environment = os.environ | {
-        "SYNAPSE_EI_CONFIG": str(config),
-        "SYNAPSE_EI_BUILD": str(build.root.resolve().parent),
-    }
-    environment.pop("SYNAPSE_EI_DATA", None)
-    if data is not None:
-        environment["SYNAPSE_EI_DATA"] = str(Path(data).resolve())
     values = build.analysis / f"{script.stem}.json"
     values.unlink(missing_ok=True)  # so that one found afterwards is this run's
 
@@ -67,7 +59,7 @@ def run(script, build, config, data=None):
             client = nbclient.NotebookClient(
                 notebook, km=kernel, timeout=None, record_timing=False, coalesce_streams=True
             )
-            client.execute(cwd=str(artefacts.REPOSITORY), env=environment, cleanup_kc=True)
+            client.execute(cwd=str(artefacts.REPOSITORY), cleanup_kc=True)
     except nbclient.exceptions.CellExecutionError as error:
         raise NotebookError(f"{script} failed:\n{_ANSI.sub('', str(error))}") from None
     except nbclient.exceptions.DeadKernelError as error:
