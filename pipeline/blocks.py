@@ -28,6 +28,7 @@ from pipeline.artefacts import read_json, write_json
 log = logging.getLogger("pipeline")
 
 Region = tuple[slice, ...]  # of an array, one slice an axis
+Sizes = Sequence[int] | np.ndarray
 
 
 class Work:
@@ -123,7 +124,7 @@ def writing(path: Path) -> Iterator[None]:
         raise type(error)(error.errno, text) from None
 
 
-def grid(shape: Sequence[int], block: Sequence[int]) -> list[Region]:
+def grid(shape: Sizes, block: Sizes) -> list[Region]:
     """The blocks of an array in raster order; those at the far faces are smaller."""
     ranges = (range(0, int(size), int(step)) for size, step in zip(shape, block, strict=True))
     return [
@@ -134,11 +135,11 @@ def grid(shape: Sequence[int], block: Sequence[int]) -> list[Region]:
 
 def create(
     path: Path,
-    shape: Sequence[int],
+    shape: Sizes,
     dtype: str,
-    block_zyx: Sequence[int],
+    block_zyx: Sizes,
     voxel_nm: Sequence[float],
-    offset_vx: Sequence[int],
+    offset_vx: Sizes,
 ) -> zarr.Array:
     """An empty Zarr array `[Z, Y, X]` with a chunk a block, which says where it lies (attributes in XYZ order)."""
     return zarr.create_array(
@@ -151,12 +152,19 @@ def create(
     )
 
 
+def read(path: Path, region: Region) -> np.ndarray:
+    return np.asarray(zarr.open_array(path, mode="r")[region])
+
+
 def write(path: Path, region: Region, values: np.ndarray) -> None:
-    """Write one stored chunk or shard of a Zarr array, over whatever a killed writer left in its place."""
+    """Write one stored chunk or shard of a Zarr array, over whatever a killed writer left in its place.
+
+    It is whole in the axes that `region` does not name.
+    """
     array = zarr.open_array(path, mode="r+")
     sizes = array.shards or array.chunks
-    first = [part.start // size for part, size in itertools.zip_longest(region, sizes, fillvalue=slice(0, 1))]
-    file = Path(path).joinpath("c", *map(str, first))
+    first = [part.start // size for part, size in zip(region, sizes, strict=False)]
+    file = Path(path).joinpath("c", *map(str, first), *["0"] * (len(sizes) - len(first)))
     with writing(path):
         for left in (file, *file.parent.glob(f"{file.name}.*.partial")):
             left.unlink(missing_ok=True)

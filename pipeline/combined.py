@@ -22,7 +22,7 @@ from pipeline.extract.boxes import Grid, bounds_on, nearest, resampled
 from pipeline.extract.clefts import shape_zyx
 from pipeline.extract.rows import border_nm
 from pipeline.extract.sample import Sample, Volumes, cut_sample
-from pipeline.extract.volume import ArrayVolume, Volume, cached, open_labels
+from pipeline.extract.volume import ArrayVolume, Volume, cached_em, open_labels
 from pipeline.partners import assign, detections, graph, model, predict, stitch, tiles
 from pipeline.space import VoxelFrame, zyx
 
@@ -41,8 +41,9 @@ class Region:
         if name == "val":
             border = border_nm(self.frame.to_nm(self.bounds_vx), settings.val_fraction)
             self.bounds_vx[0, 0] = np.ceil(border / settings.voxel_nm[0])
+        low, high = self.bounds_vx
         labels = open_labels(paths["clefts"], settings.voxel_nm)
-        self.true = nearest(labels, Grid.of_voxels(*self.bounds_vx, self.frame))
+        self.true = nearest(labels, Grid.of_voxels(low, high, self.frame))
         ids, sizes = np.unique(self.true[self.true != 0], return_counts=True)
         size_vx = pd.DataFrame({"synapse_id": ids.astype(np.int64), "size_vx": sizes})
         self.truth = truth[["synapse_id", *PARTNER_SEGMENTS]].merge(size_vx, on="synapse_id")
@@ -128,16 +129,15 @@ class System:
         """
         self._open(truth)
         regions = {name: Region(name, volumes[name], truth[name], self.settings) for name in volumes}
-        tables = [
-            graph.grid_search(
-                representation,
-                lambda region, threshold, of=representation: self._detect(regions[region], of, threshold),
-                {name: region.truth for name, region in regions.items()},
-                detections.THRESHOLDS[representation],
-                self.min_sizes_vx,
-            )
-            for representation in detections.REPRESENTATIONS
-        ]
+        known = {name: region.truth for name, region in regions.items()}
+        tables = []
+        for representation in detections.REPRESENTATIONS:
+
+            def detect(name: str, threshold: float, of: str = representation) -> graph.Detected:
+                return self._detect(regions[name], of, threshold)
+
+            settings = detections.THRESHOLDS[representation], self.min_sizes_vx
+            tables.append(graph.grid_search(representation, detect, known, *settings))
         table = pd.concat(tables, ignore_index=True)
         chosen = table[table["chosen"] & (table["region"] == "val")]
         best = chosen.sort_values("edge_f1", kind="stable").iloc[-1]
@@ -161,7 +161,7 @@ class System:
         found, path = self._clefts(region, representation, threshold)
         pairs = self._assigned("avan", region, found, path)[["cleft_id", *PARTNER_SEGMENTS]]
         predicted = found[["cleft_id", "size_vx", *CENTER_NM]].merge(pairs, on="cleft_id", validate="one_to_one")
-        return predicted, detections.overlaps(zarr.open_array(path, mode="r")[:], region.true)
+        return predicted, detections.overlaps(np.asarray(zarr.open_array(path, mode="r")[:]), region.true)
 
     def _both_methods(self, region: Region, representation: str, threshold: float, min_size_vx: int) -> pd.DataFrame:
         """Rows of `volume.parquet`: detected clefts, the pairs of AVAN and the proximity pruner, and the true ones."""
@@ -206,7 +206,8 @@ class System:
         """A method's pairs of all clefts of a volume of detections."""
         if (method, path) not in self._pairs:
             samples = Detections(region, found, path)
-            decisions = predict.decisions(*self.models[method], samples, samples.index["row"].to_numpy())
+            network, card = self.models[method]
+            decisions = predict.decisions(network, card, samples, samples.index["row"].to_numpy())
             table = assign.assignments(method, decisions, samples.index, samples.segments)
             table = table.rename(columns={"synapse_id": "cleft_id"})
             self._pairs[method, path] = table.astype({"confidence": float, "margin": float})
@@ -217,7 +218,7 @@ def _read(
     em_path: str, voxel_nm: tuple[float, float, float], run: str, low_vx: np.ndarray, high_vx: np.ndarray
 ) -> np.ndarray:
     grid = Grid.of_voxels(low_vx, high_vx, VoxelFrame(voxel_nm))
-    return resampled(cached(Volume, em_path, voxel_nm, run), grid).pixels
+    return resampled(cached_em(em_path, voxel_nm, run), grid).pixels
 
 
 @functools.lru_cache(maxsize=1)

@@ -31,7 +31,7 @@ from pipeline.columns import CENTER_NM, PARTNER_SEGMENTS
 from pipeline.config import Partners
 from pipeline.extract import rows
 from pipeline.extract.sample import NoSample, Sample, Volumes, cut_sample
-from pipeline.extract.volume import ExtractionError, Volume, cached, open_labels
+from pipeline.extract.volume import ExtractionError, cached_em, cached_labels
 
 log = logging.getLogger("pipeline")
 
@@ -103,7 +103,8 @@ def cut(
     training, run = "region" not in clefts, uuid.uuid4().hex
     volumes = _open(paths, settings, run)
     n_background = settings.n_background if training and volumes.clefts else 0
-    planned = rows.planned(clefts, volumes.em, settings, shape_zyx(settings), n_background, seed)
+    em = cached_em(str(paths["em"]), settings.voxel_nm, run)
+    planned = rows.planned(clefts, em, settings, shape_zyx(settings), n_background, seed)
     mismatch = volumes.mismatch()
     if mismatch:
         log.warning("clefts: frame_mismatch in every row: %s", mismatch)
@@ -124,12 +125,13 @@ def cut(
 def _open(paths: Mapping[str, str | Path | None], settings: Partners, run: str) -> Volumes:
     if missing := [name for name in ("em", "segmentation") if not paths.get(name)]:
         raise ExtractionError(f"partners need an EM volume and a segmentation; no path for {missing}")
-    names = {"em": Volume, "segmentation": open_labels, "clefts": open_labels}
-    found = {
-        name: cached(how, path, settings.voxel_nm, run) if (path := paths.get(name)) else None
-        for name, how in names.items()
-    }
-    return Volumes(**found)
+    em = cached_em(str(paths["em"]), settings.voxel_nm, run)
+    labels = [
+        cached_labels(str(paths[name]), settings.voxel_nm, run)
+        for name in ("segmentation", "clefts")
+        if paths.get(name)
+    ]
+    return Volumes(em, *labels)
 
 
 def _create(path: Path, n: int, settings: Partners) -> None:
@@ -167,7 +169,8 @@ def _cut_block(job: Job, block: tuple[int, pd.DataFrame]) -> pd.DataFrame:
         except ExtractionError as error:
             raise ExtractionError(f"synapse {row['synapse_id']}: {error}; fetch it again and restart") from None
         if job.training:
-            row["region"] = rows.region(*(sample.read_nm if sample else point_nm[[0, 0]]), border)
+            first_nm, last_nm = sample.read_nm if sample else point_nm[[0, 0]]
+            row["region"] = rows.region(first_nm, last_nm, border)
         row |= dict(zip(CENTER_NM, sample.center_nm if sample else point_nm, strict=True))
         row |= {"padded": sample.padded if sample else np.nan, "at_edge": bool(sample and sample.at_edge)}
         index.append(row | {"fault": fault, "segments": ids})

@@ -55,7 +55,7 @@ def contact_zone(segments: np.ndarray, point_zyx: np.ndarray, voxel_nm: tuple) -
         return zone
     between = apart <= max(REACH_NM, closest)
     middle = np.unravel_index(np.where(between, from_point, np.inf).argmin(), labels.shape)
-    near_middle, inner = _ball(labels.shape, middle, voxel_nm, RADIUS_NM)
+    near_middle, inner = _ball(labels.shape, np.array(middle), voxel_nm, RADIUS_NM)
     patch = np.zeros_like(between)
     patch[inner] = between[inner] & (near_middle <= RADIUS_NM)
     pieces, _ = ndimage.label(patch, np.ones((3, 3, 3)))

@@ -26,7 +26,7 @@ from pipeline.columns import CENTER_NM
 from pipeline.config import Extract
 from pipeline.extract import plan
 from pipeline.extract.boxes import resampled
-from pipeline.extract.volume import ExtractionError, Volume, cached
+from pipeline.extract.volume import ExtractionError, Volume, cached_em
 
 log = logging.getLogger("pipeline")
 
@@ -72,7 +72,7 @@ def statistics(name: str, pixels: np.ndarray) -> dict[str, Any]:
     return {
         f"{name}_mean": float(pixels.mean()),
         f"{name}_std": float(pixels.std(dtype=np.float32)),
-        f"{name}_sha256": hashlib.sha256(pixels).hexdigest(),
+        f"{name}_sha256": hashlib.sha256(pixels.data).hexdigest(),
     }
 
 
@@ -149,18 +149,17 @@ def _rows_per_shard(settings: Extract) -> int:
     return shards.rows_per_shard((settings.patch_px, settings.patch_px), settings.cube_zyx)
 
 
-def _create(path: Path, n: int, settings: Extract) -> zarr.Group:
-    """An empty group at `path` with `patch` [n, Y, X] and `cube` [n, Z, Y, X]."""
-    group = zarr.create_group(path, overwrite=True)
-    for name, shape in (("patch", (settings.patch_px, settings.patch_px)), ("cube", settings.cube_zyx)):
-        shards.create(group, name, (n, *shape), _rows_per_shard(settings), ARRAYS[name])
-    return group
+def _create(path: Path, n: int, settings: Extract) -> dict[str, zarr.Array]:
+    """A group at `path` with the empty arrays `patch` [n, Y, X] and `cube` [n, Z, Y, X]."""
+    group, rows = zarr.create_group(path, overwrite=True), _rows_per_shard(settings)
+    shapes = {"patch": (settings.patch_px, settings.patch_px), "cube": settings.cube_zyx}
+    return {name: shards.create(group, name, (n, *shape), rows, ARRAYS[name]) for name, shape in shapes.items()}
 
 
 def _cut_block(job: Job, block: tuple[int, pd.DataFrame]) -> pd.DataFrame:
     """Cut the synapses of one block and write their shards; returns their quality, and `fault` ("" = none)."""
     start, synapses = block
-    volume = cached(Volume, job.em_path, job.settings.voxel_nm, job.run)
+    volume = cached_em(job.em_path, job.settings.voxel_nm, job.run)
     patches = np.zeros((len(synapses), job.settings.patch_px, job.settings.patch_px), np.uint8)
     cubes = np.zeros((len(synapses), *job.settings.cube_zyx), np.uint8)
     records = []
@@ -190,11 +189,10 @@ def _fault_text(faults: pd.DataFrame, kept: pd.DataFrame, em_path: str) -> str:
 def _copy(source: Path, target: Path, rows: np.ndarray, settings: Extract) -> None:
     """Write a group of the given rows of another one, shard by shard."""
     shutil.rmtree(target, ignore_errors=True)
-    group = _create(target, len(rows), settings)
-    for name in ARRAYS:
+    for name, array in _create(target, len(rows), settings).items():
         stored, step = shards.Rows(source / name), _rows_per_shard(settings)
         for start in range(0, len(rows), step):
-            group[name][start : start + step] = stored[rows[start : start + step]]
+            array[start : start + step] = stored[rows[start : start + step]]
 
 
 def _describe(
@@ -245,7 +243,7 @@ def verify(folder: Path) -> None:
         if _content_sha256(recorded) != manifest["sha256"][name]:
             wrong.append(f"{name} digests in quality.parquet")
         for row, synapse_id in enumerate(quality["synapse_id"]):
-            if hashlib.sha256(images[[row]]).hexdigest() != recorded[row]:
+            if hashlib.sha256(images[[row]].data).hexdigest() != recorded[row]:
                 wrong.append(f"{name} of synapse {synapse_id}")
     if wrong:
         raise ExtractionError(f"{folder} is not what was extracted: {', '.join(wrong)} differ; extract again")

@@ -16,7 +16,7 @@ from pipeline.space import zyx
 class Volumes:
     em: Readable
     segmentation: Readable
-    clefts: Readable | None  # None: clefts are contact zones
+    clefts: Readable | None = None  # None: clefts are contact zones
 
     def __iter__(self) -> Iterator[Readable]:
         return (volume for volume in (self.em, self.segmentation, self.clefts) if volume is not None)

@@ -7,7 +7,7 @@ spatial order therefore find most chunks in memory.
 import functools
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,8 @@ class Volume(Readable):
             if np.all(np.array(self._cv.mip_resolution(mip)) <= np.array(voxel_nm) + 1e-6)
         ]
         self._cv.mip = self.mip = max(fine_enough, default=0)
-        self.frame = VoxelFrame(tuple(float(r) for r in self._cv.resolution))
+        x, y, z = map(float, self._cv.resolution)
+        self.frame = VoxelFrame((x, y, z))
         self.bounds_vx = np.array([self._cv.bounds.minpt, self._cv.bounds.maxpt], dtype=np.int64)
         self.chunk_vx = np.array(self._cv.chunk_size, dtype=np.int64)
         _, local, folder = path.partition("file://")  # a local volume made anew must not be mixed with the old one
@@ -149,14 +150,21 @@ def open_labels(path: str | Path, voxel_nm: tuple[float, ...]) -> Readable:
     labels = zarr.open_array(path, mode="r")
     if labels.dtype not in LABELS or labels.ndim != 3:
         raise ExtractionError(f"{path} holds {labels.ndim} axes of {labels.dtype}; it must be Z, Y, X of {LABELS}")
-    if missing := [name for name in ("resolution_nm", "offset_vx") if name not in labels.attrs]:
+    place: dict[str, Any] = dict(labels.attrs)
+    if missing := [name for name in ("resolution_nm", "offset_vx") if name not in place]:
         raise ExtractionError(f"{path} does not say where it lies: it lacks the attributes {missing} (XYZ)")
-    volume = ArrayVolume(labels, VoxelFrame(tuple(labels.attrs["resolution_nm"])), np.array(labels.attrs["offset_vx"]))
+    volume = ArrayVolume(labels, VoxelFrame(tuple(place["resolution_nm"])), np.array(place["offset_vx"]))
     volume.identity = {"path": str(path), "written": os.stat(Path(path) / "zarr.json").st_mtime_ns}
     return volume
 
 
-@functools.lru_cache(maxsize=3)
-def cached(opened: Callable[..., Readable], path: str | Path, voxel_nm: tuple[float, ...], run: str) -> Readable:
+@functools.lru_cache(maxsize=1)
+def cached_em(path: str, voxel_nm: tuple[float, ...], run: str) -> Volume:
     """The worker's volume of this `run` (a unique token), so that its chunk cache lasts from block to block."""
-    return opened(path, voxel_nm)
+    return Volume(path, voxel_nm)
+
+
+@functools.lru_cache(maxsize=2)
+def cached_labels(path: str | Path, voxel_nm: tuple[float, ...], run: str) -> Readable:
+    """As `cached_em`, for segments and clefts."""
+    return open_labels(path, voxel_nm)

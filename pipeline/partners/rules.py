@@ -11,7 +11,7 @@ from pipeline.partners.assign import ordered_pairs
 
 Array = np.ndarray
 Voxel = tuple[float, float, float]
-Rng = np.random.Generator | None
+Rng = np.random.Generator
 
 #: The grey level of a side is averaged this far around the cleft: as far as a bouton, 400-1000 nm wide, reaches.
 NEAR_NM = 300.0
@@ -23,8 +23,8 @@ def largest_overlap(
     """The two segments that share most of the grown cleft; the larger share is taken for the postsynaptic one.
 
     Which of them is called postsynaptic is a convention, about as often wrong as right: the overlap finds the pair and
-    says little about its direction. The score is the mean of the two shares, the postsynaptic one with twice the weight;
-    any larger weight picks the same pair.
+    says little about its direction. The score is the mean of the two shares, the postsynaptic one with twice the
+    weight; any larger weight picks the same pair.
     """
     pre, post = ordered_pairs(len(numbers))
     share = np.asarray(overlaps) / np.sum(overlaps)

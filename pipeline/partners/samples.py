@@ -5,6 +5,7 @@ axis at the cleft's centroid), `segments.parquet`, `index.parquet` and `manifest
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -49,8 +50,8 @@ class Samples:
         self.index = pd.read_parquet(self.folder / "index.parquet")
         self.segments = pd.read_parquet(self.folder / "segments.parquet")
         group = zarr.open_group(self.folder / "samples.zarr", mode="r")
-        self._arrays = {"em": shards.Rows(self.folder / "samples.zarr" / "em")}
-        self._arrays |= {name: group[name] for name in ("cleft", "segments")}
+        self._em = shards.Rows(self.folder / "samples.zarr" / "em")
+        self._labels: dict[str, Any] = {name: group[name] for name in ("cleft", "segments")}
         self._check()
         for side in ("pre", "post"):
             self.index[f"{side}_local"] = self._local_numbers(f"{side}_segment_id")
@@ -63,7 +64,7 @@ class Samples:
 
     def _check(self) -> None:
         wanted = (len(self.index), *self.shape_zyx)
-        for name, array in self._arrays.items():
+        for name, array in {"em": self._em, **self._labels}.items():
             if array.shape != wanted or array.dtype != DTYPES[name]:
                 raise SamplesError(
                     f"{self.folder}: {name} is {array.dtype} {array.shape}, but the index and the manifest say "
@@ -99,12 +100,12 @@ class Samples:
         runs = [run[n : n + RUN] for run in np.split(wanted, cuts) for n in range(0, len(run), RUN)]
         found = {name: np.empty((len(wanted), *self.shape_zyx), dtype) for name, dtype in DTYPES.items()}
         usable = (self.index["fault"] == "").to_numpy()[wanted]  # of others there is no EM
-        found["em"][usable] = self._arrays["em"][wanted[usable]]
+        found["em"][usable] = self._em[wanted[usable]]
         found["em"][~usable] = 0
-        for name in ("cleft", "segments"):
+        for name, array in self._labels.items():
             start = 0
             for run in runs:  # zarr reads a slice some 20 times faster than the same rows by their numbers
-                found[name][start : start + len(run)] = self._arrays[name][int(run[0]) : int(run[-1]) + 1]
+                found[name][start : start + len(run)] = array[int(run[0]) : int(run[-1]) + 1]
                 start += len(run)
         return {name: values[place] for name, values in found.items()}
 

@@ -8,6 +8,7 @@ least of their pieces' numbers, so that ids follow from the array alone, whateve
 import functools
 import itertools
 from pathlib import Path
+from typing import Any
 
 import cc3d
 import numpy as np
@@ -40,7 +41,8 @@ def components(
     the finished blocks when called again with the same arguments, and ends with the same bytes.
     """
     source = zarr.open_array(scores, mode="r")
-    place = resolution_nm, offset_vx = source.attrs["resolution_nm"], source.attrs["offset_vx"]
+    place: dict[str, Any] = dict(source.attrs)
+    resolution_nm, offset_vx = place["resolution_nm"], place["offset_vx"]
     plan = {
         "scores": [str(scores), (Path(scores) / "zarr.json").stat().st_mtime_ns],
         "threshold": threshold,
@@ -50,14 +52,13 @@ def components(
 
     def create(content: Path) -> None:
         for path in (content, content.with_name("pieces")):
-            blocks.create(path, source.shape, "uint64", block_zyx, *place)
+            blocks.create(path, source.shape, "uint64", block_zyx, resolution_nm, offset_vx)
 
     work, todo = blocks.Work(out, plan, create), blocks.grid(source.shape, block_zyx)
     pieces = work.folder / "pieces"
-    listed = pd.concat(
-        work.run("label", functools.partial(_label_block, scores, pieces, threshold), todo, client), ignore_index=True
-    ).sort_values("piece")
-    touching = work.run("faces", functools.partial(_touching, pieces), todo, client)
+    label = functools.partial(_label_block, scores, pieces, threshold, source.shape)
+    listed = pd.concat(work.run("label", label, todo, client), ignore_index=True).sort_values("piece")
+    touching = work.run("faces", functools.partial(_touching, pieces, source.shape), todo, client)
     table, cleft_of = _join(listed, pd.concat(touching).to_numpy(np.uint64), min_size_vx)
     relabel = functools.partial(_relabel_block, pieces, work.content, resolution_nm)
     shared = (listed["piece"].to_numpy(), cleft_of, table[AXES].to_numpy())
@@ -76,13 +77,14 @@ def _voxels(labels: np.ndarray, block: blocks.Region) -> pd.DataFrame:
     return pd.DataFrame({"piece": labels[places], **columns})
 
 
-def _label_block(scores: Path, target: Path, threshold: float, block: blocks.Region) -> pd.DataFrame:
+def _label_block(
+    scores: Path, target: Path, threshold: float, shape: tuple[int, ...], block: blocks.Region
+) -> pd.DataFrame:
     """Label one block by raster numbers; returns a row a piece: number of voxels, and sums of their indices."""
-    source = zarr.open_array(scores, mode="r")
-    mask = source[block] >= threshold
+    mask = blocks.read(scores, block) >= threshold
     local = cc3d.connected_components(np.ascontiguousarray(mask), connectivity=26)
     voxels = _voxels(local, block)
-    raster = np.ravel_multi_index([voxels[axis].to_numpy() for axis in AXES], source.shape).astype(np.uint64) + 1
+    raster = np.ravel_multi_index([voxels[axis].to_numpy() for axis in AXES], shape).astype(np.uint64) + 1
     voxels["piece"] = pd.Series(raster).groupby(voxels["piece"].to_numpy()).transform("min")
     labels = np.zeros(local.shape, np.uint64)
     labels[np.nonzero(local)] = voxels["piece"]
@@ -90,21 +92,20 @@ def _label_block(scores: Path, target: Path, threshold: float, block: blocks.Reg
     return voxels.assign(size=1).groupby("piece").sum().reset_index()
 
 
-def _touching(pieces: Path, block: blocks.Region) -> pd.DataFrame:
+def _touching(pieces: Path, shape: tuple[int, ...], block: blocks.Region) -> pd.DataFrame:
     """The pairs of pieces (two columns) that touch across the far faces of a block, edges and corners included."""
-    labels = zarr.open_array(pieces, mode="r")
     pairs = [np.zeros((0, 2), np.uint64)]
     for axis in range(3):
         face = block[axis].stop
-        if face == labels.shape[axis]:
+        if face == shape[axis]:
             continue
         near, far, short = list(block), list(block), [(0, 0)] * 3
         near[axis], far[axis] = slice(face - 1, face), slice(face, face + 1)
         for other in {0, 1, 2} - {axis}:  # one voxel more on each side, of zeros beyond the volume
             low, high = block[other].start - 1, block[other].stop + 1
-            far[other] = slice(max(low, 0), min(high, labels.shape[other]))
+            far[other] = slice(max(low, 0), min(high, shape[other]))
             short[other] = (far[other].start - low, high - far[other].stop)
-        here, there = labels[tuple(near)], np.pad(labels[tuple(far)], short)
+        here, there = blocks.read(pieces, tuple(near)), np.pad(blocks.read(pieces, tuple(far)), short)
         for shift in itertools.product(*(range(b - a + 1) for a, b in zip(here.shape, there.shape, strict=True))):
             beside = there[tuple(slice(s, s + n) for s, n in zip(shift, here.shape, strict=True))]
             both = (here != 0) & (beside != 0)
@@ -136,7 +137,7 @@ def _relabel_block(
     centroid_zyx: np.ndarray,
 ) -> pd.DataFrame:
     """Write the final ids of one block; returns the voxel nearest the centroid of each component in it."""
-    labels = zarr.open_array(pieces, mode="r")[block]
+    labels = blocks.read(pieces, block)
     inside = labels != 0
     labels[inside] = cleft_of[np.searchsorted(known, labels[inside])]
     blocks.write(final, block, labels)
