@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.cohort.audit import LeakageError, audit
+from pipeline.cohort import CohortError
+from pipeline.cohort.audit import audit
 from pipeline.cohort.labels import CONFLICT_COLUMNS
 
 CUBE_NM = (1024.0, 1024.0, 1280.0)
@@ -52,16 +53,16 @@ def test_cubes_that_only_touch_do_not_overlap(shift, pairs):
 def test_a_neuron_in_two_splits_is_refused():
     frame = cohort()
     frame.loc[frame["pre_neuron_id"].eq(3).idxmax(), "split"] = "test"
-    with pytest.raises(LeakageError, match=r"1 presynaptic neurons are in several splits, such as \[3\]"):
+    with pytest.raises(CohortError, match=r"1 presynaptic neurons are in several splits, such as \[3\]"):
         audit(frame, CUBE_NM, NO_CONFLICTS)
 
 
 def test_repeated_ids_and_double_labels_are_refused():
     frame = cohort()
-    with pytest.raises(LeakageError, match=r"1 synapse ids occur more than once, such as \[17\]"):
+    with pytest.raises(CohortError, match=r"1 synapse ids occur more than once, such as \[17\]"):
         audit(pd.concat([frame, frame.iloc[[17]]]), CUBE_NM, NO_CONFLICTS)
     frame.loc[frame["pre_neuron_id"].eq(4).idxmax(), "label"] = 1
-    with pytest.raises(LeakageError, match=r"1 neurons have both labels, such as \[4\]"):
+    with pytest.raises(CohortError, match=r"1 neurons have both labels, such as \[4\]"):
         audit(frame, CUBE_NM, NO_CONFLICTS)
 
 

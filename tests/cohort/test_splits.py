@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.cohort import splits
-from pipeline.cohort.splits import SplitError
+from pipeline.cohort import CohortError, splits
 
 
 def cohort(seed, n_excitatory=None, n_inhibitory=None):
@@ -25,7 +24,7 @@ def neurons_per_part(frame, part):
     return frame.assign(part=part).groupby(["label", "part"])["pre_neuron_id"].nunique()
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(25))
 def test_split_shares_no_neuron_and_keeps_the_fractions_of_each_class(seed):
     frame = cohort(seed)
     split = splits.by_neuron(frame, 0.15, 0.25, seed)
@@ -37,7 +36,7 @@ def test_split_shares_no_neuron_and_keeps_the_fractions_of_each_class(seed):
         assert counts[label]["test"] == max(2, round(0.25 * total))
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(25))
 def test_folds_test_every_neuron_once_and_share_out_each_class(seed):
     frame = cohort(seed)
     fold = splits.folds(frame, 5, seed)
@@ -51,7 +50,7 @@ def test_folds_test_every_neuron_once_and_share_out_each_class(seed):
 
 def test_synapses_are_shared_out_as_the_neurons_are():
     deviations = []
-    for seed in range(60):
+    for seed in range(25):
         frame = cohort(seed, n_excitatory=80, n_inhibitory=40)
         for part in (splits.by_neuron(frame, 0.15, 0.25, seed), splits.folds(frame, 5, seed)):
             for label in (1, 0):
@@ -105,7 +104,7 @@ def test_over_seeds_every_neuron_gets_into_the_test_part():
     ],
 )
 def test_an_impossible_split_says_what_is_missing(n_excitatory, n_inhibitory, fractions, message):
-    with pytest.raises(SplitError, match=message):
+    with pytest.raises(CohortError, match=message):
         splits.by_neuron(cohort(0, n_excitatory, n_inhibitory), *fractions, seed=0)
 
 
@@ -117,23 +116,17 @@ def test_the_smallest_possible_split_is_found():
 
 def test_a_class_that_is_absent_is_named():
     frame = cohort(1)
-    with pytest.raises(SplitError, match="0 inhibitory neurons"):
+    with pytest.raises(CohortError, match="0 inhibitory neurons"):
         splits.by_neuron(frame[frame["label"] == 1], 0.15, 0.25, 0)
 
 
 def test_impossible_folds_say_what_is_missing():
-    with pytest.raises(SplitError, match="no 7 folds by neuron: 6 inhibitory neurons.*Set `n_folds` to at most 6"):
+    with pytest.raises(CohortError, match="no 7 folds by neuron: 6 inhibitory neurons.*Set `n_folds` to at most 6"):
         splits.folds(cohort(0, 20, 6), 7, 0)
-
-
-def test_a_neuron_with_both_labels_is_refused():
-    frame = cohort(2).assign(pre_neuron_id=5)
-    with pytest.raises(SplitError, match=r"1 neurons have both labels, such as \[5\]"):
-        splits.by_neuron(frame, 0.15, 0.25, 0)
 
 
 def test_neurons_without_a_label_cannot_be_split():
     frame = cohort(2)
     frame["label"] = frame["label"].astype("Int64").mask(frame["synapse_id"] == 4)
-    with pytest.raises(SplitError, match="1 synapses have no label"):
+    with pytest.raises(CohortError, match="1 synapses have no label"):
         splits.by_neuron(frame, 0.15, 0.25, 0)
