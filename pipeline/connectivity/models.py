@@ -23,12 +23,12 @@ def logistic() -> Pipeline:
     return make_pipeline(_complete(), StandardScaler(), LogisticRegression(max_iter=1000))
 
 
-def boosting() -> Pipeline:
-    """100 gradient-boosted trees: what thresholds and interactions add to the baseline.
+def boosting(n_trees: int = 100) -> Pipeline:
+    """Gradient-boosted trees: what thresholds and interactions add to the baseline.
 
-    The number is fixed: early stopping would hold out rows of neurons that are also trained on.
+    Their number is fixed: early stopping would hold out rows of neurons that are also trained on.
     """
-    trees = HistGradientBoostingClassifier(max_iter=100, early_stopping=False, random_state=0)
+    trees = HistGradientBoostingClassifier(max_iter=n_trees, early_stopping=False, random_state=0)
     return make_pipeline(_complete(), trees)
 
 
@@ -67,9 +67,7 @@ def coefficients(features: pd.DataFrame, label: ArrayLike, neuron: ArrayLike, co
     design = design.iloc[:, np.sort(np.unique(design.to_numpy(), axis=1, return_index=True)[1])]  # one of equal columns
     design = sm.add_constant((design - design.mean()) / design.std(ddof=0), prepend=False)
     if np.linalg.matrix_rank(design) < design.shape[1]:
-        raise ConnectivityError(
-            f"coefficients are not defined: the columns {list(design.columns)} are linearly dependent"
-        )
+        raise ConnectivityError(f"no coefficients: the columns {list(design.columns)} are linearly dependent")
     groups = pd.factorize(np.asarray(neuron))[0]
     with warnings.catch_warnings():
         warnings.simplefilter("error", ModelWarning)
@@ -79,9 +77,7 @@ def coefficients(features: pd.DataFrame, label: ArrayLike, neuron: ArrayLike, co
             )
         except (ModelWarning, np.linalg.LinAlgError):
             columns = list(design.columns[:-1])
-            raise ConnectivityError(
-                f"coefficients are not finite: the columns {columns} separate the classes"
-            ) from None
+            raise ConnectivityError(f"no finite coefficients: the columns {columns} separate the classes") from None
     interval = fitted.conf_int(1 - confidence).rename(columns={0: "low", 1: "high"})
     found = pd.DataFrame({"coefficient": fitted.params, **interval, "p_value": fitted.pvalues})
     return found.drop(index="const").rename_axis("feature").reset_index()

@@ -58,7 +58,7 @@ def random_split(n: int, test_fraction: float, seed: int) -> np.ndarray:
 def leaky_protocol(links: pd.DataFrame, test_fraction: float, seed: int) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     """The model as it was, with synapses split at random: its predictions for the test rows.
 
-    Returns the test rows with `p_excitatory`, the log odds of both priors `[N, 2]`, and the weights learned in training.
+    Returns the test rows with `p_excitatory`, the log odds of both priors `[N, 2]`, and the learned weights.
     """
     test = random_split(len(links), test_fraction, seed)
     fitted = fit(links, ~test)
