@@ -62,3 +62,8 @@ def test_naive_tests_stand_beside_the_metrics_that_they_test(models, table):
 def test_one_model_has_nothing_to_be_compared_with(models):
     with pytest.raises(PredictionsError, match=r"at least two models, not \['good'\]"):
         comparison.pairwise({"good": models["good"]}, TAU, 100, 0.95, 99, seed=0)
+
+
+def test_models_of_other_synapses_are_not_compared(models):
+    with pytest.raises(PredictionsError, match="in one only"):
+        comparison.pairwise({"good": models["good"], "fair": models["fair"][1:]}, TAU, 100, 0.95, 99, seed=0)

@@ -52,17 +52,17 @@ def test_a_single_binary_predictor_has_the_odds_ratio_of_the_two_by_two_table():
 
 
 def test_what_belongs_to_neurons_is_judged_by_their_number():
-    """A predictor that is constant within neurons, and without effect: intervals must cover 1 about 95 times of 100."""
+    """A predictor that is constant within neurons, and without effect: intervals must cover 1 in about 95% of cases."""
     covered = naive = 0
-    for seed in range(100):
+    for seed in range(60):
         frame = errors(seed, n_neurons=20, size=12, spread=1.0)
         frame["dark"] = frame["pre_neuron_id"] % 2
         row = odds_ratios(frame, ["dark"], 0.95).iloc[0]
         covered += row["low"] <= 1 <= row["high"]
         logit = sm.Logit(frame["error"].astype(float), sm.add_constant(frame["dark"].astype(float))).fit(disp=False)
         naive += logit.pvalues["dark"] > 0.05
-    assert covered >= 88
-    assert naive < 85
+    assert covered >= 52  # 57 expected, 3 standard errors less
+    assert naive < 51
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,6 @@ def test_what_belongs_to_neurons_is_judged_by_their_number():
         (lambda f: f.assign(error=0), ["size"], "`error` must hold 0 and 1"),
         (lambda f: f.assign(size=f["size"] + 1e5 * f["error"]), ["spine", "size"], r"\['size'\] separate"),
         (lambda f: f.assign(fold=f["error"] & f["spine"]), ["fold"], r"\['fold'\] separate"),  # only in errors
-        (lambda f: pd.concat([f, f.head(2)]), ["size"], "2 synapse ids occur more than once"),
         (lambda f: f[f["pre_neuron_id"] < 864691135000000003], ["size", "spine"], "more than 3 presynaptic neurons"),
     ],
 )

@@ -59,11 +59,12 @@ def test_pooling_cannot_cure_what_a_neurons_synapses_share():
 
 def test_the_interval_for_all_synapses_is_that_of_two_binomials():
     frame = predictions(4, [3] * 200)
-    ours = neuron_accuracy(frame, 0.5, 20_000, 0.95, seed=0, method="percentile").set_index("pooled").loc["all"]
+    ours = neuron_accuracy(frame, 0.5, 2000, 0.95, seed=0).set_index("pooled").loc["all"]
     right = frame.assign(logit=np.log(frame["p_excitatory"] / (1 - frame["p_excitatory"]))).groupby("pre_neuron_id")
     right = (right["logit"].mean() >= 0) == right["label"].first()
     share = [right[neurons::2].mean() for neurons in (0, 1)]
-    half = 1.96 * np.sqrt(sum(p * (1 - p) / 100 for p in share)) / 2
+    student = scipy.stats.t.ppf(0.975, 99) * np.sqrt(100 / 99)
+    half = student * np.sqrt(sum(p * (1 - p) / 100 for p in share)) / 2
     assert (ours["high"] - ours["low"]) / 2 == pytest.approx(half, rel=0.08)  # multiples of 1/200
 
 

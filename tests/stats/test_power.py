@@ -57,5 +57,3 @@ def test_the_number_needed_is_the_smallest_that_keeps_the_half_width():
 def test_impossible_requests_are_refused():
     with pytest.raises(PredictionsError, match="more than 1,048,576 test neurons"):
         power.neurons_needed(predictions(3, 20), 0.5, 1e-5, 0.95, 100, seed=0)
-    with pytest.raises(PredictionsError, match=r"even and at least 4, not \[2, 7\]"):
-        power.half_widths(predictions(3, 20), 0.5, (2, 7, 8), 0.95, 100, seed=0)
