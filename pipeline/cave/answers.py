@@ -15,19 +15,10 @@ import pyarrow as pa
 
 from pipeline import artefacts
 
-SUPPORTED = {  # keys of a query's body; anything else is refused rather than ignored
-    "tables",
-    "suffix_map",
-    "select_columns",
-    "select_column_map",
-    "filter_in_dict",
-    "filter_equal_dict",
-    "filter_notin_dict",
-    "filter_spatial_dict",
-    "limit",
-    "offset",
-    "desired_resolution",
-}
+#: Keys of a query's body; anything else is refused rather than ignored.
+FILTERS = {"filter_in_dict", "filter_equal_dict", "filter_notin_dict", "filter_spatial_dict"}
+SELECTION = {"select_columns", "select_column_map", "suffix_map", "limit", "offset", "desired_resolution"}
+SUPPORTED = {"tables"} | FILTERS | SELECTION
 
 
 class Tables:

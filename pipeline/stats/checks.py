@@ -55,10 +55,7 @@ def check_classes(label: ArrayLike) -> None:
 
 
 def by_neuron(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """The class of each of G neurons `[G]`, in the order of their ids, and the neuron of each checked row `[N]`.
-
-    The second holds integers in [0, G).
-    """
+    """Class of each of G neurons `[G]`, in the order of their ids; neuron of each checked row `[N]`, in [0, G)."""
     label = rows.groupby("pre_neuron_id")["label"].first()
     return label.to_numpy(), label.index.get_indexer(rows["pre_neuron_id"])
 

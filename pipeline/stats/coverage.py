@@ -15,7 +15,7 @@ from scipy.stats import binomtest, norm
 from tqdm import tqdm
 
 from pipeline.stats import naive
-from pipeline.stats.bootstrap import METHODS, interval
+from pipeline.stats.bootstrap import METHODS, Seed, interval
 from pipeline.stats.metrics import METRICS, Scored
 
 #: Metrics whose truth is known.
@@ -31,26 +31,24 @@ def coverage(
     n_neurons: Iterable[int],
     n_repeats: int,
     seed: int,
-    *,
-    distance: float,
-    spread: float,
-    n_synapses: float,
+    population: dict[str, float],
     n_replicates: int,
     confidence: float,
 ) -> pd.DataFrame:
     """Coverage of intervals at each number of test neurons: one row a number, metric and interval.
 
-    `n_neurons` are even numbers from 4, half of each class; `n_synapses` is the mean number of synapses a neuron, at
-    least 2. Columns: `n_neurons, metric, interval` (one of INTERVALS), `coverage`, the share of `n_repeats` simulated
-    test sets whose interval holds `truth`; `low, high`, its own 95% interval (Wilson); `width`, the intervals' mean
-    width. The interval of synapses is that of two binomials for balanced accuracy, DeLong's for ROC AUC.
+    `n_neurons` are even numbers from 4, half of each class; `population` holds `distance`, `spread` and `n_synapses`,
+    the mean number of synapses a neuron, at least 2. Columns: `n_neurons, metric, interval` (one of INTERVALS),
+    `coverage`, the share of `n_repeats` simulated test sets whose interval holds `truth`; `low, high`, its own 95%
+    interval (Wilson); `width`, the intervals' mean width. The interval of synapses is that of two binomials for
+    balanced accuracy, DeLong's for ROC AUC.
     """
-    total = np.sqrt(1 + spread**2)
+    distance, total = population["distance"], np.sqrt(1 + population["spread"] ** 2)
     truth = norm.cdf([distance / 2 / total, distance / np.sqrt(2) / total])
     rows = []
     for n in tqdm(n_neurons, desc="coverage", disable=None):
         seeds = [[seed, n, i] for i in range(n_repeats)]
-        tests = (simulate(n, own, distance=distance, spread=spread, n_synapses=n_synapses) for own in seeds)
+        tests = (simulate(n, own, **population) for own in seeds)
         limits = np.array(
             [_limits(*test, own, n_replicates, confidence) for test, own in zip(tests, seeds, strict=True)]
         )
@@ -64,7 +62,7 @@ def coverage(
 
 
 def simulate(
-    n_neurons: int, seed: int | list[int], *, distance: float, spread: float, n_synapses: float
+    n_neurons: int, seed: Seed, *, distance: float, spread: float, n_synapses: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One test set: class of each of G neurons, half excitatory, `[G]`; neuron of each synapse and its score, `[N]`.
 

@@ -65,10 +65,7 @@ def _gaps(scored: Scored, exchanged: np.ndarray) -> np.ndarray:
 
 
 def _exchanges(n_neurons: int, exact: bool, n_permutations: int, seed: int) -> Iterator[np.ndarray]:
-    """Blocks `[B, G]` of which neurons are exchanged.
-
-    An enumeration leaves the last neuron as it is: exchanging a set of neurons or all others is the same.
-    """
+    """Blocks `[B, G]` of which neurons are exchanged; if all, the last never: exchanging every neuron is no change."""
     if exact:
         every = (np.arange(2 ** (n_neurons - 1))[:, None] >> np.arange(n_neurons)) & 1 == 1
         yield from np.array_split(every, -(-len(every) // _BLOCK))

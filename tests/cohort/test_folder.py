@@ -85,7 +85,7 @@ def test_missing_labels_stay_missing(tmp_path):
         (HEADER + '1,2,3,4,"excitatory,1,5,True,100,ok\n', "row 2: unexpected end of data"),
     ],
 )
-def test_a_fault_is_named_with_its_place(tmp_path, text, message):
+def test_an_error_names_its_place(tmp_path, text, message):
     with pytest.raises(CohortError, match=message) as error:
         folder.read(write(tmp_path, text), FRAME)
     assert str(tmp_path / "synapses.csv") in str(error.value)

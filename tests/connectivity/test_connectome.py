@@ -93,7 +93,7 @@ CONNECTIONS = {
 @pytest.mark.parametrize(
     ("table", "case"), [("neurons", c) for c in NEURONS] + [("connections", c) for c in CONNECTIONS]
 )
-def test_faults_are_named_with_their_place(tmp_path, table, case):
+def test_errors_name_their_place(tmp_path, table, case):
     neurons, connections = toy.connectome()
     change, message = {"neurons": NEURONS, "connections": CONNECTIONS}[table][case]
     if table == "neurons":

@@ -20,7 +20,7 @@ def predictions(seed, n_neurons=(9, 6), per_neuron=7, spread=0.7, distance=1.0):
     label = np.repeat([1, 0], n_neurons)
     latent = np.repeat(label * distance + spread * rng.standard_normal(label.size), per_neuron)
     latent = latent + rng.standard_normal(latent.size)
-    frame = pd.DataFrame(
+    synapses = pd.DataFrame(
         {
             "synapse_id": rng.permutation(latent.size) + 1,
             "pre_neuron_id": np.repeat(np.arange(label.size) + FIRST_ID, per_neuron),
@@ -28,7 +28,7 @@ def predictions(seed, n_neurons=(9, 6), per_neuron=7, spread=0.7, distance=1.0):
             "p_excitatory": scipy.stats.norm.cdf(latent - distance / 2),
         }
     )
-    return frame.sample(frac=1, random_state=seed)
+    return synapses.sample(frac=1, random_state=seed)
 
 
 @pytest.fixture
@@ -39,8 +39,8 @@ def use_method(monkeypatch):
     )
 
 
-def slow_metrics(frame, tau):
-    label, p = frame["label"], frame["p_excitatory"]
+def slow_metrics(synapses, tau):
+    label, p = synapses["label"], synapses["p_excitatory"]
     return [
         sk.accuracy_score(label, p >= tau),
         sk.balanced_accuracy_score(label, p >= tau),
@@ -50,9 +50,9 @@ def slow_metrics(frame, tau):
     ]
 
 
-def slow_replicates(frame, tau, n_replicates, seed):
+def slow_replicates(synapses, tau, n_replicates, seed):
     """The same draws, carried out by copying each drawn neuron's synapses."""
-    neurons = {neuron: rows for neuron, rows in frame.groupby("pre_neuron_id")}
+    neurons = {neuron: rows for neuron, rows in synapses.groupby("pre_neuron_id")}
     label = [rows["label"].iloc[0] for rows in neurons.values()]
     replicates = []
     for counts in np.concatenate(list(bootstrap.resamples(label, n_replicates, seed))):
@@ -63,12 +63,12 @@ def slow_replicates(frame, tau, n_replicates, seed):
 
 def test_intervals_equal_an_explicit_resampling_loop(use_method):
     use_method("percentile")
-    frame = predictions(1)
-    frame["p_excitatory"] = frame["p_excitatory"].round(1)  # ties
-    result = bootstrap.intervals(frame, 0.5, 60, 0.9, seed=3)
-    replicates = slow_replicates(frame, 0.5, 60, seed=3)
+    synapses = predictions(1)
+    synapses["p_excitatory"] = synapses["p_excitatory"].round(1)  # ties
+    result = bootstrap.intervals(synapses, 0.5, 30, 0.9, seed=3)
+    replicates = slow_replicates(synapses, 0.5, 30, seed=3)
     assert list(result["metric"]) == list(METRICS)
-    np.testing.assert_allclose(result["value"], slow_metrics(frame, 0.5))
+    np.testing.assert_allclose(result["value"], slow_metrics(synapses, 0.5))
     np.testing.assert_allclose(result["low"], np.quantile(replicates, 0.05, axis=0))
     np.testing.assert_allclose(result["high"], np.quantile(replicates, 0.95, axis=0))
 
@@ -77,25 +77,25 @@ def test_difference_equals_an_explicit_resampling_loop_on_shared_neurons(use_met
     use_method("percentile")
     a, b = predictions(1), predictions(1)
     b["p_excitatory"] = (b["p_excitatory"] + np.random.default_rng(0).random(len(b))) / 2
-    result = bootstrap.difference(a, b, 0.5, 0.45, 60, 0.9, seed=4)
-    replicates = slow_replicates(a, 0.5, 60, 4) - slow_replicates(b, 0.45, 60, 4)
+    result = bootstrap.difference(a, b, 0.5, 0.45, 30, 0.9, seed=4)
+    replicates = slow_replicates(a, 0.5, 30, 4) - slow_replicates(b, 0.45, 30, 4)
     np.testing.assert_allclose(result["value"], np.subtract(slow_metrics(a, 0.5), slow_metrics(b, 0.45)))
     np.testing.assert_allclose(result["low"], np.quantile(replicates, 0.05, axis=0), atol=1e-12)
     np.testing.assert_allclose(result["high"], np.quantile(replicates, 0.95, axis=0), atol=1e-12)
 
 
 def test_a_model_does_not_differ_from_itself():
-    frame = predictions(2)
-    result = bootstrap.difference(frame, frame.iloc[::-1], 0.5, 0.5, 200, 0.95, seed=0)
+    synapses = predictions(2)
+    result = bootstrap.difference(synapses, synapses.iloc[::-1], 0.5, 0.5, 200, 0.95, seed=0)
     assert (result[["value", "low", "high"]] == 0).all(axis=None)
 
 
 @pytest.mark.parametrize("method", ["percentile", "bca"])
 def test_with_one_synapse_a_neuron_the_interval_is_that_of_scipy(method, use_method):
     use_method(method)
-    frame = predictions(3, n_neurons=(60, 40), per_neuron=1, distance=2.5)  # skewed: BCa differs from percentile
-    ours = bootstrap.intervals(frame, 0.5, 20_000, 0.9, seed=0).set_index("metric").loc["roc_auc"]
-    excitatory, inhibitory = (frame.loc[frame["label"] == value, "p_excitatory"] for value in (1, 0))
+    synapses = predictions(3, n_neurons=(60, 40), per_neuron=1, distance=2.5)  # skewed: BCa differs from percentile
+    ours = bootstrap.intervals(synapses, 0.5, 20_000, 0.9, seed=0).set_index("metric").loc["roc_auc"]
+    excitatory, inhibitory = (synapses.loc[synapses["label"] == value, "p_excitatory"] for value in (1, 0))
 
     def auc(x, y, axis):
         return (x[..., :, None] > y[..., None, :]).mean(axis=(-2, -1)) + (x[..., :, None] == y[..., None, :]).mean(
@@ -112,9 +112,13 @@ def test_with_one_synapse_a_neuron_the_interval_is_that_of_scipy(method, use_met
 def test_with_many_synapses_a_neuron_the_interval_is_that_of_scipy_on_the_neurons(method, use_method):
     """Neurons of equal size: balanced accuracy is the mean of two means over neurons, which SciPy can resample."""
     use_method(method)
-    frame = predictions(7, n_neurons=(20, 14), per_neuron=30, distance=2.5, spread=1.2)
-    ours = bootstrap.intervals(frame, 0.5, 20_000, 0.95, seed=0).set_index("metric")
-    right = (frame["label"] == (frame["p_excitatory"] >= 0.5)).groupby([frame["label"], frame["pre_neuron_id"]]).mean()
+    synapses = predictions(7, n_neurons=(20, 14), per_neuron=30, distance=2.5, spread=1.2)
+    ours = bootstrap.intervals(synapses, 0.5, 20_000, 0.95, seed=0).set_index("metric")
+    right = (
+        (synapses["label"] == (synapses["p_excitatory"] >= 0.5))
+        .groupby([synapses["label"], synapses["pre_neuron_id"]])
+        .mean()
+    )
     theirs = scipy.stats.bootstrap(
         (right[1].to_numpy(), right[0].to_numpy()),
         lambda x, y, axis: (x.mean(axis=axis) + y.mean(axis=axis)) / 2,
@@ -144,12 +148,12 @@ def test_the_expanded_interval_of_a_mean_is_students():
 
 
 def test_results_depend_on_the_seed_and_on_nothing_else():
-    frame = predictions(4)
-    first = bootstrap.intervals(frame, 0.5, 500, 0.95, seed=1)
-    pd.testing.assert_frame_equal(first, bootstrap.intervals(frame.iloc[::-1], 0.5, 500, 0.95, seed=1))
-    nullable = frame.astype({"label": "Int64"}).assign(split="test")
+    synapses = predictions(4)
+    first = bootstrap.intervals(synapses, 0.5, 500, 0.95, seed=1)
+    pd.testing.assert_frame_equal(first, bootstrap.intervals(synapses.iloc[::-1], 0.5, 500, 0.95, seed=1))
+    nullable = synapses.astype({"label": "Int64"}).assign(split="test")
     pd.testing.assert_frame_equal(first, bootstrap.intervals(nullable, 0.5, 500, 0.95, seed=1))
-    assert not first.equals(bootstrap.intervals(frame, 0.5, 500, 0.95, seed=2))
+    assert not first.equals(bootstrap.intervals(synapses, 0.5, 500, 0.95, seed=2))
 
 
 def test_resamples_draw_each_class_apart_and_uniformly():
@@ -192,9 +196,9 @@ def test_predictions_that_cannot_be_resampled_are_refused(change, message):
     ],
 )
 def test_models_are_compared_on_the_same_synapses_only(change, message):
-    frame = predictions(1)
+    synapses = predictions(1)
     with pytest.raises(PredictionsError, match=message):
-        bootstrap.difference(frame, change(frame), 0.5, 0.5, 100, 0.95, seed=0)
+        bootstrap.difference(synapses, change(synapses), 0.5, 0.5, 100, 0.95, seed=0)
 
 
 def test_a_statistic_that_many_resamples_leave_undefined_is_refused():

@@ -20,13 +20,13 @@ def pair(seed, n_neurons=24, mean_size=12, gain=0.0, own=0.5):
     neuron = np.repeat(np.arange(n_neurons), size)
     label = (np.arange(n_neurons) % 2)[neuron]
     shared = 0.5 * rng.standard_normal(n_neurons)[neuron] + 0.7 * rng.standard_normal(neuron.size)
-    frames = []
+    tables = []
     for distance in (1.0, 1.0 + gain):
         latent = distance * (label - 0.5) + shared
         latent = latent + own * rng.standard_normal(n_neurons)[neuron] + 0.7 * rng.standard_normal(neuron.size)
         columns = {"synapse_id": np.arange(neuron.size), "pre_neuron_id": neuron, "label": label}
-        frames.append(pd.DataFrame(columns | {"p_excitatory": scipy.stats.norm.cdf(latent)}))
-    return frames
+        tables.append(pd.DataFrame(columns | {"p_excitatory": scipy.stats.norm.cdf(latent)}))
+    return tables
 
 
 def test_few_neurons_are_enumerated_exactly():
@@ -77,7 +77,7 @@ def null_p_values():
     rows = []
     for seed in range(600):
         a, b = pair(seed)
-        p, label = [frame["p_excitatory"] for frame in (a, b)], a["label"]
+        p, label = [synapses["p_excitatory"] for synapses in (a, b)], a["label"]
         naively = {
             "mcnemar": naive.mcnemar(*((one >= 0.5) == label for one in p)),
             "delong": naive.delong_test(label, *p),
