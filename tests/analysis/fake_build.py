@@ -16,7 +16,7 @@ import zarr
 from cloudvolume import CloudVolume
 from scipy.ndimage import gaussian_filter
 
-from pipeline import artefacts, config
+from pipeline import artefacts, config, shards
 from pipeline.artefacts import Build
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -119,8 +119,7 @@ def _neurons(label):
 def _patches(build, synapses, rng):
     noise = gaussian_filter(rng.normal(size=(len(synapses), 128, 128)), (0, 3, 3))
     grey = np.clip(150 + 45 * noise / noise.std(), 0, 255).astype(np.uint8)
-    group = zarr.open_group(build.patches / "images.zarr", mode="w")
-    group.create_array("patch", data=grey)
+    write_images(build.patches, "patch", grey)
     artefacts.write_parquet(build.patches / "index.parquet", synapses[["synapse_id"]])
     n, own = len(synapses), np.random.default_rng(1)
     facts = {"padded": own.uniform(0, 0.5, n), "mean": own.normal(120, 8, n), "std": 35.0}
@@ -129,6 +128,13 @@ def _patches(build, synapses, rng):
     artefacts.write_parquet(build.patches / "quality.parquet", quality)
     manifest = {"n": len(synapses), "patch_px": 128, "voxel_nm": [8.0, 8.0, 40.0]}
     artefacts.write_json(build.patches / "manifest.json", manifest)
+
+
+def write_images(folder, name, images):
+    """Add the array `name` of `images` `[N, ...]` to the images of an extraction, as the extraction writes them."""
+    group = zarr.open_group(folder / "images.zarr", mode="a")
+    axes = ("n", *"zyx"[4 - images.ndim :])
+    shards.create(group, name, images.shape, shards.MAX_ROWS, axes)[:] = images
 
 
 def _predictions(build, synapses, models, rng):

@@ -102,7 +102,7 @@ def test_the_cohort_is_counted_from_its_synapses(fake):
     assert values["n_synapses"] == len(synapses)
     inhibitory = synapses.query("label == 0 and split == 'test'")
     assert values["n_inhibitory_neurons"] == synapses.query("label == 0")["pre_neuron_id"].nunique()
-    splits = pd.read_parquet(build.analysis / "cohort.splits.parquet").set_index(["part", "class"])
+    splits = pd.read_parquet(build.analysis / "cohort.splits.parquet").set_index(["set", "class"])
     assert splits.loc[("test", "inhibitory"), "synapses"] == len(inhibitory)
     assert (values["n_conflicts"], values["n_excluded_conflicts"]) == (2, 1)
 

@@ -3,8 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-import zarr
-from fake_build import REPOSITORY, analyse, build_fake, copied, run_script
+from fake_build import REPOSITORY, analyse, build_fake, copied, run_script, write_images
 from PIL import Image
 from scipy.special import logit
 from sklearn.linear_model import LogisticRegression
@@ -22,11 +21,10 @@ DEPTH, N_SECTIONS = 32, 240  # slices of a cube, by default; sections of the vol
 def add_misread(build, skill=0.3, seed=3):
     """What the stage `units` leaves, and the cubes of the right extraction."""
     rng = np.random.default_rng(seed)
-    folder = build.root / "faults" / "units"
+    folder = build.units
     index = pd.read_parquet(build.patches / "index.parquet")
     for patches in (build.patches, folder / "patches"):
-        group = zarr.open_group(patches / "images.zarr", mode="a")
-        group.create_array("cube", data=rng.integers(60, 200, (len(index), DEPTH, 12, 12), dtype=np.uint8))
+        write_images(patches, "cube", rng.integers(60, 200, (len(index), DEPTH, 12, 12), dtype=np.uint8))
         artefacts.write_parquet(patches / "index.parquet", index)
     bounds = {"source_resolution_nm": [8.0, 8.0, 40.0], "source_bounds_vx": [[0, 0, 0], [1300, 1300, N_SECTIONS]]}
     artefacts.write_json(folder / "patches" / "manifest.json", bounds)
@@ -68,7 +66,7 @@ def test_scores_and_the_paired_difference_of_right_and_misread_cubes(faulty):
     build, _ = faulty
     values = _values(build, "units")
     right, right_tau = _parts(build.predictions("unet3d"))
-    misread, misread_tau = _parts(build.root / "faults" / "units" / "predictions.parquet")
+    misread, misread_tau = _parts(build.units / "predictions.parquet")
     aucs = [roc_auc_score(rows["label"], rows["p_excitatory"]) for rows in (right, misread)]
     assert [values[f"{cubes}_roc_auc"]["value"] for cubes in ("right", "misread")] == pytest.approx(aucs)
     assert values["difference_roc_auc"]["value"] == pytest.approx(aucs[0] - aucs[1])
@@ -93,7 +91,7 @@ def test_the_share_of_slices_from_elsewhere_is_counted_by_hand(faulty):
 
 def test_the_claims_about_misread_cubes_follow_the_intervals(changeable):
     build, environment = changeable
-    path = build.root / "faults" / "units" / "predictions.parquet"
+    path = build.units / "predictions.parquet"
     rows = pd.read_parquet(build.predictions("unet3d"))
     artefacts.write_parquet(path, rows)
     analyse(("units",), environment)
@@ -108,7 +106,7 @@ def test_the_claims_about_misread_cubes_follow_the_intervals(changeable):
 
 def test_misread_predictions_of_another_cohort_are_refused(changeable):
     build, environment = changeable
-    path = build.root / "faults" / "units" / "predictions.parquet"
+    path = build.units / "predictions.parquet"
     artefacts.write_parquet(path, pd.read_parquet(path).iloc[:-40])
     done = run_script("analysis/units.py", environment)
     assert done.returncode

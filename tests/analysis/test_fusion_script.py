@@ -55,7 +55,7 @@ def test_the_ablation_its_figure_and_its_table(build):
     assert rows.loc[("+ whole axon", "without spines"), "AUC"] == values["no_spine_all_axon_roc_auc"]["text"]
 
 
-def test_spines_that_say_nothing_add_nothing(build):
+def test_uninformative_spines_add_nothing(build):
     build, environment = build
     path = build.source / "truth" / "synapses.parquet"
     truth = pd.read_parquet(path)
@@ -63,7 +63,7 @@ def test_spines_that_say_nothing_add_nothing(build):
     truth.to_parquet(path)
     _run(environment, "analysis/fusion.py")
     values = _values(build)
-    assert values["gain_all_all_axon_roc_auc"]["value"] < 0.03, "less than nothing is possible, of so few neurons"
+    assert values["gain_all_all_axon_roc_auc"]["value"] < 0.03, "with so few neurons, a loss is possible"
     assert values["logistic_all_all_roc_auc"]["value"] < 0.75
 
 

@@ -74,7 +74,7 @@ def test_brier_scores_and_the_number_of_neurons_needed(inferred):
     assert found[1] <= 0.05 < found[0]
 
 
-def test_the_learning_curve_is_of_networks_of_one_recipe_that_take_no_other_part(inferred):
+def test_the_learning_curve_is_of_networks_of_one_recipe_that_are_compared_nowhere_else(inferred):
     build, environment = inferred
     learning = pd.read_parquet(build.analysis / "inference.learning.parquet").query("metric == 'roc_auc'")
     assert learning["n_train_neurons"].tolist() == [22, 43]

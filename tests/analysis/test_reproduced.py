@@ -71,7 +71,7 @@ def test_a_network_of_the_earlier_recipe_stands_before_a_better_one(edition):
     assert _row(table, "2D, neurons held out")["Here"].endswith(f"({families['label'][best]})")
 
 
-def test_what_the_edition_lacks_is_said(edition):
+def test_what_the_edition_lacks_is_stated(edition):
     table = _table(*edition)
     for words in (
         "Partner assignment, AVAN",

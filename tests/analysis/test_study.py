@@ -95,7 +95,7 @@ def test_three_times_the_same_network_is_one_network_and_the_claim_follows_the_i
     differences = _frame(build, "differences", "family", "role", "metric")[["value", "low", "high"]]
     assert (differences.loc[("sections", "one section")].abs() < 1e-12).all(axis=None)
     claim = artefacts.read_json(build.analysis / "study.json")["several_sections"]["text"]
-    channels, cubes = claim.split(". Of ")
+    channels, cubes = claim.split(". The best")
     assert channels.endswith("0.000 [0.000, 0.000], is not resolved")
     assert cubes.endswith("is resolved in favour of several sections.")
 

@@ -75,7 +75,7 @@ def test_the_study_table_has_a_row_a_family_grouped_by_what_it_sees(results):
     assert rows.loc["UNet3D, cross-validated", "AUC minus best on one section"] == "none"
 
 
-def test_where_every_model_has_one_seed_nothing_is_said_of_seeds(results):
+def test_where_every_model_has_one_seed_seeds_are_not_mentioned(results):
     build, environment = results
     models = [entry for entry in MODELS if entry["name"] in ("resnet18", "unet3d", "unet3d_untrained")]
     _, root, environment = build_fake(build.root.parent.parent / "one_seed", models)
@@ -116,7 +116,7 @@ def test_a_shared_presynaptic_neuron_stops_the_audit_table(results):
     pd.read_parquet(path).assign(shared_presynaptic=[0, 1, 0]).to_parquet(path)
     done = run_script("tables/audit.py", environment)
     assert done.returncode
-    assert "no presynaptic neuron is in two parts" in done.stderr
+    assert "no presynaptic neuron is in two sets" in done.stderr
     assert not build.tables.exists() or list(build.tables.iterdir()) == []
 
 
@@ -129,14 +129,15 @@ def test_the_caption_says_no_more_than_the_interval(results, low, high, words):
     assert f"Its test AUC {words} that of UNet3D, untrained" in (build.figures / "performance.caption.md").read_text()
 
 
-def test_the_gallery_sets_both_at_the_same_scale(results):
+def test_the_gallery_shows_both_at_the_same_scale(results):
     build, environment = results
-    kasthuri = artefacts.Build("kasthuri", build.root.parent)
+    environment = environment | {"SYNAPSE_EI_DATA": "some_cortex"}
+    real = build.on("some_cortex")
     for part in ("patches", "cohort"):
-        shutil.copytree(build.root / part, kasthuri.root / part)
+        shutil.copytree(build.root / part, real.root / part)
     _run("figures/gallery.py", environment)
-    assert "real electron microscopy" in (build.figures / "gallery.caption.md").read_text()
-    artefacts.write_json(kasthuri.patches / "manifest.json", {"voxel_nm": [6.0, 6.0, 30.0]})
+    assert "Real: the folder some_cortex" in (real.figures / "gallery.caption.md").read_text()
+    artefacts.write_json(real.patches / "manifest.json", {"voxel_nm": [6.0, 6.0, 30.0]})
     done = run_script("figures/gallery.py", environment)
     assert "windows of the same size" in done.stderr
-    assert list(build.figures.iterdir()) == []
+    assert list(real.figures.iterdir()) == []

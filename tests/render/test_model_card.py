@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from pipeline import __main__ as command_line
+from pipeline import stages
 from pipeline.partners import model
 from pipeline.render import model_card
 
@@ -55,5 +55,7 @@ def test_a_card_of_a_tuned_network_names_the_real_synapses_that_it_saw(tmp_path)
 def test_the_command_on_the_card_exists(tmp_path):
     text = model_card.partners_text(_card(tmp_path, "avan"), FACTS)
     command = text.split("`python -m pipeline ")[1].split("`")[0]
-    options = command_line._parser().parse_args(command.split())
-    assert (options.stage, options.run.name, str(options.out)) == ("partners", "avan", "partners.parquet")
+    stages.load()
+    name, *arguments = command.split()
+    options = stages.commands.commands[name].make_context(name, arguments).params
+    assert (name, options["run"].name, str(options["out"])) == ("partners", "avan", "partners.parquet")
