@@ -71,17 +71,15 @@ class Cave(Section):
 
 
 class Folder(Section):
-    """A folder of precomputed volumes with a `synapses.csv`; its path comes from the command line (`--data`)."""
+    """A folder of precomputed volumes with a `synapses.csv`; which one, the command line says (`--data`)."""
 
     kind: Literal["folder"]
-    path: Path | None = None
 
 
 class Connectome(Section):
-    """A folder with `neurons.parquet` and `connections.parquet`; its path comes from the command line (`--data`)."""
+    """A folder with `neurons.parquet` and `connections.parquet`; which one, the command line says (`--data`)."""
 
     kind: Literal["connectome"]
-    path: Path | None = None
 
 
 class Cohort(Section):
@@ -177,7 +175,8 @@ class Compute(Section):
 class Config(Section):
     """A whole edition."""
 
-    name: str = pydantic.Field(pattern=r"^[a-z0-9_]+$")
+    name: str = pydantic.Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    data: Path | None = None  # the source, or a folder of real data beside it; from the command line, never a setting
     seed: int = 20260
     source: Annotated[Simulated | Cave | Folder | Connectome, pydantic.Field(discriminator="kind")]
     cohort: Cohort = Cohort()
@@ -206,6 +205,11 @@ class Config(Section):
         _no_name_twice("models", self.models)
         return self
 
+    @property
+    def reads_folder(self) -> bool:
+        """Whether the source is a folder that the command line names."""
+        return self.source.kind in ("folder", "connectome")
+
     def model(self, name: str) -> Model:
         """The model entry called `name`; ConfigError lists the names there are."""
         return _by_name(name, self.models, "model")
@@ -214,8 +218,8 @@ class Config(Section):
 def load(name: str | Path, data: Path | None = None) -> Config:
     """Read a configuration by its name in `configs/` or by the path of a YAML file.
 
-    `data` is the folder of a `folder` or `connectome` source (the command line's `--data`). Raises ConfigError, naming
-    the file and each offending key.
+    `data` is a folder of real data (the command line's `--data`): the source of a `folder` or `connectome` edition,
+    whose results are then named by it too. Raises ConfigError, naming the file and each offending key.
     """
     path = Path(name) if str(name).endswith(".yaml") else CONFIG_DIR / f"{name}.yaml"
     if not path.is_file():
@@ -228,10 +232,11 @@ def load(name: str | Path, data: Path | None = None) -> Config:
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must hold a mapping of settings")
     values.setdefault("name", path.stem)
-    if data is not None and isinstance(values.get("source"), dict):
-        if values["source"].get("kind") not in ("folder", "connectome"):
-            raise ConfigError(f"{path}: a data folder was given, but the source of this edition is no folder")
-        values["source"]["path"] = Path(data)
+    if data is not None:
+        values["data"] = Path(data)
+        source = values.get("source")
+        if isinstance(source, dict) and source.get("kind") in ("folder", "connectome"):
+            values["name"] += f"-{Path(data).resolve().name}"
     try:
         return Config.model_validate(values)
     except pydantic.ValidationError as error:

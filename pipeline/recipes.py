@@ -117,6 +117,10 @@ class Model(Entry):
         return DIMENSIONS[self.network]
 
     @property
+    def reads_mask(self) -> bool:
+        return len(self.channels) > 1
+
+    @property
     def array(self) -> str:
         """The array of `patches/` that the network reads: `patch` or `cube`."""
         return stored_as(self.network, self.sections, self.channels)
@@ -151,10 +155,9 @@ class Model(Entry):
             raise ValueError("pretrained: the untrained control has random weights")
         if self.channels not in (("em",), ("em", "presynaptic")):
             raise ValueError(f"channels: [em] or [em, presynaptic], not {list(self.channels)}")
-        masked = len(self.channels) > 1
-        if masked and (self.network not in ANY_CHANNELS or self.pretrained):
+        if self.reads_mask and (self.network not in ANY_CHANNELS or self.pretrained):
             raise ValueError(f"channels: only {', '.join(ANY_CHANNELS)} read a mask, and from random weights")
-        if masked and (self.augmentation.mixup_alpha or self.augmentation.cutmix_alpha):
+        if self.reads_mask and (self.augmentation.mixup_alpha or self.augmentation.cutmix_alpha):
             raise ValueError("channels: MixUp and CutMix mix images alone; set their alpha to 0")
         if self.train_share < 1 and self.folds:
             raise ValueError("train_share: a cross-validated model trains on all neurons of the other folds")

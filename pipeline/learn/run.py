@@ -159,15 +159,12 @@ def _cross_validate(
     return p, mean | same | {"tau": 0.5, "validation": validation, "synapses": {"test": len(synapses)}}
 
 
-def predict_run(
-    run_dir: Path, stores: Stores, synapses: pd.DataFrame, levels: np.ndarray | None = None
-) -> pd.DataFrame:
-    """Predictions of the model in `run_dir` for all rows of `synapses` that have an image, as `table` gives them.
+def predict(path: Path, stores: Stores, synapses: pd.DataFrame, levels: np.ndarray | None = None) -> pd.DataFrame:
+    """Predictions of the model file `path` for all rows of `synapses` that have an image, as `table` gives them.
 
     `synapses` needs `synapse_id`. `levels` `[256]` uint8 replaces grey levels on reading (`matching.lookup`).
     CheckpointError where model and images do not belong together.
     """
-    path = Path(run_dir) / "model.safetensors"
     array = classification.array_of(checkpoint.read_card(path))
     synapses = data.with_images(synapses, stores["em"])
     images = data.Images(stores, array, synapses["synapse_id"], levels)

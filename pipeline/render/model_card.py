@@ -3,18 +3,17 @@
 import pandas as pd
 
 from pipeline import glue
-from pipeline.learn.checkpoint import Card
 from pipeline.recipes import Model
 
 
-def text(model: Model, card: Card, result: dict, scores: pd.DataFrame, facts: dict) -> str:
-    """Markdown. `result` is the run's `result.json`.
+def text(model: Model, card: dict, result: dict, scores: pd.DataFrame, facts: dict) -> str:
+    """Markdown. `card` is the checkpoint's, as a dict; `result` is the run's `result.json`.
 
     `scores` are rows `metric, value, low, high` on the test neurons; `facts` says `data`, `simulated`, `command`,
     `commit`, `config_hash`, `confidence`, `n_bootstrap`, and how many synapses and neurons each split has.
     """
-    depth, height, width = card.shape_zyx
-    x, y, z = card.voxel_nm
+    depth, height, width = card["shape_zyx"]
+    x, y, z = card["voxel_nm"]
     table = "\n".join(
         f"| {glue.METRICS[row.metric]} | {glue.estimate(row.value, row.low, row.high).text} |"
         for row in scores.itertuples()
@@ -37,7 +36,7 @@ def text(model: Model, card: Card, result: dict, scores: pd.DataFrame, facts: di
 |---|---|
 | network | {model.network}, {glue.count(result["parameters"]).text} parameters, {result["device"]} |
 | input | {depth} x {height} x {width} voxels (ZYX) of {x:g} x {y:g} x {z:g} nm (XYZ), centred on the synapse |
-| output | `p_excitatory`; excitatory from {card.decision["tau"]:.4f} on, the best threshold on validation |
+| output | `p_excitatory`; excitatory from {card["decision"]["tau"]:.4f} on, the best threshold on validation |
 | data | {facts["data"]} |
 | made by | `{facts["command"]}` at commit `{facts["commit"]}`, configuration hash `{facts["config_hash"][:16]}` |
 | seed | {model.seed} |
@@ -63,17 +62,17 @@ from {glue.count(facts["n_bootstrap"]).text} resamples of neurons:
 """
 
 
-def partners_text(card: Card, facts: dict) -> str:
-    """Markdown. `card` is that of a network that assigns partners.
+def partners_text(card: dict, facts: dict) -> str:
+    """Markdown. `card` is that of a network that assigns partners, as a dict.
 
     `facts` says `data` (what it was trained on), `tuned` (`(number of synapses, public dataset)` on which it was
     fine-tuned, or None), `scores` (pairs `(what was measured, text)`, shown as they are), `parameters`, `seed`,
     `command`, `commit` and `config_hash`.
     """
-    depth, height, width = card.shape_zyx
-    x, y, z = card.voxel_nm
-    around = "signed distance from the cleft" if card.network == "proximity_pruner" else "mask of the cleft"
-    if card.network == "avan":
+    depth, height, width = card["shape_zyx"]
+    x, y, z = card["voxel_nm"]
+    around = "signed distance from the cleft" if card["network"] == "proximity_pruner" else "mask of the cleft"
+    if card["network"] == "avan":
         reads = f"the image and the {around}"
         output = "for each voxel, how likely it belongs to the presynaptic and to the postsynaptic segment"
     else:
@@ -85,18 +84,18 @@ def partners_text(card: Card, facts: dict) -> str:
         trained += f"; then fine-tuned on {glue.count(n).text} synapses of {dataset}"
         warning = f"**The only real synapses it has seen are {glue.count(n).text} of {dataset}.**"
     scores = "\n".join(f"| {what} | {text} |" for what, text in facts["scores"])
-    return f"""# {card.network}: which two neurons does a cleft join?
+    return f"""# {card["network"]}: which two neurons does a cleft join?
 
 {warning} Check its output on clefts of your tissue whose partners you know. Apply it with
 `python -m pipeline partners --volumes <folder> --out partners.parquet`, see the repository's README.
 
 | | |
 |---|---|
-| network | {card.network}, {glue.count(facts["parameters"]).text} parameters |
+| network | {card["network"]}, {glue.count(facts["parameters"]).text} parameters |
 | reads | {reads} |
 | input | {depth} x {height} x {width} voxels (ZYX) of {x:g} x {y:g} x {z:g} nm (XYZ), centred on the cleft |
 | output | {output} |
-| candidates | segments within {card.decision["dilation_nm"]:g} nm of the cleft and at most one section away from it |
+| candidates | segments within {card["decision"]["dilation_nm"]:g} nm of the cleft and at most one section away from it |
 | trained on | {trained} |
 | made by | `{facts["command"]}` at commit `{facts["commit"]}`, configuration hash `{facts["config_hash"][:16]}` |
 | seed | {facts["seed"]} |

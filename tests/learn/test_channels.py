@@ -56,7 +56,7 @@ def test_a_model_that_reads_masks_refuses_images_alone(cohort, tmp_path):
     stores, synapses = cohort
     _auc(cohort, _model("cnn", crop=(24, 24), channels=MASKED).model_copy(update={"epochs": 1}), tmp_path / "run")
     with pytest.raises(checkpoint.CheckpointError, match=r"reads the channels \['em', 'presynaptic'\], .* \['em'\]"):
-        run.predict_run(tmp_path / "run", {"em": stores["em"]}, pd.read_parquet(synapses))
+        run.predict(tmp_path / "run" / "model.safetensors", {"em": stores["em"]}, pd.read_parquet(synapses))
 
 
 def test_other_masks_train_again(cohort, tmp_path):

@@ -85,7 +85,5 @@ def test_images_of_other_voxels_or_too_small_are_refused(cohort):
     with pytest.raises(checkpoint.CheckpointError, match=r"\(4.0, 4.0, 40.0\) nm.* has \(8.0, 8.0, 40.0\)"):
         other.check(images)
     large = dataclasses.replace(CARD, shape_zyx=(6, 64, 64))
-    with pytest.raises(
-        checkpoint.CheckpointError, match=r"at least \(6, 64, 64\) \(ZYX\), .* are \(6, 40, 40\)"
-    ):
+    with pytest.raises(checkpoint.CheckpointError, match=r"at least \(6, 64, 64\) \(ZYX\), .* are \(6, 40, 40\)"):
         large.check(images)

@@ -189,7 +189,7 @@ def test_prediction_is_the_same_for_all_symmetries_of_the_images(trained, cohort
 
 def test_new_synapses_without_labels_get_the_same_probabilities(trained, cohort):
     synapses = pd.read_parquet(cohort[1])
-    found = run.predict_run(trained / "run", cohort[0], synapses[["synapse_id"]])
+    found = run.predict(trained / "run" / "model.safetensors", cohort[0], synapses[["synapse_id"]])
     assert list(found) == ["synapse_id", "p_excitatory"]
     expected = pd.read_parquet(trained / "p.parquet")
     np.testing.assert_array_equal(found["p_excitatory"], expected["p_excitatory"])
@@ -200,7 +200,7 @@ def test_prediction_streams(trained, cohort, monkeypatch):
     asked = []
     read = data.Images.read
     monkeypatch.setattr(data.Images, "read", lambda self, rows: asked.append(len(rows)) or read(self, rows))
-    run.predict_run(trained / "run", cohort[0], pd.read_parquet(cohort[1]))
+    run.predict(trained / "run" / "model.safetensors", cohort[0], pd.read_parquet(cohort[1]))
     assert max(asked) == classification.BATCH
 
 
@@ -224,7 +224,7 @@ def test_each_neuron_is_tested_once_by_a_network_that_never_saw_it(cohort, tmp_p
         assert seen["test"] == mine.sum()
         assert seen["val"] == (synapses["fold"] == (fold + 1) % 5).sum()
         # the fold's own model file, at its own threshold, decides as the pooled predictions do at 0.5
-        alone = run.predict_run(folder, cohort[0], synapses[mine])["p_excitatory"]
+        alone = run.predict(folder / "model.safetensors", cohort[0], synapses[mine])["p_excitatory"]
         tau = classification.load(folder / "model.safetensors")[1].decision["tau"]
         pooled = found.loc[mine, "p_excitatory"]
         np.testing.assert_array_equal(pooled >= 0.5, alone >= tau)

@@ -243,9 +243,7 @@ def test_models_refuse_other_voxels_smaller_samples_and_foreign_files(avan, smal
         CheckpointError, match=r"trained on voxels of \(16.0, 16.0, 40.0\) nm .* has \(12.0, 12.0, 30.0\)"
     ):
         predict.decisions(network, card, coarse, [0])
-    with pytest.raises(
-        CheckpointError, match=r"at least \(6, 40, 40\) \(ZYX\), .* are \(6, 32, 32\): cut larger"
-    ):
+    with pytest.raises(CheckpointError, match=r"at least \(6, 40, 40\) \(ZYX\), .* are \(6, 32, 32\): cut larger"):
         toy.train(small, toy.settings("avan"), tmp_path / "run", 0, patch_zyx=(6, 40, 40))
     with pytest.raises(CheckpointError, match="does not exist"):
         model.load(tmp_path / "none.safetensors")

@@ -1,8 +1,10 @@
 """Cards of partner networks: what they say of the network follows from the network's own file."""
 
+import dataclasses
+
 import pytest
 
-from pipeline import __main__ as command_line
+from pipeline import stages
 from pipeline.learn import checkpoint
 from pipeline.models.names import ASSIGNERS
 from pipeline.partners import model
@@ -24,7 +26,7 @@ def _card(tmp_path, name):
     """Of a saved and loaded network, as the command for publishing has it."""
     made = model.card(name, 4, (12.0, 12.0, 30.0), (14, 48, 64), 80.0)
     checkpoint.save(tmp_path / "model.safetensors", model.build(name, 4), made)
-    return model.load(tmp_path / "model.safetensors")[1]
+    return dataclasses.asdict(model.load(tmp_path / "model.safetensors")[1])
 
 
 @pytest.mark.parametrize("name", ASSIGNERS)
@@ -55,5 +57,7 @@ def test_a_card_of_a_tuned_network_names_the_real_synapses_that_it_saw(tmp_path)
 def test_the_command_on_the_card_exists(tmp_path):
     text = model_card.partners_text(_card(tmp_path, "avan"), FACTS)
     command = text.split("`python -m pipeline ")[1].split("`")[0]
-    options = command_line._parser().parse_args(command.split())
-    assert (options.stage, options.run.name, str(options.out)) == ("partners", "avan", "partners.parquet")
+    stages.load()
+    name, *arguments = command.split()
+    options = stages.commands.commands[name].make_context(name, arguments).params
+    assert (name, options["run"].name, str(options["out"])) == ("partners", "avan", "partners.parquet")
