@@ -71,6 +71,7 @@ def partners_text(card: dict, facts: dict) -> str:
     """
     depth, height, width = card["shape_zyx"]
     x, y, z = card["voxel_nm"]
+    dilation_nm = card["decision"]["dilation_nm"]
     around = "signed distance from the cleft" if card["network"] == "proximity_pruner" else "mask of the cleft"
     if card["network"] == "avan":
         reads = f"the image and the {around}"
@@ -95,7 +96,7 @@ def partners_text(card: dict, facts: dict) -> str:
 | reads | {reads} |
 | input | {depth} x {height} x {width} voxels (ZYX) of {x:g} x {y:g} x {z:g} nm (XYZ), centred on the cleft |
 | output | {output} |
-| candidates | segments within {card["decision"]["dilation_nm"]:g} nm of the cleft and at most one section away from it |
+| candidates | segments within {dilation_nm:g} nm of the cleft and at most one section away from it |
 | trained on | {trained} |
 | made by | `{facts["command"]}` at commit `{facts["commit"]}`, configuration hash `{facts["config_hash"][:16]}` |
 | seed | {facts["seed"]} |

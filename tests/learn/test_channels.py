@@ -7,7 +7,7 @@ import torch
 from blobs import SHAPE, blobs, write_cohort, write_images
 from sklearn.metrics import roc_auc_score
 
-from pipeline import artefacts, config
+from pipeline import artefacts, config, recipes
 from pipeline.learn import checkpoint, classification, data, run
 from pipeline.learn.augment import Augment
 
@@ -75,7 +75,7 @@ def test_mask_and_image_go_through_the_same_geometry():
         y, x = rng.integers(10, 30, 2)
         cube[:, y - 5 : y + 5, x - 3 : x + 3] = 220
     still = {"gamma": 0, "brightness": 0, "contrast": 0, "bad_section": 0, "blur": 0, "noise": 0, "cutout": 0}
-    augment = Augment(config.Augmentation(**still), (6, 24, 24), seed=1)
+    augment = Augment(recipes.Augmentation(**still), (6, 24, 24), seed=1)
     both = np.stack([cubes, (cubes > 100) * np.uint8(255)], axis=1)
     images, masks = augment(torch.from_numpy(both)).numpy().swapaxes(0, 1)
     assert set(np.unique(masks)) == {0, 1}
@@ -89,7 +89,7 @@ def test_grey_levels_of_a_mask_are_never_changed():
     both = torch.stack(
         [torch.randint(256, (16, 6, 24, 24), dtype=torch.uint8), torch.full((16, 6, 24, 24), 255)], dim=1
     )
-    settings = config.Augmentation(bad_section=1, cutout=1, blur=1, noise=0.2, rotation=0, elastic=0)
+    settings = recipes.Augmentation(bad_section=1, cutout=1, blur=1, noise=0.2, rotation=0, elastic=0)
     masks = Augment(settings, (6, 12, 12), seed=0)(both.to(torch.uint8))[:, 1]
     assert (masks == 1).all()
 

@@ -7,12 +7,12 @@ import torch
 from blobs import write_cohort
 from sklearn.metrics import roc_auc_score
 
-from pipeline import config
+from pipeline import config, recipes
 from pipeline.learn import data, engine, run
 from pipeline.learn.classification import Classification
 from pipeline.models import registry
 
-UNCHANGED = dict.fromkeys(config.Augmentation.model_fields, 0)
+UNCHANGED = dict.fromkeys(recipes.Augmentation.model_fields, 0)
 
 
 def settings(**changes):
