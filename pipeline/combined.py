@@ -83,7 +83,9 @@ class Detections:
         self._volumes, self._found = Volumes(region.em, region.segmentation, labels), found
         unknown = dict.fromkeys(PARTNER_SEGMENTS, np.uint64(0))
         self.index = pd.DataFrame({"row": np.arange(len(found)), "synapse_id": found["cleft_id"]})
-        self.index = self.index.assign(fault="", at_edge=False, **unknown).astype({"at_edge": bool})
+        self.index = self.index.assign(fault="", at_edge=False, pre_local=0, post_local=0, **unknown).astype(
+            {"at_edge": bool}
+        )
         segments = [np.zeros((0, 3), np.uint64)]
         for row in range(len(found)):
             sample = self._cut(row)
