@@ -12,7 +12,6 @@ import zarr
 
 from pipeline import glue, labels
 from pipeline.columns import PARTNER_SEGMENTS
-from pipeline.config import PARTNER_NETWORKS
 from pipeline.learn.threshold import best_threshold
 from pipeline.partners import disagreement, graph
 from pipeline.partners.polyadic import precision_recall
@@ -130,7 +129,7 @@ polyadic
 
 
 def settings(model):
-    return model.model_dump(exclude={"name", "family", "attention"})
+    return model.model_dump(exclude={"name", "family", "channels"})
 
 
 def scored(model):
@@ -140,10 +139,10 @@ def scored(model):
 
 
 attention = []
-for model in (model for model in study.config.models if model.attention):
-    bare = next((m for m in study.config.models if not m.attention and settings(m) == settings(model)), None)
+for model in (model for model in study.config.models if model.reads_mask):
+    bare = next((m for m in study.config.models if not m.reads_mask and settings(m) == settings(model)), None)
     if bare is None:
-        raise glue.StudyError(f"model {model.name!r} has no counterpart without `attention` to be compared with")
+        raise glue.StudyError(f"model {model.name!r} has no counterpart on the image alone to be compared with")
     (ours, tau), (theirs, bare_tau) = scored(model), scored(bare)
     for what, result in (
         ("attention", bootstrap.intervals(ours, tau, **study.resampling)),
@@ -208,7 +207,7 @@ pictures.groupby(["method", "example"], sort=False)["outcome"].first()
 
 # %%
 partners = study.config.partners
-passes = {name: partners.epochs_of.get(name, partners.epochs) for name in PARTNER_NETWORKS}
+passes = {network.name: network.epochs for network in partners.networks}
 values = {
     "n_clefts": glue.count(methods["n"].iloc[0]),
     "passes_avan": glue.count(passes["avan"]),

@@ -30,7 +30,7 @@ CHOSEN = {"mask": 0.5, "stdt": 0.0, "proximity": 0.4}
 MODELS = (
     {"name": "cnn", "network": "cnn"},
     {"name": "cnn_untrained", "network": "cnn", "trained": False},
-    {"name": "cnn_attention", "network": "cnn", "attention": True},
+    {"name": "cnn_attention", "network": "cnn", "channels": ["em", "presynaptic"]},
 )
 
 
