@@ -5,7 +5,7 @@ axis at the cleft's centroid), `segments.parquet`, `index.parquet` and `manifest
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,18 @@ OWN = 1  # value of a row's own cleft in `cleft`; that of all others is 2
 
 class SamplesError(PipelineError):
     """A sample store that cannot be used, or not for what was asked."""
+
+
+class CleftSamples(Protocol):
+    """What a network of partner assignment is applied to: a `Samples`, or clefts that are cut when they are read."""
+
+    folder: Path
+    voxel_nm: tuple[float, float, float]
+    shape_zyx: tuple[int, int, int]
+    index: pd.DataFrame
+    segments: pd.DataFrame
+
+    def read(self, rows: np.ndarray) -> tuple[np.ndarray, ...]: ...
 
 
 def manifest(folder: Path) -> Path:
