@@ -15,6 +15,7 @@ from pipeline import shards
 from pipeline.artefacts import read_json
 from pipeline.columns import PARTNER_SEGMENTS
 from pipeline.errors import PipelineError
+from pipeline.learn.checkpoint import Stored
 
 DTYPES = {"em": np.uint8, "cleft": np.uint8, "segments": np.uint16}
 RUN = 64  # rows of labels read at once
@@ -26,12 +27,10 @@ class SamplesError(PipelineError):
     """A sample store that cannot be used, or not for what was asked."""
 
 
-class CleftSamples(Protocol):
+class CleftSamples(Stored, Protocol):
     """What a network of partner assignment is applied to: a `Samples`, or clefts that are cut when they are read."""
 
     folder: Path
-    voxel_nm: tuple[float, float, float]
-    shape_zyx: tuple[int, int, int]
     index: pd.DataFrame
     segments: pd.DataFrame
 
