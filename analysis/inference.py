@@ -8,7 +8,7 @@
 # %%
 import pandas as pd
 
-from pipeline import glue
+from pipeline import glue, labels
 from pipeline.learn.threshold import best_threshold
 from pipeline.stats import calibration, comparison, learning_curve, pooling, power
 from pipeline.stats.metrics import PredictionsError
@@ -129,12 +129,13 @@ for models in same_recipe.values():
         continue
     fullest = max(models, key=lambda model: model.train_share)
     curve, gain = learning_curve.learning_curve([trained_with(model) for model in models], **study.resampling)
-    learning.append(curve.assign(model=fullest.name, label=study.model_labels[fullest.name]))
+    label = labels.of_models(study.config)[fullest.name]
+    learning.append(curve.assign(model=fullest.name, label=label))
     auc, row = curve[curve["metric"] == "roc_auc"], gain.set_index("metric").loc["roc_auc"]
     first, last = (glue.estimate_of(end).text for _, end in auc.iloc[[0, -1]].iterrows())
     few, many = (glue.count(n).text for n in auc["n_train_neurons"].iloc[[0, -1]])
     sentences.append(
-        f"{study.model_labels[fullest.name]} had an AUC of {first} when trained on {few} neurons and of {last} when "
+        f"{label} had an AUC of {first} when trained on {few} neurons and of {last} when "
         f"trained on {many}; the gain with each doubling, {glue.estimate_of(row, digits=3).text}, is "
         f"{'' if glue.resolved(row) else 'not '}resolved."
     )

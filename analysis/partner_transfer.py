@@ -9,13 +9,12 @@
 import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
-from pipeline import glue
+from pipeline import glue, labels
 from pipeline.columns import PARTNER_SEGMENTS
-from pipeline.partners import scores
-from pipeline.stats import naive
+from pipeline.stats import assignment, naive
 
 PROTOCOLS = ("simulation", "fine-tuned")
-NETWORKS = list(glue.PARTNER_NETWORKS)
+NETWORKS = list(labels.PARTNER_NETWORKS)
 BASELINE = ("simulation", "darker_is_pre")
 
 study = glue.study("analysis/partner_transfer.py", on_data=True)
@@ -30,8 +29,8 @@ voxel_nm = study.read(folder / "samples" / "manifest.json")["voxel_nm"]
 # Accuracies can be compared only if every method was applied to every synapse.
 
 # %%
-wanted = {("simulation", method) for method in (*glue.PARTNER_NETWORKS, *glue.PARTNER_RULES)} | {
-    ("fine-tuned", method) for method in glue.PARTNER_NETWORKS
+wanted = {("simulation", method) for method in (*labels.PARTNER_NETWORKS, *labels.PARTNER_RULES)} | {
+    ("fine-tuned", method) for method in labels.PARTNER_NETWORKS
 }
 applied = assignments.groupby(["protocol", "method"])["synapse_id"].apply(frozenset)
 if set(applied.index) != wanted:
@@ -54,10 +53,10 @@ for (protocol, method), seen in applied.items():
 # %%
 by_protocol = dict(tuple(assignments.groupby("protocol")))
 methods = pd.concat(
-    [scores.accuracy(by_protocol[protocol], confidence).assign(protocol=protocol) for protocol in PROTOCOLS],
+    [assignment.accuracy(by_protocol[protocol], confidence).assign(protocol=protocol) for protocol in PROTOCOLS],
     ignore_index=True,
 )
-methods.insert(0, "label", methods["method"].map(glue.PARTNER_NETWORKS | glue.PARTNER_RULES))
+methods.insert(0, "label", methods["method"].map(labels.PARTNER_NETWORKS | labels.PARTNER_RULES))
 methods["trained"] = methods["method"].isin(NETWORKS)
 methods["n_unassigned"] = methods["n"] - methods[["n_correct", "n_reversed", "n_wrong_partner"]].sum(axis=1)
 methods[["protocol", "label", "n_correct", "accuracy", "n_reversed", "n_wrong_partner", "direction_accuracy"]]
@@ -74,7 +73,7 @@ methods[["protocol", "label", "n_correct", "accuracy", "n_reversed", "n_wrong_pa
 pairs = [((protocol, network), BASELINE) for protocol in PROTOCOLS for network in NETWORKS]
 pairs += [((protocol, "avan"), (protocol, pruner)) for protocol in PROTOCOLS for pruner in NETWORKS[1:]]
 correct = {
-    "pair": pd.concat([scores.outcome(part) == "correct" for part in by_protocol.values()]),
+    "pair": pd.concat([assignment.outcome(part) == "correct" for part in by_protocol.values()]),
     "direction": assignments["direction_right"],
 }
 comparisons = []

@@ -8,17 +8,17 @@
 # %%
 import numpy as np
 import pandas as pd
+import zarr
 
-from pipeline import glue
+from pipeline import glue, labels
 from pipeline.columns import PARTNER_SEGMENTS
-from pipeline.config import PARTNER_NETWORKS
 from pipeline.learn.threshold import best_threshold
-from pipeline.partners import disagreement, graph, scores
+from pipeline.partners import disagreement, graph
 from pipeline.partners.polyadic import precision_recall
 from pipeline.shards import Rows
-from pipeline.stats import bootstrap, naive
+from pipeline.stats import assignment, bootstrap, naive
 
-METHODS = glue.PARTNER_NETWORKS | glue.PARTNER_RULES
+METHODS = labels.PARTNER_NETWORKS | labels.PARTNER_RULES
 REPRESENTATIONS = {"mask": "cleft mask", "stdt": "STDT", "proximity": "signed proximity"}
 
 study = glue.study("analysis/partners.py")
@@ -38,12 +38,11 @@ confidence = study.config.stats.confidence
 # %%
 TRUE = [f"true_{column}" for column in PARTNER_SEGMENTS]
 assignments = study.read_exact(folder / "assignments.parquet", [*PARTNER_SEGMENTS, *TRUE])
-assignments["correctness"] = scores.outcome(assignments)
-methods = scores.accuracy(assignments, confidence).set_index("method")
+assignments["correctness"] = assignment.outcome(assignments)
+methods = assignment.accuracy(assignments, confidence).set_index("method")
 methods = methods.loc[[name for name in METHODS if name in methods.index]]
 methods.insert(0, "label", methods.index.map(METHODS))
-methods["n_unassigned"] = methods["n"] - methods[["n_correct", "n_reversed", "n_wrong_partner"]].sum(axis=1)
-pairs = scores.pairwise(assignments)
+pairs = assignment.pairwise(assignments)
 with_avan = pairs[(pairs[["method_a", "method_b"]] == "avan").any(axis=1)]
 other = with_avan["method_a"].where(with_avan["method_a"] != "avan", with_avan["method_b"])
 methods = methods.join(with_avan.set_index(other)[["p", "p_holm"]]).reset_index(names="method")
@@ -114,7 +113,7 @@ clefts = clefts.agg(n_posts=("n_posts", "first"), complete=("correct", "all"))
 polyadic = []
 for n_posts, part in [("all", clefts), *((str(n), part) for n, part in clefts.groupby("n_posts"))]:
     edges = precision_recall(posts[posts["synapse_id"].isin(part.index)]).iloc[0].to_dict()
-    low, high = scores.exact_interval(part["complete"].sum(), len(part), confidence)
+    low, high = assignment.exact_interval(part["complete"].sum(), len(part), confidence)
     polyadic.append({"n_posts": n_posts, **edges, "complete": part["complete"].mean(), "low": low, "high": high})
 polyadic = pd.DataFrame(polyadic)
 polyadic
@@ -130,7 +129,7 @@ polyadic
 
 
 def settings(model):
-    return model.model_dump(exclude={"name", "family", "attention"})
+    return model.model_dump(exclude={"name", "family", "channels"})
 
 
 def scored(model):
@@ -140,10 +139,10 @@ def scored(model):
 
 
 attention = []
-for model in (model for model in study.config.models if model.attention):
-    bare = next((m for m in study.config.models if not m.attention and settings(m) == settings(model)), None)
+for model in (model for model in study.config.models if model.reads_mask):
+    bare = next((m for m in study.config.models if not m.reads_mask and settings(m) == settings(model)), None)
     if bare is None:
-        raise glue.StudyError(f"model {model.name!r} has no counterpart without `attention` to be compared with")
+        raise glue.StudyError(f"model {model.name!r} has no counterpart on the image alone to be compared with")
     (ours, tau), (theirs, bare_tau) = scored(model), scored(bare)
     for what, result in (
         ("attention", bootstrap.intervals(ours, tau, **study.resampling)),
@@ -163,7 +162,8 @@ attention
 
 # %%
 samples = folder / "samples" / "test"
-images = {name: Rows(samples / "samples.zarr" / name) for name in ("em", "cleft", "segments")}
+stored = zarr.open_group(samples / "samples.zarr", mode="r")
+images = Rows(samples / "samples.zarr" / "em")
 row_of = study.read(samples / "index.parquet").set_index("synapse_id")["row"]
 segments = study.read(samples / "segments.parquet")
 voxel_nm = study.read(samples / "manifest.json")["voxel_nm"]
@@ -190,7 +190,7 @@ pictures = []
 for method in methods["method"]:
     for example, assigned in examples(assignments[assignments["method"] == method]):
         row = int(row_of[assigned["synapse_id"]])
-        em, cleft, local = (array[[row]][0] for array in images.values())
+        em, cleft, local = images[[row]][0], stored["cleft"][row], stored["segments"][row]
         z = (cleft == 1).sum(axis=(1, 2)).argmax()
         y, x = np.indices(em[z].shape)
         layers = {
@@ -207,11 +207,11 @@ pictures.groupby(["method", "example"], sort=False)["outcome"].first()
 
 # %%
 partners = study.config.partners
-passes = {name: partners.epochs_of.get(name, partners.epochs) for name in PARTNER_NETWORKS}
+passes = {network.name: network.epochs for network in partners.networks}
 values = {
     "n_clefts": glue.count(methods["n"].iloc[0]),
     "passes_avan": glue.count(passes["avan"]),
-    "passes_pruners": glue.text(" and ".join(str(passes[name]) for name in list(glue.PARTNER_NETWORKS)[1:])),
+    "passes_pruners": glue.text(" and ".join(str(passes[name]) for name in list(labels.PARTNER_NETWORKS)[1:])),
     "passes_detectors": glue.text(", ".join(str(n) for name, n in passes.items() if name.startswith("detect_"))),
 }
 for row in methods.itertuples():
@@ -261,10 +261,10 @@ for name, rows in attention.groupby("model", sort=False) if len(attention) else 
     auc = rows[rows["metric"] == "roc_auc"].set_index("what")
     ours, theirs, gain = (glue.estimate_of(auc.loc[what]) for what in ("attention", "bare", "difference"))
     values |= {f"{name}_roc_auc": ours, f"{name}_bare_roc_auc": theirs, f"{name}_gain": gain}
-    bare = rows["bare"].iloc[0]
+    label = labels.of_models(study.config)[rows["bare"].iloc[0]]
     resolved = "is resolved" if glue.resolved(auc.loc["difference"]) else "is not resolved"
     sentences.append(
-        f"The network {study.model_labels[bare]} had a test AUC of {theirs.text} on the image alone and of {ours.text} "
+        f"The network {label} had a test AUC of {theirs.text} on the image alone and of {ours.text} "
         f"with the mask; the difference, {gain.text}, {resolved}."
     )
 values["attention"] = glue.text(

@@ -11,15 +11,15 @@ import pandas as pd
 from scipy.stats import binom
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from pipeline import glue
+from pipeline import glue, labels
 from pipeline.learn.threshold import best_threshold
 from pipeline.stats import bootstrap
 from pipeline.stats.metrics import Scored
 
 study = glue.study("analysis/performance.py")
-labels = study.model_labels
+label_of = labels.of_models(study.config)
 # Models trained on part of the neurons, and those given a mask, are compared in `inference` and `partners`.
-models = [model for model in study.config.models if model.train_share == 1 and not model.attention]
+models = [model for model in study.config.models if model.train_share == 1 and not model.reads_mask]
 predictions = {model.name: study.predictions(model.name) for model in models if not model.folds}
 for name, rows in predictions.items():
     if not rows["synapse_id"].equals(next(iter(predictions.values()))["synapse_id"]):
@@ -50,11 +50,11 @@ for model in models:
         validation = of_set(model.name, "val")
         tau = best_threshold(validation["label"], validation["p_excitatory"])
         validation_auc = Scored(validation["label"], validation["p_excitatory"]).metrics()["roc_auc"].item()
-    dimensionality, sections = study.input_of(model)
+    dimensionality, sections = labels.input_of(model, study.config)
     runs.append(
         {
             "model": model.name,
-            "label": labels[model.name],
+            "label": label_of[model.name],
             "family": model.family or model.name,
             "seed": model.seed,
             "network": model.network,
@@ -87,8 +87,8 @@ runs[["label", "dimensionality", "trained", "tau", "validation_auc"]]
 
 # %%
 best_of_each = ranked[ranked["trained"]].drop_duplicates("dimensionality").set_index("dimensionality")["model"]
-shown = [*best_of_each.reindex(glue.DIMENSIONALITIES).dropna(), control]
-[labels[name] for name in shown]
+shown = [*best_of_each.reindex(labels.DIMENSIONALITIES).dropna(), control]
+[label_of[name] for name in shown]
 
 # %% [markdown]
 # ## Test metrics
@@ -98,7 +98,7 @@ shown = [*best_of_each.reindex(glue.DIMENSIONALITIES).dropna(), control]
 
 # %%
 metrics = pd.concat(
-    bootstrap.intervals(of_set(name, "test"), tau[name], **study.resampling).assign(model=name, label=labels[name])
+    bootstrap.intervals(of_set(name, "test"), tau[name], **study.resampling).assign(model=name, label=label_of[name])
     for name in shown
 )
 metrics = metrics[["model", "label", "metric", "value", "low", "high"]].reset_index(drop=True)
@@ -177,10 +177,10 @@ neurons
 values = {
     "n_test_synapses": glue.count(len(test)),
     "n_test_neurons": glue.count(test["pre_neuron_id"].nunique()),
-    "best_model": glue.Value(best, labels[best]),
+    "best_model": glue.Value(best, label_of[best]),
     "best_tau": glue.number(tau[best]),
     "best_validation_auc": glue.number(ranked.set_index("model")["validation_auc"][best]),
-    "control_model": glue.Value(control, labels[control]),
+    "control_model": glue.Value(control, label_of[control]),
     "best_excitatory_accuracy": glue.percent(class_accuracy[1]),
     "best_inhibitory_accuracy": glue.percent(class_accuracy[0]),
     "test_excitatory_share": glue.percent(test["label"].mean()),

@@ -10,7 +10,7 @@
 import numpy as np
 import pandas as pd
 
-from pipeline import glue
+from pipeline import glue, labels
 from pipeline.stats import bootstrap, checks
 from pipeline.stats.metrics import METRICS, Scored
 
@@ -30,7 +30,7 @@ families = runs.groupby("family", sort=False).agg(
     seconds_per_epoch=("seconds_per_epoch", "mean"),
     device=("device", lambda devices: " and ".join(sorted(set(devices)))),
 )
-families.insert(0, "label", families.index.map(study.family_labels))
+families.insert(0, "label", families.index.map(labels.of_families(study.config)))
 families
 
 # %% [markdown]
@@ -51,7 +51,7 @@ def best(folds, **wanted):
     return fit["validation_auc"].idxmax() if len(fit) else None
 
 
-best_of_each = {seen: best(False, trained=True, dimensionality=seen) for seen in glue.DIMENSIONALITIES}
+best_of_each = {seen: best(False, trained=True, dimensionality=seen) for seen in labels.DIMENSIONALITIES}
 pairs = [
     (family, role, other)
     for family, row in families[families["trained"]].iterrows()

@@ -8,7 +8,7 @@
 # %%
 import pandas as pd
 
-from pipeline import glue
+from pipeline import glue, labels
 from pipeline.stats import bootstrap, checks
 from pipeline.stats.metrics import Scored
 
@@ -22,7 +22,7 @@ runs = runs[~runs["folds"]]  # a cross-validated model is not one network that c
 families = runs.groupby("family", sort=False).agg(
     dimensionality=("dimensionality", "first"), trained=("trained", "first"), validation_auc=("validation_auc", "mean")
 )
-families.insert(0, "label", families.index.map(study.family_labels))
+families.insert(0, "label", families.index.map(labels.of_families(study.config)))
 families
 
 # %% [markdown]
@@ -130,7 +130,7 @@ baseline_results
 
 # %%
 settings = {}
-for family, (model, *_) in study.families.items():
+for family, (model, *_) in labels.families(study.config).items():
     settings[family] = model.model_dump(mode="json", exclude={"name", "family", "seed", "augmentation"})
 trained = families.index[families["trained"]]
 attempts = [("matching", family, "matched", family) for family in trained]

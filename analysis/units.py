@@ -11,7 +11,7 @@
 import numpy as np
 import pandas as pd
 
-from pipeline import glue
+from pipeline import glue, labels
 from pipeline.columns import CENTER_NM
 from pipeline.extract import misread
 from pipeline.learn.threshold import best_threshold
@@ -101,13 +101,13 @@ pictures = pd.concat(pictures, ignore_index=True)
 example
 
 # %%
-_, n_seen = study.input_of(model)
+_, n_seen = labels.input_of(model, study.config)
 low, high = difference.set_index("metric").loc["roc_auc", ["low", "high"]]
 resolved = "is resolved" if low > 0 else "is resolved in favour of misread cubes" if high < 0 else "is not resolved"
 low, high = scores.set_index(["cubes", "metric"]).loc[("misread", "roc_auc"), ["low", "high"]]
 chance = "remains above chance" if low > 0.5 else "is below chance" if high < 0.5 else "does not differ from chance"
 values = {
-    "model": glue.Value(name, study.model_labels[name]),
+    "model": glue.Value(name, labels.of_models(study.config)[name]),
     "step": glue.count(misread.STEP),
     "n_slices": glue.count(depth),
     "n_seen": glue.count(n_seen),

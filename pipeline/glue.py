@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline import artefacts
-from pipeline.config import DIMENSIONS, Config, Model, load
+from pipeline.config import Config, load
 from pipeline.errors import PipelineError
 
 CLASSES = {1: "excitatory", 0: "inhibitory"}
@@ -33,27 +33,6 @@ METRICS = {
     "average_precision": "average precision",
     "f1": "F1",
 }
-
-NETWORKS = {
-    "cnn": "CNN",
-    "resnet18": "ResNet-18",
-    "resnet50": "ResNet-50",
-    "unet3d": "UNet3D",
-    "r3d_18": "R3D-18",
-    "mc3_18": "MC3-18",
-    "r2plus1d_18": "R(2+1)D-18",
-}
-
-# Methods of partner assignment: networks, and rules without a network.
-PARTNER_NETWORKS = {"avan": "AVAN", "mask_pruner": "Mask pruner", "proximity_pruner": "Proximity pruner"}
-PARTNER_RULES = {
-    "largest_overlap": "Rule: largest overlaps",
-    "darker_is_pre": "Rule: nearest pair, darker is presynaptic",
-    "random_direction": "Rule: nearest pair, random direction",
-}
-
-#: Dimensionality of a network's input: one section, several sections as channels of a 2D network, or a cube.
-DIMENSIONALITIES = ("2D", "2.5D", "3D")
 
 ESTIMATE = ["value", "low", "high"]  #: columns of an estimate and its interval
 
@@ -200,54 +179,6 @@ class Study:
         """Arguments of the bootstrap: `n_replicates`, `confidence` and `seed`."""
         stats = self.config.stats
         return {"n_replicates": stats.n_bootstrap, "confidence": stats.confidence, "seed": self.config.seed}
-
-    @property
-    def families(self) -> dict[str, list[Model]]:
-        """`{family: its models}` in the order of the configuration: the seeds of one entry, or a single model."""
-        families: dict[str, list[Model]] = {}
-        for model in self.config.models:
-            families.setdefault(model.family or model.name, []).append(model)
-        return families
-
-    @property
-    def family_labels(self) -> dict[str, str]:
-        """`{family: label for readers}`; all labels differ."""
-        labels: dict[str, str] = {}
-        for family, (model, *_) in self.families.items():
-            label = self._label(model)
-            labels[family] = label if label not in labels.values() else f"{label}, {family}"
-        return labels
-
-    @property
-    def model_labels(self) -> dict[str, str]:
-        """`{name: label for readers}` of the models, in the order of the configuration."""
-        labels = self.family_labels
-        return {
-            model.name: f"{labels[model.family]}, seed {model.seed}" if model.family else labels[model.name]
-            for model in self.config.models
-        }
-
-    def input_of(self, model: Model) -> tuple[str, int]:
-        """Dimensionality of a model's input, one of DIMENSIONALITIES, and its number of sections."""
-        if DIMENSIONS[model.network] == 3:
-            return "3D", (model.crop or self.config.extract.cube_zyx)[0]
-        return "2D" if model.sections == 1 else "2.5D", model.sections
-
-    def _label(self, model: Model) -> str:
-        """What distinguishes a model from the others, apart from its seed."""
-        dimensionality, sections = self.input_of(model)
-        own_norm = "group" if model.network == "unet3d" else "batch"
-        parts = {
-            f"{sections} sections": dimensionality == "2.5D",
-            f"{str(model.norm).capitalize()}Norm": model.norm not in (None, own_norm),
-            "pretrained": model.pretrained,
-            "untrained": not model.trained,
-            f"{percent(model.train_share).text} of the training neurons": model.train_share < 1,
-            f"{model.preset} recipe": model.preset is not None,
-            "with presynaptic mask": model.attention,
-            "cross-validated": model.folds,
-        }
-        return ", ".join([NETWORKS[model.network], *(part for part, holds in parts.items() if holds)])
 
     def read(self, path: Path | str) -> Any:
         """A JSON, CSV or Parquet file of the build. Raises StudyError where it is missing."""

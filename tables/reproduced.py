@@ -6,7 +6,7 @@ edition" where it lacks the analysis.
 
 import pandas as pd
 
-from pipeline import glue
+from pipeline import glue, labels
 
 ABSENT = "not in this edition"
 
@@ -37,7 +37,11 @@ def network(dimensionality, preset=None, **metrics):
     if not analyses["study"]:
         return ABSENT
     families = study.rows("study", "families").query("trained and not folds and dimensionality == @dimensionality")
-    following = [name for name, (model, *_) in study.families.items() if preset is not None and model.preset == preset]
+    following = [
+        name
+        for name, (model, *_) in labels.families(study.config).items()
+        if preset is not None and model.preset == preset
+    ]
     exact = families[families["family"].isin(following)]
     candidates = exact if len(exact) else families
     if candidates.empty:

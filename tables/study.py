@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from pipeline import glue
+from pipeline import glue, labels
 
 study = glue.study("tables/study.py")
 values = study.values("study")
@@ -28,7 +28,7 @@ def over_seeds(row):
 
 
 rows = []
-order = families["dimensionality"].map(glue.DIMENSIONALITIES.index)
+order = families["dimensionality"].map(labels.DIMENSIONALITIES.index)
 families = families.assign(order=order, control=~families["trained"])
 for _, row in families.sort_values(["folds", "order", "control"], kind="stable").iterrows():
     family = row["family"]

@@ -19,7 +19,8 @@ def partner_tests(run: Run) -> None:
     edition, build = run.config, run.build
     names = ("assignments", "polyadic", "detections", "volume")
     paths = {name: build.partners / f"{name}.parquet" for name in names}
-    files = {name: build.partner_run(name) / "model.safetensors" for name in edition.partners.networks}
+    networks = [entry.name for entry in edition.partners.networks]
+    files = {name: build.partner_run(name) / "model.safetensors" for name in networks}
     folders = {name: build.partners / "samples" / name for name in ("train", "test")}
     inputs = [*files.values(), *(folder / "manifest.json" for folder in folders.values())]
     outputs = [*paths.values(), build.detected_clefts]
@@ -35,7 +36,7 @@ def partner_tests(run: Run) -> None:
             evaluate.several_posts(avan, card, stores[store], rows[region], edition.seed)
             for store, region in (("train", "val"), ("test", "test"))
         ]
-        found["polyadic"], _ = polyadic.choose(pd.concat(several, ignore_index=True))
+        found["polyadic"] = polyadic.choose(pd.concat(several, ignore_index=True))
         sources = {"val": build.source, "test": build.partners / "source"}
         tissues = {name: volumes(source) for name, source in sources.items()}
         truth = {name: true_clefts(source) for name, source in sources.items()}

@@ -22,7 +22,7 @@ def partners(volumes: Path, synapses: Path | None, out: Path, run: Path) -> None
     """
     from pipeline import compute
     from pipeline.cohort import folder
-    from pipeline.extract import clefts
+    from pipeline.extract import clefts, listing
     from pipeline.extract.volume import Volume
     from pipeline.learn.augment import SYMMETRIES
     from pipeline.partners import assign, model, predict
@@ -30,7 +30,7 @@ def partners(volumes: Path, synapses: Path | None, out: Path, run: Path) -> None
     from pipeline.stages import folders
 
     network, card = model.load(run / "model.safetensors")
-    if card.network not in model.ASSIGNERS:
+    if card.task != model.ASSIGNMENT:
         raise StageError(f"{run} holds {card.network}, which assigns no partners: name AVAN or a pruner")
     paths = folders.volumes(volumes)
     if synapses:
@@ -38,12 +38,12 @@ def partners(volumes: Path, synapses: Path | None, out: Path, run: Path) -> None
         if (least := table["synapse_id"].min()) < 1:
             raise StageError(f"{synapses}: synapse_id {least} is not positive; number the synapses from 1")
     elif "clefts" in paths:
-        table = clefts.list_clefts(paths["clefts"])
+        table = listing.list_clefts(paths["clefts"])
         if table.empty:
             raise StageError(f"{volumes / 'clefts'} labels no clefts: there is nothing to assign")
     else:
         raise StageError(f"{volumes} has no clefts/: name the synapses by --synapses FILE.csv")
-    settings = config.Partners(voxel_nm=card.voxel_nm, patch_zyx=card.patch_zyx, margin_vx=0)
+    settings = config.Partners(voxel_nm=card.voxel_nm, patch_zyx=card.shape_zyx, margin_vx=0)
     out.parent.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.stem}-") as work,

@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 from cloudvolume import CloudVolume
-from fake_build import run_script, write_images
+from fake_build import run_script, succeed, write_images
 
 from pipeline import artefacts
 from pipeline.artefacts import Build
@@ -90,13 +90,13 @@ def located(tmp_path_factory):
         dimensionality, sections = next(SEEN[name] for name in SEEN if entry["name"].startswith(name))
         network = registry.build(entry["network"], entry.get("sections", 1))
         card = checkpoint.Card(
-            entry["network"],
-            None,
-            "patch" if dimensionality == "2D" else "cube",
-            (8.0, 8.0, 40.0),
-            INPUT[dimensionality],
-            0.5,
-            1.0,
+            task="classification",
+            network=entry["network"],
+            build={"sections": entry.get("sections", 1)},
+            channels=("em",),
+            voxel_nm=(8.0, 8.0, 40.0),
+            shape_zyx=INPUT[dimensionality],
+            decision={"tau": 0.5, "temperature": 1.0},
         )
         checkpoint.save(build.run(entry["name"]) / "model.safetensors", network, card)
         known = {"model": entry["name"], "label": entry["name"].upper(), "network": entry["network"]}
@@ -107,9 +107,7 @@ def located(tmp_path_factory):
 
     environment = {"SYNAPSE_EI_CONFIG": str(folder / "toy.yaml"), "SYNAPSE_EI_BUILD": str(folder / "build")}
     environment["OMP_NUM_THREADS"] = "1"
-    for script in ("analysis", "figures", "tables"):
-        done = run_script(f"{script}/evidence.py", environment)
-        assert done.returncode == 0, done.stderr
+    succeed(environment, "analysis/evidence.py", "figures/evidence.py", "tables/evidence.py")
     return (
         build,
         environment,

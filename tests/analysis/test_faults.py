@@ -3,8 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from fake_build import REPOSITORY, analyse, build_fake, copied, run_script, write_images
-from PIL import Image
+from fake_build import REPOSITORY, analyse, build_fake, check_picture, copied, run_script, succeed, write_images
 from scipy.special import logit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -150,28 +149,18 @@ def test_coverage_is_reported_as_found(changeable, tmp_path):
     script = (REPOSITORY / "analysis" / "confidence.py").read_text().replace("N_REPEATS = 500", "N_REPEATS = 40")
     short = tmp_path / "short.py"
     short.write_text(script)
-    done = run_script(short, environment)
-    assert done.returncode == 0, done.stderr
+    succeed(environment, short)
     values, table = _values(build, "confidence"), pd.read_parquet(build.analysis / "confidence.coverage.parquet")
     assert sorted(table["n_neurons"].unique()) == [6, 12, 30, 60, 120]
     row = table.set_index(["interval", "n_neurons", "metric"]).loc[("synapses", 6, "balanced_accuracy")]
     assert values["synapses_6_balanced_accuracy"]["value"] == row["coverage"]
     assert values["n_repeats"]["value"] == 40
-    assert run_script("figures/confidence.py", environment).returncode == 0
-    _check_picture(build, "confidence")
+    succeed(environment, "figures/confidence.py")
+    check_picture(build, "confidence")
 
 
 @pytest.mark.parametrize("name", ["units", "leakage"])
 def test_figures(changeable, name):
     build, environment = changeable
-    done = run_script(f"figures/{name}.py", environment)
-    assert done.returncode == 0, done.stderr
-    _check_picture(build, name)
-
-
-def _check_picture(build, name):
-    pixels = np.asarray(Image.open(build.figures / f"{name}.png").convert("L"))
-    assert pixels.shape[1] == 1400, "7 inches at 200 dots"
-    for side in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
-        assert (side > 250).all(), "something is cut off at the border"
-    assert "simulated neuropil" in (build.figures / f"{name}.caption.md").read_text()
+    succeed(environment, f"figures/{name}.py")
+    check_picture(build, name)

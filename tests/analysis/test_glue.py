@@ -6,7 +6,7 @@ import math
 import pandas as pd
 import pytest
 
-from pipeline import glue
+from pipeline import glue, labels
 
 
 @pytest.mark.parametrize(
@@ -118,9 +118,11 @@ def test_labels_distinguish_models(tmp_path, monkeypatch):
     monkeypatch.setenv("SYNAPSE_EI_CONFIG", str(path))
     monkeypatch.setenv("SYNAPSE_EI_BUILD", str(tmp_path))
     opened = glue.study("analysis/demo.py")
-    assert list(opened.model_labels.values()) == [label for _, label, _ in entries] + ["UNet3D, seed 1"]
-    assert list(opened.family_labels.values()) == [label for _, label, _ in entries[:-1]] + ["UNet3D"]
-    assert [opened.input_of(model) for model in opened.config.models] == [seen for *_, seen in entries] + [("3D", 32)]
+    assert list(labels.of_models(opened.config).values()) == [label for _, label, _ in entries] + ["UNet3D, seed 1"]
+    assert list(labels.of_families(opened.config).values()) == [label for _, label, _ in entries[:-1]] + ["UNet3D"]
+    assert [labels.input_of(model, opened.config) for model in opened.config.models] == [
+        seen for *_, seen in entries
+    ] + [("3D", 32)]
 
 
 def test_a_missing_input_is_named(study):

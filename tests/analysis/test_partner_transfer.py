@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from fake_build import analyse, build_fake, copied, run_script
+from fake_build import analyse, build_fake, copied, run_script, succeed
 from scipy.stats import beta, binom
 from statsmodels.stats.multitest import multipletests
 
@@ -117,8 +117,7 @@ def test_mcnemar_of_networks_against_the_baseline_and_of_avan_against_pruners(tr
 
 def test_the_table_has_a_row_for_each_protocol_and_method_and_a_caption_that_stands_alone(transferred):
     build, environment = transferred
-    done = run_script("tables/partner_transfer.py", environment)
-    assert done.returncode == 0, done.stderr
+    succeed(environment, "tables/partner_transfer.py")
     table = pd.read_csv(build.tables / "partner_transfer.csv", dtype=str).set_index(["Trained on", "Method"])
     texts = _values(build, "text")
     assert len(table) == len(ERRORS)

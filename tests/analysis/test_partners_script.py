@@ -5,9 +5,8 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from fake_build import analyse, copied, run_script
+from fake_build import analyse, check_picture, copied, run_script, succeed
 from fake_partners import CHOSEN, ERRORS, MODELS, N, build_fake_partners
-from PIL import Image
 from scipy.stats import beta, binom
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
@@ -156,21 +155,15 @@ def test_a_network_with_the_mask_is_compared_with_the_same_network_on_the_image_
 @pytest.mark.parametrize("name", ["partners", "partner_examples"])
 def test_a_figure_is_whole_and_says_what_the_data_are(partnered, tmp_path, name):
     build, environment = copied(partnered[0].root.parent.parent, partnered[1], tmp_path)
-    done = run_script(f"figures/{name}.py", environment)
-    assert done.returncode == 0, done.stderr
-    assert "simulated neuropil" in (build.figures / f"{name}.caption.md").read_text()
-    pixels = np.asarray(Image.open(build.figures / f"{name}.png").convert("L"))
-    assert pixels.shape[1] == 1400, "7 inches at 200 dots"
-    for side in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
-        assert (side > 250).all(), "something is cut off at the border"
+    succeed(environment, f"figures/{name}.py")
+    check_picture(build, name)
 
 
 def test_tables_quote_the_analysis(changeable):
     build, environment = changeable
     texts = _values(build, "text")
     for name in ("partners", "detection", "disagreements"):
-        done = run_script(f"tables/{name}.py", environment)
-        assert done.returncode == 0, done.stderr
+        succeed(environment, f"tables/{name}.py")
         assert "simulated neuropil" in (build.tables / f"{name}.caption.md").read_text()
     methods = pd.read_csv(build.tables / "partners.csv").set_index("Method")
     assert methods.loc["AVAN", "Accuracy"] == texts["accuracy_avan"]

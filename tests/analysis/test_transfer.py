@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
-from fake_build import analyse, build_fake, copied, run_script
+from fake_build import analyse, build_fake, copied, run_script, succeed
 from sklearn.metrics import roc_auc_score
 
 from pipeline import artefacts
@@ -131,8 +131,7 @@ def test_intervals_contain_their_values_and_few_axons_make_them_wide(transferred
 
 def test_the_table_names_the_volume_and_counts_axons(transferred):
     build, environment = transferred
-    done = run_script("tables/transfer.py", environment)
-    assert done.returncode == 0, done.stderr
+    succeed(environment, "tables/transfer.py")
     caption = (_real(build).tables / "transfer.caption.md").read_text()
     assert "simulated neuropil alone" in caption
     assert "the folder some_cortex" in caption
