@@ -38,7 +38,9 @@ _BLOCK = 256  # replicates, or neurons left out, whose weights are in memory at 
 _MAX_UNDEFINED = 0.05  # share of resamples in which a statistic may be undefined
 
 
-def intervals(rows: pd.DataFrame, tau: float, n_replicates: int, confidence: float, seed: int) -> pd.DataFrame:
+def intervals(
+    rows: pd.DataFrame, tau: float, n_replicates: int, confidence: float, seed: int, method: Method = METHODS[0]
+) -> pd.DataFrame:
     """Metrics of one model with their intervals: `metric, value, low, high`, in the order of METRICS.
 
     `rows` holds one row a synapse with the columns of `checks.COLUMNS` (others are ignored), in any order. Raises
@@ -47,7 +49,7 @@ def intervals(rows: pd.DataFrame, tau: float, n_replicates: int, confidence: flo
     rows = checked(rows)
     label, group = by_neuron(rows)
     scored = Scored(rows["label"], rows["p_excitatory"], tau, group)
-    return _table(*interval(scored.table, label, n_replicates, confidence, seed))
+    return _table(*interval(scored.table, label, n_replicates, confidence, seed, method))
 
 
 def difference(
