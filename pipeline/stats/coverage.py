@@ -13,7 +13,7 @@ from scipy.stats import binomtest, norm
 from tqdm import tqdm
 
 from pipeline.stats import naive
-from pipeline.stats.bootstrap import METHODS, interval
+from pipeline.stats.bootstrap import METHODS, interval_by_method
 from pipeline.stats.metrics import METRICS, PredictionsError, Scored
 
 #: Metrics whose truth is known.
@@ -78,7 +78,8 @@ def _limits(n_neurons, seed, distance, spread, n_synapses, n_replicates, confide
             naive.auc_interval(of_synapse, p, confidence),
         )
     ]
-    for method in METHODS:
-        _, low, high = interval(lambda w: scored.table(w)[:, columns], label, n_replicates, confidence, seed, method)
-        limits.append(np.stack([low, high], axis=1))
+    _, resampled = interval_by_method(
+        lambda weights: scored.table(weights)[:, columns], label, n_replicates, confidence, seed
+    )
+    limits += [np.stack(resampled[method], axis=1) for method in METHODS]
     return np.stack(limits, axis=1)
