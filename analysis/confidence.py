@@ -24,7 +24,7 @@ table = coverage(
     N_NEURONS,
     N_REPEATS,
     study.config.seed,
-    **POPULATION,
+    population=POPULATION,
     n_replicates=N_REPLICATES,
     confidence=study.config.stats.confidence,
 )

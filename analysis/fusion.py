@@ -12,7 +12,7 @@ import pandas as pd
 from IPython.display import display
 
 from pipeline import glue
-from pipeline.connectivity import features, fusion, models
+from pipeline.connectivity import ConnectivityError, features, fusion, models
 from pipeline.learn.threshold import best_threshold
 from pipeline.stats import bootstrap, comparison
 
@@ -122,7 +122,7 @@ for known, chosen in tables.items():
     rows = links[training]
     try:
         found = models.coefficients(chosen[training], rows["label"], rows["pre_neuron_id"], stats.confidence)
-    except models.ModelError as error:
+    except ConnectivityError as error:
         without[known] = str(error)
         continue
     coefficients.append(found.assign(features=known))

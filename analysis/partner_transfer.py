@@ -11,8 +11,7 @@ from statsmodels.stats.multitest import multipletests
 
 from pipeline import glue, labels
 from pipeline.columns import PARTNER_SEGMENTS
-from pipeline.partners import scores
-from pipeline.stats import naive
+from pipeline.stats import assignment, naive
 
 PROTOCOLS = ("simulation", "fine-tuned")
 NETWORKS = list(labels.PARTNER_NETWORKS)
@@ -54,7 +53,7 @@ for (protocol, method), seen in applied.items():
 # %%
 by_protocol = dict(tuple(assignments.groupby("protocol")))
 methods = pd.concat(
-    [scores.accuracy(by_protocol[protocol], confidence).assign(protocol=protocol) for protocol in PROTOCOLS],
+    [assignment.accuracy(by_protocol[protocol], confidence).assign(protocol=protocol) for protocol in PROTOCOLS],
     ignore_index=True,
 )
 methods.insert(0, "label", methods["method"].map(labels.PARTNER_NETWORKS | labels.PARTNER_RULES))
@@ -74,7 +73,7 @@ methods[["protocol", "label", "n_correct", "accuracy", "n_reversed", "n_wrong_pa
 pairs = [((protocol, network), BASELINE) for protocol in PROTOCOLS for network in NETWORKS]
 pairs += [((protocol, "avan"), (protocol, pruner)) for protocol in PROTOCOLS for pruner in NETWORKS[1:]]
 correct = {
-    "pair": pd.concat([scores.outcome(part) == "correct" for part in by_protocol.values()]),
+    "pair": pd.concat([assignment.outcome(part) == "correct" for part in by_protocol.values()]),
     "direction": assignments["direction_right"],
 }
 comparisons = []

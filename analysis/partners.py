@@ -8,15 +8,16 @@
 # %%
 import numpy as np
 import pandas as pd
+import zarr
 
 from pipeline import glue, labels
 from pipeline.columns import PARTNER_SEGMENTS
 from pipeline.config import PARTNER_NETWORKS
 from pipeline.learn.threshold import best_threshold
-from pipeline.partners import disagreement, graph, scores
+from pipeline.partners import disagreement, graph
 from pipeline.partners.polyadic import precision_recall
 from pipeline.shards import Rows
-from pipeline.stats import bootstrap, naive
+from pipeline.stats import assignment, bootstrap, naive
 
 METHODS = labels.PARTNER_NETWORKS | labels.PARTNER_RULES
 REPRESENTATIONS = {"mask": "cleft mask", "stdt": "STDT", "proximity": "signed proximity"}
@@ -38,12 +39,12 @@ confidence = study.config.stats.confidence
 # %%
 TRUE = [f"true_{column}" for column in PARTNER_SEGMENTS]
 assignments = study.read_exact(folder / "assignments.parquet", [*PARTNER_SEGMENTS, *TRUE])
-assignments["correctness"] = scores.outcome(assignments)
-methods = scores.accuracy(assignments, confidence).set_index("method")
+assignments["correctness"] = assignment.outcome(assignments)
+methods = assignment.accuracy(assignments, confidence).set_index("method")
 methods = methods.loc[[name for name in METHODS if name in methods.index]]
 methods.insert(0, "label", methods.index.map(METHODS))
 methods["n_unassigned"] = methods["n"] - methods[["n_correct", "n_reversed", "n_wrong_partner"]].sum(axis=1)
-pairs = scores.pairwise(assignments)
+pairs = assignment.pairwise(assignments)
 with_avan = pairs[(pairs[["method_a", "method_b"]] == "avan").any(axis=1)]
 other = with_avan["method_a"].where(with_avan["method_a"] != "avan", with_avan["method_b"])
 methods = methods.join(with_avan.set_index(other)[["p", "p_holm"]]).reset_index(names="method")
@@ -114,7 +115,7 @@ clefts = clefts.agg(n_posts=("n_posts", "first"), complete=("correct", "all"))
 polyadic = []
 for n_posts, part in [("all", clefts), *((str(n), part) for n, part in clefts.groupby("n_posts"))]:
     edges = precision_recall(posts[posts["synapse_id"].isin(part.index)]).iloc[0].to_dict()
-    low, high = scores.exact_interval(part["complete"].sum(), len(part), confidence)
+    low, high = assignment.exact_interval(part["complete"].sum(), len(part), confidence)
     polyadic.append({"n_posts": n_posts, **edges, "complete": part["complete"].mean(), "low": low, "high": high})
 polyadic = pd.DataFrame(polyadic)
 polyadic
@@ -163,7 +164,8 @@ attention
 
 # %%
 samples = folder / "samples" / "test"
-images = {name: Rows(samples / "samples.zarr" / name) for name in ("em", "cleft", "segments")}
+stored = zarr.open_group(samples / "samples.zarr", mode="r")
+images = Rows(samples / "samples.zarr" / "em")
 row_of = study.read(samples / "index.parquet").set_index("synapse_id")["row"]
 segments = study.read(samples / "segments.parquet")
 voxel_nm = study.read(samples / "manifest.json")["voxel_nm"]
@@ -190,7 +192,7 @@ pictures = []
 for method in methods["method"]:
     for example, assigned in examples(assignments[assignments["method"] == method]):
         row = int(row_of[assigned["synapse_id"]])
-        em, cleft, local = (array[[row]][0] for array in images.values())
+        em, cleft, local = images[[row]][0], stored["cleft"][row], stored["segments"][row]
         z = (cleft == 1).sum(axis=(1, 2)).argmax()
         y, x = np.indices(em[z].shape)
         layers = {

@@ -21,7 +21,7 @@ from pipeline import artefacts, combined, compute, config
 from pipeline.extract import patches
 from pipeline.learn import data, device, loop
 from pipeline.models import registry
-from pipeline.partners import blocks, candidates, model, predict
+from pipeline.partners import candidates, model, predict, tiles
 from pipeline.space import EM
 from pipeline.stats import bootstrap
 
@@ -208,7 +208,7 @@ def bench_blocks(shape=(32, 192, 384), block=(16, 96, 192), n_repeats=3):
         for n in (1, 2):
             with compute.workers(config.Compute(workers=n)) as client:
                 client.run(detect, np.zeros(combined.TILE, np.uint8))  # warm
-                infer = functools.partial(blocks.infer, read, bounds, detect, *grid, client)
+                infer = functools.partial(tiles.infer, read, bounds, detect, *grid, client)
                 seconds.append(min(_seconds(infer) for _ in range(n_repeats)))
     alone, together = seconds
     print(

@@ -97,7 +97,8 @@ def _read(script: Path) -> str:
     whole = [path for path in sorted(paths) if path.parent not in paths]
     made = [f"{path}{'' if path.suffix else '/'}" for path in whole]
     files = [str(path.relative_to(REPOSITORY)) for path in scripts.literal_files(script)]
-    return ", ".join([*(f"`{name}`" for name in analyses + made + files), *["the folder `DATA`"] * found.on_data])
+    folder = ["the folder `DATA`"] if found.on_data or "data" in found.settings else []
+    return ", ".join([*(f"`{name}`" for name in analyses + made + files), *folder])
 
 
 def _title(script: Path) -> str:

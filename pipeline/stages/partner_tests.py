@@ -35,7 +35,7 @@ def partner_tests(run: Run) -> None:
             evaluate.several_posts(avan, card, stores[store], rows[region], edition.seed)
             for store, region in (("train", "val"), ("test", "test"))
         ]
-        found["polyadic"], _ = polyadic.choose(pd.concat(several, ignore_index=True))
+        found["polyadic"] = polyadic.choose(pd.concat(several, ignore_index=True))
         sources = {"val": build.source, "test": build.partners / "source"}
         tissues = {name: volumes(source) for name, source in sources.items()}
         truth = {name: true_clefts(source) for name, source in sources.items()}

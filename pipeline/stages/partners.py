@@ -22,7 +22,7 @@ def partners(volumes: Path, synapses: Path | None, out: Path, run: Path) -> None
     """
     from pipeline import compute
     from pipeline.cohort import folder
-    from pipeline.extract import clefts
+    from pipeline.extract import clefts, listing
     from pipeline.extract.volume import Volume
     from pipeline.learn.augment import SYMMETRIES
     from pipeline.partners import assign, model, predict
@@ -38,7 +38,7 @@ def partners(volumes: Path, synapses: Path | None, out: Path, run: Path) -> None
         if (least := table["synapse_id"].min()) < 1:
             raise StageError(f"{synapses}: synapse_id {least} is not positive; number the synapses from 1")
     elif "clefts" in paths:
-        table = clefts.list_clefts(paths["clefts"])
+        table = listing.list_clefts(paths["clefts"])
         if table.empty:
             raise StageError(f"{volumes / 'clefts'} labels no clefts: there is nothing to assign")
     else:

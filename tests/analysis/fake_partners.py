@@ -1,6 +1,6 @@
 """Files of `partners/` with plausible content, for its analysis, figures and tables; see `fake_build` for the rest.
 
-Segment ids lie above 2^53 and one apart, so that partners become confused wherever ids are read as floats.
+Segment ids lie above 2^53 and one apart, so that whoever takes them for floats confuses partners.
 """
 
 import numpy as np
@@ -8,7 +8,7 @@ import pandas as pd
 import zarr
 from fake_build import build_fake
 
-from pipeline import artefacts
+from pipeline import artefacts, shards
 from pipeline.artefacts import Build
 
 FIRST_ID = np.uint64(2**63)
@@ -16,7 +16,7 @@ VOXEL_NM = (16.0, 16.0, 40.0)
 SHAPE_ZYX = (9, 48, 48)
 N = 160  # clefts of the test tissue
 
-#: Clefts that a method gets wrong: (pair reversed, wrong partner, no pair assigned).
+#: Clefts that a method gets wrong: (direction, identity, no pair given).
 ERRORS = {
     "avan": ((3,), (7,), ()),
     "mask_pruner": ((3, 11), (20, 21), ()),
@@ -55,20 +55,18 @@ def write_partners(folder, rng):
 
 def _assignments(truth, rng):
     tables = []
-    for method, (reversed_pair, wrong_partner, none) in ERRORS.items():
+    for method, (direction, identity, none) in ERRORS.items():
         rows = truth.assign(method=method, outcome="assigned")
         pre, post = (truth[f"true_{side}_segment_id"].to_numpy().copy() for side in ("pre", "post"))
-        reversed_pair, wrong_partner, none = (
-            np.array(part, dtype=int) for part in (reversed_pair, wrong_partner, none)
-        )
-        pre[reversed_pair], post[reversed_pair] = post[reversed_pair], pre[reversed_pair]
-        post[wrong_partner] += np.uint64(1)
+        direction, identity, none = (np.array(part, dtype=int) for part in (direction, identity, none))
+        pre[direction], post[direction] = post[direction], pre[direction]
+        post[identity] += np.uint64(1)
         pre[none] = post[none] = 0
         rows["confidence"] = rng.uniform(0.6, 1, N)
         rows["margin"] = rng.uniform(0.05, 0.6, N)
         rows.loc[none, ["confidence", "margin"]] = np.nan
         rows.loc[none, "outcome"] = "one_segment"
-        rows["direction_right"] = pd.array(~np.isin(np.arange(N), reversed_pair), dtype="boolean")
+        rows["direction_right"] = pd.array(~np.isin(np.arange(N), direction), dtype="boolean")
         rows.loc[none, "direction_right"] = pd.NA
         rows.loc[[150, 151], "outcome"] = "assigned_at_edge"
         tables.append(rows.assign(pre_segment_id=pre, post_segment_id=post))
@@ -91,7 +89,7 @@ def _detections():
                             "min_size_vx": min_size, "n_true": N, "n_predicted": 150, "matched_true": 144,
                             "matched_predicted": 141, "precision": 141 / 150, "recall": 144 / N,
                             "edge_precision": f1 + 0.01, "edge_recall": f1 - 0.01, "edge_f1": f1, "n_correct": 137,
-                            "n_wrong_partner": 3, "n_reversed": 2, "n_unassigned": 2, "n_merged": 4,
+                            "n_wrong_partner": 3, "n_wrong_direction": 2, "n_unassigned": 2, "n_merged": 4,
                             "n_missed": 12, "n_split": 1, "n_false": 9, "chosen": chosen,
                         }
                     )  # fmt: skip
@@ -99,7 +97,7 @@ def _detections():
 
 
 def volume_rows(rng, n=300):
-    """Detected clefts: 30 are false, the methods disagree on 24 of the true ones, and make the same error on 2."""
+    """Detected clefts: 30 are false, 24 of the true ones set the methods apart, and both err on 2 alike."""
     at = np.arange(n)
     rows = pd.DataFrame({"cleft_id": at + 1, "size_vx": rng.integers(20, 400, n)})
     for axis in "xyz":
@@ -144,22 +142,16 @@ def _samples(folder, truth, rng):
     cleft = ((abs(x - 22) <= 1) & (abs(y - 24) <= 6) & (abs(z - 4) <= 1)).astype(np.uint8)
     em = np.clip(150 - 40 * (x < 22) + rng.normal(0, 20, SHAPE_ZYX), 0, 255).astype(np.uint8)
     group = zarr.open_group(folder / "samples.zarr", mode="w")
-    for name, array in (("em", em), ("cleft", cleft), ("segments", local)):
-        group.create_array(
-            name,
-            shape=(N, *SHAPE_ZYX),
-            dtype=array.dtype,
-            chunks=(1, *SHAPE_ZYX),
-            shards=(16, *SHAPE_ZYX),
-            compressors=None,
-        )[:] = np.broadcast_to(array, (N, *SHAPE_ZYX))
+    shards.create(group, "em", (N, *SHAPE_ZYX), shards.MAX_ROWS, ("n", "z", "y", "x"))[:] = em
+    for name, array in (("cleft", cleft), ("segments", local)):
+        group.create_array(name, data=np.broadcast_to(array, (N, *SHAPE_ZYX)).copy(), chunks=(16, *SHAPE_ZYX))
     row = np.arange(N)
     segments = pd.DataFrame({"row": np.repeat(row, 3), "local": np.tile([1, 2, 3], N).astype(np.uint16)})
     first = np.repeat(truth["true_pre_segment_id"].to_numpy(), 3)
     segments["segment_id"] = first + np.tile(np.arange(3, dtype=np.uint64), N)
     artefacts.write_parquet(folder / "segments.parquet", segments)
     index = truth.rename(columns={f"true_{side}_segment_id": f"{side}_segment_id" for side in ("pre", "post")})
-    index = index.assign(row=row, region="test", padded=0.0, at_edge=False, fault="", n_cleft_vx=int(cleft.sum()))
+    index = index.assign(row=row, region="test", padded=0.0, at_edge=False, fault="")
     for axis in "xyz":
         index[f"center_{axis}_nm"] = rng.uniform(500, 4000, N)
     artefacts.write_parquet(folder / "index.parquet", index)

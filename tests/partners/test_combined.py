@@ -17,7 +17,7 @@ BRIGHT = 255  # marks in the EM what the detector finds
 BIG = np.uint64(2**63)
 
 #: By column: what the EM shows of a cleft, and what the truth says of it.
-FATES = ("correct", "missed", "correct", "wrong_direction", "merging", "merged", "wrong_partner", "false")
+FATES = ("correct", "missed", "correct", "reversed", "merging", "merged", "wrong_partner", "false")
 
 METHODS = ("avan", "pruner", "true")
 
@@ -36,7 +36,7 @@ def tissue(fates, shift):
         size = 9 if fate == "merging" else 5  # the larger of two merged clefts has the pair
         here = (abs(x - 48 * n - 24) < size) & (abs(y - 31.5) < 2) & (abs(z - 6) < 3)
         pre, post = (BIG + np.uint64(shift + 2 * n + side) for side in (1, 2))
-        if fate == "wrong_direction":
+        if fate == "reversed":
             above = (column == n) & (em == 90)
             em[(column == n) & (em == 160)], em[above] = 90, 160
         if fate == "wrong_partner":
@@ -101,7 +101,7 @@ def test_every_fate_is_counted_in_both_regions(system, known, tmp_path):
     for row in chosen.itertuples():
         counts = {name.removeprefix("n_"): value for name, value in row._asdict().items() if name.startswith("n_")}
         assert counts == {
-            "true": 7, "predicted": 6, "correct": 3, "wrong_partner": 1, "wrong_direction": 1, "unassigned": 0,
+            "true": 7, "predicted": 6, "correct": 3, "wrong_partner": 1, "reversed": 1, "unassigned": 0,
             "merged": 1, "missed": 1, "split": 0, "false": 1,
         }  # fmt: skip
         assert (row.matched_true, row.matched_predicted) == (6, 5)
@@ -117,11 +117,11 @@ def test_every_fate_is_counted_in_both_regions(system, known, tmp_path):
     assert len(rows) == 6
     rows = rows.set_index("true_synapse_id")
     for n, fate in enumerate(FATES):
-        if fate in ("correct", "merging", "wrong_direction"):
+        if fate in ("correct", "merging", "reversed"):
             true = [int(BIG) + 100 + 2 * n + side for side in (1, 2)]
             avan, pruner, given = ([rows.at[101 + n, f"{who}_{side}"] for side in ("pre", "post")] for who in METHODS)
             assert given == true
-            assert avan == (true[::-1] if fate == "wrong_direction" else true)
+            assert avan == (true[::-1] if fate == "reversed" else true)
             assert set(pruner) == set(true)
     assert rows.loc[0, ["true_pre", "true_post"]].tolist() == [0, 0]
     assert {str(rows[f"{who}_{side}"].dtype) for who in METHODS for side in ("pre", "post")} == {"uint64"}

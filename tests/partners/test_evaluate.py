@@ -86,8 +86,7 @@ def test_partners_of_divided_clefts_are_found_exactly_by_a_perfect_network(sampl
     assert table["n_posts"].between(2, 4).all()
     assert table["n_posts"].nunique() > 1
     assert (by_synapse["is_post"].sum() == by_synapse["n_posts"].first()).all()
-    chosen, threshold = polyadic.choose(table)
-    assert 0 < threshold <= 1
+    chosen = polyadic.choose(table)
     assert (chosen["chosen"] == chosen["is_post"]).all()
     assert polyadic.precision_recall(chosen).loc[0, ["precision", "recall", "f1"]].tolist() == [1, 1, 1]
 

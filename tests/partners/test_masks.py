@@ -11,7 +11,8 @@ from scipy import ndimage
 
 from pipeline import config
 from pipeline.artefacts import read_json
-from pipeline.extract import clefts, cutout
+from pipeline.extract import clefts
+from pipeline.extract.boxes import Grid, resampled
 from pipeline.extract.volume import Volume
 from pipeline.partners import masks, model, predict
 from pipeline.partners.samples import Samples, SamplesError
@@ -111,7 +112,7 @@ def test_masks_lie_on_what_the_cubes_show(tmp_path):
     found = write(samples, synapses, tmp_path / "attention", cube, Bright()) > 127
     volume = Volume(paths["em"], cube.voxel_nm)
     for n, center in enumerate(synapses[CENTER].to_numpy()):
-        shown = cutout.cut(center, cube.cube_zyx, volume, cube.voxel_nm).pixels > 130
+        shown = resampled(volume, Grid.at(center, cube.cube_zyx, volume, cube.voxel_nm)).pixels > 130
 
         def agreement(shift, n=n, shown=shown):
             return (np.roll(found[n], shift, (0, 1, 2)) == shown)[1:-1, 3:-3, 3:-3].mean()

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import zarr
 
-from pipeline import config
+from pipeline import config, shards
 from pipeline.artefacts import sha256, write_json
 
 VOXEL_NM = (16.0, 16.0, 40.0)
@@ -77,7 +77,6 @@ def write(folder, n_train=80, n_val=12, n_background=8, seed=0, voxel_nm=VOXEL_N
                 "padded": 0.0,
                 "at_edge": False,
                 "fault": "",
-                "n_cleft_vx": int(cleft.sum()),
             }
         )
     return publish(folder, arrays, pd.DataFrame(index), pd.DataFrame(segments), voxel_nm)
@@ -86,7 +85,9 @@ def write(folder, n_train=80, n_val=12, n_background=8, seed=0, voxel_nm=VOXEL_N
 def publish(folder, arrays, index, segments, voxel_nm=VOXEL_NM):
     """Write the files of a store from arrays `[N, Z, Y, X]` and its tables."""
     group = zarr.create_group(folder / "samples.zarr", overwrite=True)
-    for name, dtype in (("em", np.uint8), ("cleft", np.uint8), ("segments", np.uint16)):
+    em = np.asarray(arrays["em"], np.uint8)
+    shards.create(group, "em", em.shape, shards.MAX_ROWS, ("n", "z", "y", "x"))[:] = em
+    for name, dtype in (("cleft", np.uint8), ("segments", np.uint16)):
         group.create_array(name, data=np.asarray(arrays[name], dtype), chunks=(1, *np.shape(arrays[name])[1:]))
     index.to_parquet(folder / "index.parquet")
     segments.to_parquet(folder / "segments.parquet")
