@@ -40,7 +40,7 @@ def analysed(tmp_path_factory):
     }
     done = _run("analysis/connectome.py", environment)
     assert done.returncode == 0, done.stderr
-    return Build("tiny", root / "build"), environment, folder
+    return Build("tiny-toy_connectome", root / "build"), environment, folder
 
 
 def test_the_scores_are_those_of_the_command(analysed, tmp_path):
