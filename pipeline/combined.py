@@ -78,7 +78,9 @@ class Detections:
     """Samples of the clefts in a volume of detections, cut when they are read: for `predict` what a store is."""
 
     def __init__(self, region: Region, found: pd.DataFrame, path: Path):
-        self.folder, self.voxel_nm, self.shape_zyx = path, region.settings.voxel_nm, shape_zyx(region.settings)
+        self.folder = path
+        self.voxel_nm: tuple[float, ...] = region.settings.voxel_nm
+        self.shape_zyx: tuple[int, ...] = shape_zyx(region.settings)
         labels = open_labels(path, self.voxel_nm)
         self._volumes, self._found = Volumes(region.em, region.segmentation, labels), found
         unknown = dict.fromkeys(PARTNER_SEGMENTS, np.uint64(0))
