@@ -118,7 +118,7 @@ def literal_files(script: Path) -> list[Path]:
 
 def manuscript(edition: Config) -> list[Path]:
     """Folders of `paper/editions` that `edition/` stands for in the manuscript; files of later ones take precedence."""
-    names = [edition.source.kind]
+    names: list[str] = [edition.source.kind]
     if edition.source.kind == "simulated" and not edition.partners.networks:
         names.append("without_partners")
     return [path for name in names if (path := PAPER / "editions" / name).is_dir()]
