@@ -37,13 +37,18 @@ def code_hash(entry: Path) -> str:
 
 def closure(entry: Path) -> list[Path]:
     """`entry` and the files of this repository that it imports, directly or not, sorted."""
-    found, waiting = set(), [Path(entry).resolve()]
+    return list(_closure(Path(entry).resolve()))
+
+
+@functools.cache
+def _closure(entry: Path) -> tuple[Path, ...]:
+    found, waiting = set(), [entry]
     while waiting:
         path = waiting.pop()
         if path not in found:
             found.add(path)
             waiting.extend(_imported(path))
-    return sorted(found)
+    return tuple(sorted(found))
 
 
 @functools.cache
@@ -51,7 +56,7 @@ def digest(path: Path) -> str:
     """Digest of a Python file: of its syntax tree, of a script of `analysis/` of its text."""
     if path.parent == REPOSITORY / "analysis":
         return _sha256(path.read_bytes())
-    tree = ast.parse(path.read_bytes())
+    tree = _tree(path)
     for node in ast.walk(tree):
         if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:]
@@ -60,10 +65,15 @@ def digest(path: Path) -> str:
 
 @functools.cache
 def _imported(path: Path) -> tuple[Path, ...]:
-    names = set(_names(ast.parse(path.read_bytes())))
+    names = set(_names(_tree(path)))
     candidates = (base.joinpath(*name.split(".")) for name in names for base in (REPOSITORY, path.parent))
     files = (file for stem in candidates for file in (stem.with_suffix(".py"), stem / "__init__.py"))
     return tuple(sorted({file for file in files if file.is_file()}))
+
+
+@functools.cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_bytes())
 
 
 def _names(tree: ast.AST) -> Iterator[str]:
@@ -87,8 +97,9 @@ def packages() -> str:
     return _sha256("\n".join(sorted(project["dependencies"])).encode())
 
 
+@functools.cache
 def _name(path: Path) -> str:
-    path = Path(path).resolve()
+    path = path.resolve()
     return str(path.relative_to(REPOSITORY)) if path.is_relative_to(REPOSITORY) else str(path)
 
 

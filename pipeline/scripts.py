@@ -49,7 +49,6 @@ def reads(script: Path) -> Reads:
     called = {
         "study.values": "analyses",
         "study.rows": "analyses",
-        "study.frame": "analyses",
         "study.values_if_any": "if_any",
         "study.edition.values": "of_edition",
         "study.edition.rows": "of_edition",

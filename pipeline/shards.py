@@ -7,6 +7,7 @@ row; here the shard's index, at the end of its file, says where a row's bytes li
 
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import zarr
@@ -51,8 +52,8 @@ class Rows:
     def __init__(self, path: Path):
         self.path = Path(path)
         array = zarr.open_array(self.path, mode="r")
-        outer = getattr(array.metadata, "codecs", ())
-        inner = outer[0].codecs if len(outer) == 1 and isinstance(outer[0], ShardingCodec) else ()
+        codecs: list[Any] = list(getattr(array.metadata, "codecs", ()))
+        inner = codecs[0].codecs if len(codecs) == 1 and isinstance(codecs[0], ShardingCodec) else ()
         if array.shards is None or not inner or not all(isinstance(codec, BytesCodec) for codec in inner):
             raise ShardError(f"{self.path} is no uncompressed sharded array: make it again")
         self.shape, self.dtype = array.shape, array.dtype

@@ -7,10 +7,10 @@ of a neuron, except for the vesicles (see `tissue`).
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from pipeline.simulate import field, tissue
+from pipeline.simulate.noise import kernel
 
 MITOCHONDRION, RETICULUM, ROD, FAINT_ROD, DENSE_BODY = range(5)
 
@@ -287,7 +287,7 @@ def vesicles(tissue_, field_, organelles_, at, normal, rng):
     )
 
 
-@numba.njit(cache=True)
+@kernel
 def _settle(centres, sizes, free, first, wanted, owners, organelles_, listed, range_of):
     """Accept candidates in order, as many as wanted, that touch neither an accepted one nor an organelle."""
     chosen = np.zeros(len(sizes), np.bool_)

@@ -10,15 +10,16 @@ Positions are nm, XYZ, from the lower corner of the volume.
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
-from scipy import ndimage
+
+from pipeline.simulate import noise
+from pipeline.simulate.noise import inlined, kernel
 
 GRID_NM = 200.0  # side of the cubes that list their capsules
 REACH_NM = 230.0  # surfaces farther than this from a cube cannot matter in it
-NOISE_STEP_NM = 80.0
-NOISE_NODES = 64  # the noise repeats after 64 * 80 nm, beyond the extent of any patch or cube
+WARP_NM = 55.0  # displacement of one standard deviation (chosen: membranes wander as in kasthuri_ac3)
 BLOCK_PX = 8
+LANES = BLOCK_PX * BLOCK_PX  # points that are ranked at once
 GLIA = -1
 FAR_NM = 400.0
 
@@ -55,26 +56,10 @@ def build(ends, radii, owner, low, high, rng):
     start = np.concatenate([[0], np.cumsum(counts)])
     items = np.empty(start[-1], np.int32)
     _list_capsules(capsules, origin, shape, start, items)
-    return Field(capsules, owner.astype(np.int32), origin, shape, start, items, periodic_noise(rng))
+    return Field(capsules, owner.astype(np.int32), origin, shape, start, items, noise.periodic(rng))
 
 
-def periodic_noise(rng):
-    """Noise `[64, 64, 64, 6]` of unit variance, in nodes of 80 nm.
-
-    Channels 0-2 displace (broad and fine undulation), 3 modulates the glial reach, 4 the intercellular gap and
-    5 the grain of densities.
-    """
-    channels = []
-    for broad, fine, share in [(2.8, 1.1, 0.33)] * 3 + [(2.5, 1.0, 0.3), (3.5, 1.0, 0.4), (1.0, 0.7, 0.5)]:
-        total = 0
-        for sigma, weight in ((broad, 1 - share), (fine, share)):
-            layer = ndimage.gaussian_filter(rng.standard_normal((NOISE_NODES,) * 3, np.float32), sigma, mode="wrap")
-            total = total + weight * layer / layer.std()
-        channels.append(total / total.std())
-    return np.stack(channels, axis=-1).astype(np.float32)
-
-
-@numba.njit(cache=True, inline="always")
+@inlined
 def _offset(capsules, k, x, y, z):
     """Vector from the axis of capsule `k` to a point, and the capsule's radius there (nm)."""
     c = capsules[k]
@@ -83,14 +68,14 @@ def _offset(capsules, k, x, y, z):
     return vx - t * c[3], vy - t * c[4], vz - t * c[5], c[7] + t * c[8]
 
 
-@numba.njit(cache=True)
+@inlined
 def distance(capsules, k, x, y, z):
     """Signed distance (nm) from a point to the surface of capsule `k` of `pack`."""
     vx, vy, vz, radius = _offset(capsules, k, x, y, z)
     return np.sqrt(vx * vx + vy * vy + vz * vz) - radius
 
 
-@numba.njit(cache=True)
+@inlined
 def gradient(capsules, k, x, y, z):
     """Direction (XYZ) in which the distance to capsule `k` grows."""
     vx, vy, vz, _ = _offset(capsules, k, x, y, z)
@@ -98,7 +83,7 @@ def gradient(capsules, k, x, y, z):
     return vx / length, vy / length, vz / length
 
 
-@numba.njit(cache=True)
+@kernel
 def _list_capsules(capsules, origin, shape, start, items):
     """Count the capsules of each cube or, given `start`, write them to `items`."""
     nx, ny, nz = shape
@@ -126,36 +111,13 @@ def _list_capsules(capsules, origin, shape, start, items):
     return counts
 
 
-@numba.njit(cache=True)
-def noise_at(noise, x, y, z, out):
-    """Trilinear noise channels at a point (nm), into `out`."""
-    fx, fy, fz = x / NOISE_STEP_NM, y / NOISE_STEP_NM, z / NOISE_STEP_NM
-    ix, iy, iz = np.int64(np.floor(fx)), np.int64(np.floor(fy)), np.int64(np.floor(fz))
-    wx, wy, wz = np.float32(fx - ix), np.float32(fy - iy), np.float32(fz - iz)
-    one = np.float32(1)
-    mask = NOISE_NODES - 1
-    x0, y0, z0 = ix & mask, iy & mask, iz & mask
-    x1, y1, z1 = (ix + 1) & mask, (iy + 1) & mask, (iz + 1) & mask
-    for c in range(out.size):
-        a = (noise[z0, y0, x0, c] * (one - wx) + noise[z0, y0, x1, c] * wx) * (one - wy) + (
-            noise[z0, y1, x0, c] * (one - wx) + noise[z0, y1, x1, c] * wx
-        ) * wy
-        b = (noise[z1, y0, x0, c] * (one - wx) + noise[z1, y0, x1, c] * wx) * (one - wy) + (
-            noise[z1, y1, x0, c] * (one - wx) + noise[z1, y1, x1, c] * wx
-        ) * wy
-        out[c] = a * (one - wz) + b * wz
-
-
-WARP_NM = 55.0  # displacement of one standard deviation (chosen: membranes wander as in kasthuri_ac3)
-
-
-@numba.njit(cache=True)
-def glia_reach(noise):
+@inlined
+def glia_reach(wave):
     """Distance (nm) from the nearest surface at which glia takes the space (chosen)."""
-    return min(max(np.float32(48) + np.float32(24) * noise, np.float32(14)), np.float32(120))
+    return min(max(np.float32(48) + np.float32(24) * wave, np.float32(14)), np.float32(120))
 
 
-@numba.njit(cache=True)
+@inlined
 def _between(field, own, other, s_own, s_other, x, y, z):
     """Distance (nm) to the face between two capsules, inside the first, and the z of the face's normal."""
     ax, ay, az = gradient(field.capsules, own, x, y, z)
@@ -165,24 +127,44 @@ def _between(field, own, other, s_own, s_other, x, y, z):
     return (s_other - s_own) / slope, hz / slope
 
 
-@numba.njit(cache=True)
-def _nearest(field, candidates, count, x, y, z, reach):
-    """Cell at a point, the cell across its nearest membrane, distance to that membrane (nm), z of its normal."""
-    s1, s2 = np.float32(1e9), np.float32(1e9)
-    k1 = k2 = np.int32(-1)
-    c1 = np.int32(GLIA)
+@kernel
+def _rank(field, candidates, count, n, place, nearest, ranked):
+    """Find the two nearest cells of `n` points, at most LANES, among the first `count` capsules of `candidates`.
+
+    `place` holds rows of x, y and z, `nearest` gets rows of the distances to the nearest capsule and to the nearest
+    of another cell, `ranked` rows of these two capsules and of the nearest cell. All are flat, in rows of LANES, and
+    the loop has no branches, so that the compiler makes vector instructions of it.
+    """
+    for j in range(n):
+        nearest[j] = nearest[LANES + j] = np.float32(1e9)
+        ranked[j] = ranked[LANES + j] = np.int32(-1)
+        ranked[2 * LANES + j] = np.int32(GLIA)
     for i in range(count):
         k = candidates[i]
-        s = distance(field.capsules, k, x, y, z)
-        if s >= s2:
-            continue
         cell = field.owner[k]
-        if s < s1:
-            if cell != c1:
-                s2, k2 = s1, k1
-            s1, k1, c1 = s, k, cell
-        elif cell != c1:
-            s2, k2 = s, k
+        ax, ay, az, bx, by, bz, inverse, radius, change = field.capsules[k]
+        for j in range(n):
+            vx, vy, vz = place[j] - ax, place[LANES + j] - ay, place[2 * LANES + j] - az
+            t = min(max((vx * bx + vy * by + vz * bz) * inverse, np.float32(0)), np.float32(1))
+            vx, vy, vz = vx - t * bx, vy - t * by, vz - t * bz
+            s = np.sqrt(vx * vx + vy * vy + vz * vz) - (radius + t * change)
+            s1, s2 = nearest[j], nearest[LANES + j]
+            k1, k2, c1 = ranked[j], ranked[LANES + j], ranked[2 * LANES + j]
+            closer, same = s < s1, cell == c1
+            second = s < s2
+            nearest[LANES + j] = s2 if same else (s1 if closer else (s if second else s2))
+            ranked[LANES + j] = k2 if same else (k1 if closer else (k if second else k2))
+            nearest[j] = s if closer else s1
+            ranked[j] = k if closer else k1
+            ranked[2 * LANES + j] = cell if closer else c1
+
+
+@inlined
+def _resolve(field, j, place, nearest, ranked, reach):
+    """Cell at point `j` of `_rank`, the cell across its nearest membrane, distance to it (nm), z of its normal."""
+    x, y, z = place[j], place[LANES + j], place[2 * LANES + j]
+    s1, s2 = nearest[j], nearest[LANES + j]
+    k1, k2, c1 = ranked[j], ranked[LANES + j], ranked[2 * LANES + j]
     if k1 < 0:
         return np.int32(GLIA), np.int32(GLIA), np.float32(FAR_NM), np.float32(0)
     if s1 >= reach:
@@ -194,7 +176,7 @@ def _nearest(field, candidates, count, x, y, z, reach):
     return c1, np.int32(GLIA), min(reach - s1, np.float32(FAR_NM)), gradient(field.capsules, k1, x, y, z)[2]
 
 
-@numba.njit(cache=True)
+@kernel
 def pair_distance(field, own, other, x, y, z):
     """Distance (nm) from a point in cell `own` to its face with cell `other`, and the z of the face's normal."""
     cube = _cube(field, x, y, z)
@@ -215,7 +197,7 @@ def pair_distance(field, own, other, x, y, z):
     return _between(field, k_own, k_other, s_own, s_other, x, y, z)
 
 
-@numba.njit(cache=True)
+@inlined
 def _cube(field, x, y, z):
     ix = min(max(np.int64((x - field.origin[0]) / GRID_NM), 0), field.shape[0] - 1)
     iy = min(max(np.int64((y - field.origin[1]) / GRID_NM), 0), field.shape[1] - 1)
@@ -223,46 +205,81 @@ def _cube(field, x, y, z):
     return (iz * field.shape[1] + iy) * field.shape[0] + ix
 
 
-@numba.njit(cache=True)
 def query(field, points):
     """Cell, cell across the nearest membrane, and distance to that (nm) at tissue points `[N, 3]` (nm)."""
+    points = points.astype(np.float32)
+    cube = _cubes(field, points)
+    return _query(field, points, cube, np.argsort(cube))
+
+
+@kernel
+def _cubes(field, points):
+    return np.array([_cube(field, x, y, z) for x, y, z in points])
+
+
+@kernel
+def _query(field, points, cube, order):
+    """`query`, taking the points in an `order` in which those of a cube are together and share its capsules."""
     cells = np.empty(len(points), np.int32)
     across = np.empty(len(points), np.int32)
     depths = np.empty(len(points), np.float32)
-    noise = np.empty(6, np.float32)
-    for i in range(len(points)):
-        x, y, z = np.float32(points[i, 0]), np.float32(points[i, 1]), np.float32(points[i, 2])
-        noise_at(field.noise, x, y, z, noise)
-        cube = _cube(field, x, y, z)
-        listed = field.items[field.start[cube] : field.start[cube + 1]]
-        cells[i], across[i], depths[i], _ = _nearest(field, listed, len(listed), x, y, z, glia_reach(noise[3]))
+    waves = np.empty(noise.CHANNELS, np.float32)
+    place, nearest, ranked = _lanes()
+    first = 0
+    while first < len(points):
+        here = cube[order[first]]
+        n = 0
+        while n < LANES and first + n < len(points) and cube[order[first + n]] == here:
+            for axis in range(3):
+                place[axis * LANES + n] = points[order[first + n], axis]
+            n += 1
+        listed = field.items[field.start[here] : field.start[here + 1]]
+        _rank(field, listed, len(listed), n, place, nearest, ranked)
+        for j in range(n):
+            i = order[first + j]
+            noise.at(field.noise, points[i, 0], points[i, 1], points[i, 2], waves)
+            cells[i], across[i], depths[i], _ = _resolve(field, j, place, nearest, ranked, glia_reach(waves[3]))
+        first += n
     return cells, across, depths
 
 
-@numba.njit(cache=True)
+@inlined
+def _lanes():
+    """Empty `place`, `nearest` and `ranked` of `_rank`."""
+    return np.empty(3 * LANES, np.float32), np.empty(2 * LANES, np.float32), np.empty(3 * LANES, np.int32)
+
+
+@kernel
 def section(field, z_nm, shape, pixel_nm):
     """The field over one section: cell, cell across, depth (nm), |z of normal|, tissue XYZ (nm), gap and grain noise.
 
-    Arrays are `[Y, X]`, tissue positions `[Y, X, 3]`, at pixel centres of the plane `z_nm`.
+    Arrays are `[Y, X]`, tissue positions `[3, Y, X]`, the two noises `[2, Y, X]`, at pixel centres of plane `z_nm`.
     """
     height, width = shape
     cell = np.empty((height, width), np.int32)
     across = np.empty((height, width), np.int32)
     depth = np.empty((height, width), np.float32)
     tilt = np.empty((height, width), np.float32)
-    where = np.empty((height, width, 3), np.float32)
-    texture = np.empty((height, width, 2), np.float32)
-    noise = np.empty(6, np.float32)
+    waves = np.empty(noise.CHANNELS, np.float32)
+    plane = noise.plane(field.noise, z_nm, shape, pixel_nm)
+    where = plane[:3]
+    for py in range(height):
+        y = np.float32((py + 0.5) * pixel_nm)
+        for px in range(width):
+            where[0, py, px] = np.float32((px + 0.5) * pixel_nm) + np.float32(WARP_NM) * where[0, py, px]
+            where[1, py, px] = y + np.float32(WARP_NM) * where[1, py, px]
+            where[2, py, px] = np.float32(z_nm) + np.float32(WARP_NM) * where[2, py, px]
     most = np.diff(field.start).max()
     kept = np.empty(most, np.int32)
     sizes = np.empty(most, np.float32)
+    place, nearest, ranked = _lanes()
     margin = np.float32(2 * 1.3 * 0.71 * BLOCK_PX * pixel_nm)  # two slopes of 1, the warp's stretch, half a diagonal
     for by in range(0, height, BLOCK_PX):
         for bx in range(0, width, BLOCK_PX):
             x, y = np.float32((bx + 0.5 * BLOCK_PX) * pixel_nm), np.float32((by + 0.5 * BLOCK_PX) * pixel_nm)
-            noise_at(field.noise, x, y, z_nm, noise)
-            x, y = x + np.float32(WARP_NM) * noise[0], y + np.float32(WARP_NM) * noise[1]
-            z = np.float32(z_nm) + np.float32(WARP_NM) * noise[2]
+            noise.at(field.noise, x, y, z_nm, waves)
+            x, y = x + np.float32(WARP_NM) * waves[0], y + np.float32(WARP_NM) * waves[1]
+            z = np.float32(z_nm) + np.float32(WARP_NM) * waves[2]
             cube = _cube(field, x, y, z)
             first, last = field.start[cube], field.start[cube + 1]
             s1, s2 = np.float32(1e9), np.float32(1e9)
@@ -282,18 +299,21 @@ def section(field, z_nm, shape, pixel_nm):
                 if sizes[i - first] <= s2 + margin:
                     kept[count] = field.items[i]
                     count += 1
+            n = 0
             for py in range(by, min(by + BLOCK_PX, height)):
                 for px in range(bx, min(bx + BLOCK_PX, width)):
-                    x, y = np.float32((px + 0.5) * pixel_nm), np.float32((py + 0.5) * pixel_nm)
-                    noise_at(field.noise, x, y, z_nm, noise)
-                    x, y = x + np.float32(WARP_NM) * noise[0], y + np.float32(WARP_NM) * noise[1]
-                    z = np.float32(z_nm) + np.float32(WARP_NM) * noise[2]
-                    where[py, px, 0], where[py, px, 1], where[py, px, 2] = x, y, z
-                    texture[py, px, 0], texture[py, px, 1] = noise[4], noise[5]
-                    near = _nearest(field, kept, count, x, y, z, glia_reach(noise[3]))
-                    cell[py, px], across[py, px], depth[py, px] = near[0], near[1], near[2]
-                    tilt[py, px] = abs(near[3])
-    return cell, across, depth, tilt, where, texture
+                    for axis in range(3):
+                        place[axis * LANES + n] = where[axis, py, px]
+                    n += 1
+            _rank(field, kept, count, n, place, nearest, ranked)
+            n = 0
+            for py in range(by, min(by + BLOCK_PX, height)):
+                for px in range(bx, min(bx + BLOCK_PX, width)):
+                    found = _resolve(field, n, place, nearest, ranked, glia_reach(plane[3, py, px]))
+                    cell[py, px], across[py, px], depth[py, px] = found[0], found[1], found[2]
+                    tilt[py, px] = abs(found[3])
+                    n += 1
+    return cell, across, depth, tilt, where, plane[4:]
 
 
 def to_image(field, points):
@@ -302,13 +322,13 @@ def to_image(field, points):
     return _unwarp(field.noise, points)
 
 
-@numba.njit(cache=True)
+@kernel
 def _unwarp(noise_field, points):
     out = points.copy()
-    noise = np.empty(6, np.float32)
+    waves = np.empty(noise.CHANNELS, np.float32)
     for i in range(len(points)):
         for _ in range(8):
-            noise_at(noise_field, out[i, 0], out[i, 1], out[i, 2], noise)
+            noise.at(noise_field, out[i, 0], out[i, 1], out[i, 2], waves)
             for axis in range(3):
-                out[i, axis] = points[i, axis] - WARP_NM * noise[axis]
+                out[i, axis] = points[i, axis] - WARP_NM * waves[axis]
     return out

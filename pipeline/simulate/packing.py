@@ -8,8 +8,9 @@ input alone.
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
+
+from pipeline.simulate.noise import inlined, kernel
 
 CUBE_NM = 1000.0
 LARGE_NM = 450.0  # balls above this radius are compared with all others instead of through the cubes
@@ -48,39 +49,35 @@ def relax(nodes, low, high):
     return position
 
 
-@numba.njit(cache=True)
+@inlined
 def contact_distance(radius_a, radius_b):
     """Distance (nm) at which two partners' balls flatten against each other: 12% of the smaller one overlaps."""
     return radius_a + radius_b - 0.12 * min(radius_a, radius_b)
 
 
-@numba.njit(cache=True)
 def _neighbours(position, radius, cell, partner, low, shape):
     """Pairs `[P, 2]` of balls of different cells, partners apart, that are nearer than SKIN_NM to touching."""
-    n = len(radius)
-    index = np.empty((n, 3), np.int64)
-    cube = np.empty(n, np.int64)
-    for i in range(n):
-        for axis in range(3):
-            index[i, axis] = min(max(np.int64((position[i, axis] - low[axis]) / CUBE_NM), 0), shape[axis] - 1)
-        cube[i] = (index[i, 2] * shape[1] + index[i, 1]) * shape[0] + index[i, 0]
-    small = radius <= LARGE_NM
-    order = np.argsort(np.where(small, cube, shape[0] * shape[1] * shape[2]), kind="mergesort")
-    n_small = small.sum()
-    start = np.zeros(shape[0] * shape[1] * shape[2] + 1, np.int64)
-    for i in range(n):
-        if small[i]:
-            start[cube[i] + 1] += 1
-    start = np.cumsum(start)
-    at, ball = position[order], radius[order]  # in the order of the cubes, to be read in a row
+    index = np.clip(((position - low) / CUBE_NM).astype(np.int64), 0, shape - 1)
+    cube = (index[:, 2] * shape[1] + index[:, 1]) * shape[0] + index[:, 0]
+    cube[radius > LARGE_NM] = shape.prod()
+    order = np.argsort(cube, kind="stable")
+    start = np.searchsorted(cube[order], np.arange(shape.prod() + 1))
+    balls = np.concatenate([position.T, radius[None]])[:, order]  # in the order of the cubes, to be read in a row
+    return _pairs(position, radius, cell, partner, index, shape, order, start, np.ascontiguousarray(balls))
 
+
+@kernel
+def _pairs(position, radius, cell, partner, index, shape, order, start, balls):
+    n, n_small = len(radius), start[-1]
+    near = np.empty(n, np.bool_)
     found = np.empty((40 * n, 2), np.int64)
     count = 0
     for i in range(n):
         x, y, z, r = position[i, 0], position[i, 1], position[i, 2], radius[i] + SKIN_NM
         spans = np.empty((9, 2), np.int64)  # ranges of `order` to compare with
         n_spans = 0
-        if small[i]:
+        small = radius[i] <= LARGE_NM
+        if small:
             x0, x1 = max(index[i, 0] - 1, 0), min(index[i, 0] + 1, shape[0] - 1)
             for iz in range(max(index[i, 2] - 1, 0), min(index[i, 2] + 2, shape[2])):
                 for iy in range(max(index[i, 1] - 1, 0), min(index[i, 1] + 2, shape[1])):
@@ -90,13 +87,16 @@ def _neighbours(position, radius, cell, partner, low, shape):
         else:
             spans[0, 0], spans[0, 1] = 0, n
             n_spans = 1
-        for s in range(n_spans):
-            for k in range(spans[s, 0], spans[s, 1]):
-                square = (at[k, 0] - x) ** 2 + (at[k, 1] - y) ** 2 + (at[k, 2] - z) ** 2
-                if square >= (r + ball[k]) ** 2:
+        for first, last in spans[:n_spans]:
+            for k in range(last - first):  # without a branch, so that the compiler vectorises it
+                dx, dy, dz = balls[0, first + k] - x, balls[1, first + k] - y, balls[2, first + k] - z
+                reach = r + balls[3, first + k]
+                near[k] = dx * dx + dy * dy + dz * dz < reach * reach
+            for k in range(first, last):
+                if not near[k - first]:
                     continue
                 j = order[k]
-                if cell[i] == cell[j] or partner[i] == j or (j <= i and (small[i] or k >= n_small)):
+                if cell[i] == cell[j] or partner[i] == j or (j <= i and (small or k >= n_small)):
                     continue
                 if count == len(found):
                     found = np.concatenate((found, np.empty_like(found)))
@@ -105,7 +105,7 @@ def _neighbours(position, radius, cell, partner, low, shape):
     return found[:count]
 
 
-@numba.njit(cache=True)
+@inlined
 def _repel(i, j, position, radius, move, weight):
     wanted = radius[i] + radius[j] + 10.0
     dx = position[i, 0] - position[j, 0]
@@ -127,7 +127,7 @@ def _repel(i, j, position, radius, move, weight):
     weight[j] += 1
 
 
-@numba.njit(cache=True)
+@inlined
 def _pull(i, j, wanted, stiffness, position, radius, move, weight):
     length = 1e-3
     for axis in range(3):
@@ -142,7 +142,7 @@ def _pull(i, j, wanted, stiffness, position, radius, move, weight):
     weight[j] += 1
 
 
-@numba.njit(cache=True)
+@kernel
 def _round(position, radius, girth, near, edges, rest, pairs):
     n = len(radius)
     move = np.zeros((n, 3))

@@ -8,11 +8,11 @@ kasthuri_ac3 (uint8, 0 black).
 import math
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from scipy import ndimage
 
-from pipeline.simulate import contents, field
+from pipeline.simulate import contents, field, noise
+from pipeline.simulate.noise import inlined, kernel
 
 SECTION_NM = 40.0
 
@@ -60,24 +60,24 @@ class Scene(NamedTuple):
     myelin: np.ndarray  # [cells] bool
 
 
-@numba.njit(cache=True)
+@inlined
 def _step(x, sigma):
     """A smooth step from 0 to 1: the normal distribution function, by its logistic approximation."""
     return np.float32(1.0) / (np.float32(1.0) + math.exp(min(max(-1.702 * x / sigma, -30.0), 30.0)))
 
 
-@numba.njit(cache=True)
+@inlined
 def _band(x, low, high, sigma):
     return _step(x - low, sigma) - _step(x - high, sigma)
 
 
-@numba.njit(cache=True)
+@inlined
 def _smear(sigma, tilt):
     """Blur of an edge that crosses the slab at a slope: the projected width of a uniform slab added to `sigma`."""
     return math.sqrt(sigma * sigma + (SECTION_NM * tilt) ** 2 / 12.0)
 
 
-@numba.njit(cache=True)
+@kernel
 def _paint_cytoplasm(cell, across, depth, tilt, grain, cloud, tone, flecks, out):
     height, width = cell.shape
     for y in range(height):
@@ -91,16 +91,16 @@ def _paint_cytoplasm(cell, across, depth, tilt, grain, cloud, tone, flecks, out)
             out[y, x] = CYTOPLASM + shade + 5 * cloud[y, x] - 52 * flecks[c] * fleck + 11.0 * grain[y, x]
 
 
-@numba.njit(cache=True)
+@kernel
 def organelle_reach(radius):
     """How far (nm) from its planned axis an organelle may show, warped and roughened."""
     return 1.6 * radius + 50
 
 
-@numba.njit(cache=True)
+@kernel
 def _paint_organelles(organelles, image, rows, z_nm, pixel, noise_field, cell, depth, where, out, shown):
     height, width = cell.shape
-    noise = np.empty(6, np.float32)
+    waves = np.empty(noise.CHANNELS, np.float32)
     for n in range(len(rows)):
         k = rows[n]
         kind, owner, phase = organelles.kind[k], organelles.owner[k], organelles.phase[k]
@@ -123,7 +123,7 @@ def _paint_organelles(organelles, image, rows, z_nm, pixel, noise_field, cell, d
             for x in range(max(int(low_x / pixel), 0), min(int(high_x / pixel) + 1, width)):
                 if cell[y, x] != owner:
                     continue
-                qx, qy, qz = where[y, x, 0], where[y, x, 1], where[y, x, 2]
+                qx, qy, qz = where[0, y, x], where[1, y, x], where[2, y, x]
                 s, at = np.float32(1e9), near[0]
                 for i in range(count):
                     other = field.distance(organelles.capsules, near[i], qx, qy, qz)
@@ -134,23 +134,23 @@ def _paint_organelles(organelles, image, rows, z_nm, pixel, noise_field, cell, d
                 gx, gy, gz = field.gradient(organelles.capsules, at, qx, qy, qz)
                 inside = _step(depth[y, x] - 24, 4.0)
                 if kind == contents.MITOCHONDRION:
-                    field.noise_at(noise_field, 1.7 * qx + 900 * phase, 1.7 * qy, 1.7 * qz, noise)
-                    s += 11 * noise[0]
+                    noise.at(noise_field, 1.7 * qx + 900 * phase, 1.7 * qy, 1.7 * qz, waves)
+                    s += 11 * waves[0]
                     blur = _smear(4.5, abs(gz))
                     body = _step(-s, blur) * inside
                     # cristae: folds across the long axis about 45 nm apart, bent by noise
                     ax, ay, az = organelles.capsules[at, 3:6]
                     norm = math.sqrt(ax * ax + ay * ay + az * az) + 1e-3
                     course = ((qx * ax + qy * ay + qz * az) / norm + 0.35 * (qx * gy - qy * gx)) / 46.0
-                    folds = math.sin(6.28 * course + 2.0 * noise[1] + phase) + 0.7 * noise[4]
-                    matrix = 110 + 12 * math.sin(5 * phase) - 30 * _step(folds - 0.2, 0.35) + 6 * noise[2]
+                    folds = math.sin(6.28 * course + 2.0 * waves[1] + phase) + 0.7 * waves[4]
+                    matrix = 110 + 12 * math.sin(5 * phase) - 30 * _step(folds - 0.2, 0.35) + 6 * waves[2]
                     matrix -= 58 * _band(s, -14.0, 3.0, blur) + 14 * _band(s, -30.0, -14.0, blur)
                     out[y, x] += body * (matrix - out[y, x])
                     if body > 0.5:
                         shown[y, x] = _MITOCHONDRION
                 elif kind == contents.RETICULUM:
-                    field.noise_at(noise_field, 1.9 * qx + 900 * phase, 1.9 * qy, 1.9 * qz, noise)
-                    s += 17 * noise[0] + 10 * noise[5]
+                    noise.at(noise_field, 1.9 * qx + 900 * phase, 1.9 * qy, 1.9 * qz, waves)
+                    s += 17 * waves[0] + 10 * waves[5]
                     wall = _band(s, -6.0, 6.0, _smear(3.6, abs(gz))) * inside
                     out[y, x] += 12 * _step(-s - 6, 4.0) * inside - 140 * wall
                 elif kind == contents.ROD:
@@ -158,12 +158,12 @@ def _paint_organelles(organelles, image, rows, z_nm, pixel, noise_field, cell, d
                 elif kind == contents.FAINT_ROD:
                     out[y, x] -= 30 * _step(-s, _smear(4.0, abs(gz))) * inside
                 else:
-                    field.noise_at(noise_field, qx + 900 * phase, qy, qz, noise)
-                    body = _step(-s - 10 * noise[0], _smear(5.0, abs(gz))) * inside
-                    out[y, x] += body * (45 + 14 * noise[5] - out[y, x])
+                    noise.at(noise_field, qx + 900 * phase, qy, qz, waves)
+                    body = _step(-s - 10 * waves[0], _smear(5.0, abs(gz))) * inside
+                    out[y, x] += body * (45 + 14 * waves[5] - out[y, x])
 
 
-@numba.njit(cache=True)
+@kernel
 def _paint_vesicles(vesicles, image, rows, z_nm, pixel, cell, out, shown):
     height, width = cell.shape
     for n in range(len(rows)):
@@ -192,7 +192,7 @@ def _paint_vesicles(vesicles, image, rows, z_nm, pixel, cell, out, shown):
                 out[y, x] += (11 * lumen - 112 * wall) / 3
 
 
-@numba.njit(cache=True)
+@kernel
 def _paint_membranes(cell, across, depth, tilt, texture, myelin, out):
     height, width = cell.shape
     for y in range(height):
@@ -204,13 +204,13 @@ def _paint_membranes(cell, across, depth, tilt, texture, myelin, out):
                 out[y, x] += sheath * (38 + 6 * math.sin(d * 0.5) - out[y, x])
             if d > 75:
                 continue
-            half = min(max(np.float32(4.5) + np.float32(4.0) * texture[y, x, 0], np.float32(1.0)), np.float32(15))
+            half = min(max(np.float32(4.5) + np.float32(4.0) * texture[0, y, x], np.float32(1.0)), np.float32(15))
             blur = _smear(4.2, tilt[y, x])
             dark = _band(d, half, half + MEMBRANE_NM, blur) + _band(-d, half, half + MEMBRANE_NM, blur)
-            out[y, x] -= (124 + 12 * texture[y, x, 1]) * min(dark, np.float32(1.15))
+            out[y, x] -= (124 + 12 * texture[1, y, x]) * min(dark, np.float32(1.15))
 
 
-@numba.njit(cache=True)
+@kernel
 def _paint_junctions(field_, junctions, rows, z_index, pixel, cell, depth, where, texture, grain, out, shown):
     """Densities of the junctions `rows`; returns the voxels of their clefts and of the partners beside them.
 
@@ -232,23 +232,23 @@ def _paint_junctions(field_, junctions, rows, z_index, pixel, cell, depth, where
                     continue
                 square = np.float32(0)
                 for axis in range(3):
-                    square += (where[y, x, axis] - junctions.centre[k, axis]) ** 2
+                    square += (where[axis, y, x] - junctions.centre[k, axis]) ** 2
                 if square > (junctions.radius[k] + 140) ** 2:
                     continue
                 other = junctions.post[k] if before else junctions.pre[k]
-                px, py, pz = where[y, x, 0], where[y, x, 1], where[y, x, 2]
+                px, py, pz = where[0, y, x], where[1, y, x], where[2, y, x]
                 d, slant = field.pair_distance(field_, cell[y, x], other, px, py, pz)
                 if d > 120:
                     continue
                 slant = abs(slant)
                 # the disc is measured along the face: what lies deeper is as far from the middle as its foot
-                lateral = math.sqrt(max(square - d * d, np.float32(0))) + 12 * texture[y, x, 0]
+                lateral = math.sqrt(max(square - d * d, np.float32(0))) + 12 * texture[0, y, x]
                 extent = _step(junctions.radius[k] - lateral, 26.0)
                 if extent < 0.02:
                     continue
                 fine = _smear(4.2, slant)
                 fuzzy = _smear(6.5, slant)
-                rough = 1 + 0.16 * texture[y, x, 1] + 0.10 * grain[y, x]
+                rough = 1 + 0.16 * texture[1, y, x] + 0.10 * grain[y, x]
                 thick = junctions.thickness[k]
                 inner = half + 3
                 if excitatory:
@@ -292,12 +292,6 @@ def cytoplasm(kind, rng):
     return tone.astype(np.float32), flecks.astype(np.float32)
 
 
-def _unit(rng, shape, sigma):
-    """Gaussian noise `[Y, X]` of unit variance, smoothed by `sigma` pixels."""
-    noise = ndimage.gaussian_filter(rng.standard_normal(shape, np.float32), sigma, mode="wrap", truncate=3)
-    return noise * np.float32(2 * np.sqrt(np.pi) * sigma)
-
-
 def section(scene, index, shape, pixel_nm, seed):
     """Cells, grey and structures of one section, and the voxels of its clefts and partners (`_paint_junctions`).
 
@@ -308,9 +302,10 @@ def section(scene, index, shape, pixel_nm, seed):
     rng = np.random.default_rng(seed)
     z_nm = (index + 0.5) * SECTION_NM
     cell, across, depth, tilt, where, texture = field.section(scene.field, z_nm, shape, pixel_nm)
-    fine = _unit(rng, shape, 1.2)
-    grain = fine - 0.5 * _unit(rng, shape, 3.0)
-    cloud = ndimage.zoom(_unit(rng, (shape[0] // 12 + 2, shape[1] // 12 + 2), 1.5), 12, order=1)[: shape[0], : shape[1]]
+    fine = noise.unit(rng, shape, 1.2)
+    grain = fine - 0.5 * noise.unit(rng, shape, 3.0)
+    cloud = noise.unit(rng, (shape[0] // 12 + 2, shape[1] // 12 + 2), 1.5)
+    cloud = noise.enlarge(cloud, (12 * cloud.shape[0], 12 * cloud.shape[1]), shape)
     grey, shown = np.empty(shape, np.float32), np.zeros(shape, np.uint8)
     _paint_cytoplasm(cell, across, depth, tilt, grain, cloud, scene.tone, scene.flecks, grey)
 
@@ -366,7 +361,7 @@ def photograph(grey, rng, gain=1.0, offset=0.0):
     """The camera's uint8 image of a section's greys `[Y, X]`: focus, shading and noise."""
     shape = grey.shape
     coarse = rng.standard_normal((6, 6), np.float32)
-    shading = ndimage.zoom(coarse, (shape[0] / 6, shape[1] / 6), order=1)[: shape[0], : shape[1]]
+    shading = noise.enlarge(coarse, shape, shape)
     image = MIDDLE + np.float32(gain * CONTRAST) * (grey - DRAWN_MIDDLE) + np.float32(offset) + 2 * shading
     image += NOISE * rng.standard_normal(shape, np.float32)
     image = ndimage.gaussian_filter(image, FOCUS_PX, truncate=4)
