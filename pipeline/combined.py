@@ -95,7 +95,7 @@ class Detections:
 class System:
     """Detectors, AVAN and the proximity pruner (`files`, {network: model file}) on two tissues.
 
-    `work` is a folder for volumes of scores and clefts, from which an interrupted measurement goes on.
+    `work` is a folder for volumes of scores and clefts, from which an interrupted measurement continues.
     """
 
     def __init__(self, files: Mapping[str, Path], settings: Partners, work: Path, client: Client | None):

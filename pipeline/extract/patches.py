@@ -103,7 +103,7 @@ def extract(
     what was left out, if the settings say so: `dropped.csv` (boxes beyond the volume) and `faults.csv` (unreadable or
     blank). `cut` is what cuts one synapse.
 
-    Interrupted, it goes on from the finished blocks when called again with the same input, and ends with the same
+    An interrupted run continues from its finished blocks when called again with the same input, and ends with the same
     bytes. Raises ExtractionError for centres outside the volume, and at the end of the run for all synapses whose
     pixels are missing, undecodable or blank, unless `settings.faults` is "list".
     """
