@@ -96,8 +96,8 @@ def cut(
     samples at random places of `train` are added, with `synapse_id` 0, if there is a cleft volume.
 
     An interrupted run continues from its finished blocks when called again with the same arguments, and ends with the
-    same bytes; they depend on `seed`, not on workers. Raises ExtractionError for a table or volumes that cannot be used and
-    for chunks that cannot be read.
+    same bytes; they depend on `seed`, not on workers. Raises ExtractionError for a table or volumes that cannot be used
+    and for chunks that cannot be read.
     """
     training, run = "region" not in clefts, uuid.uuid4().hex
     volumes = _open(paths, settings, run)

@@ -1,7 +1,7 @@
 """Connected components of a thresholded volume too large for memory: labelled in blocks, joined across their faces.
 
-Voxels are connected to their 26 neighbours. Until all is joined, a piece of a block is identified by the raster number of
-its first voxel in the volume, plus one, which is unique without counting. Components are numbered in the order of the
+Voxels are connected to their 26 neighbours. Until all is joined, a piece of a block is identified by the raster
+number of its first voxel in the volume, plus one, which is unique without counting. Components are numbered in the order of the
 least of their pieces' numbers, so that ids follow from the array alone, whatever the blocks.
 """
 
