@@ -97,13 +97,13 @@ queue: $(P)/queue/queue-1.html                  ## pages for proofreading: cleft
 $(P)/queue/queue-1.html: $(K)/queue.json $(P)/assignments.parquet
 	$(call STEP,queue)
 
-$(P)/attention/manifest.json: $(K)/attention.json $(P)/networks.json $(B)/patches/manifest.json
-	$(call STEP,attention)
+$(P)/masks/manifest.json: $(K)/masks.json $(P)/networks.json $(B)/patches/manifest.json
+	$(call STEP,masks)
 
 # --- Classifiers: every one ends as predictions/<model>.parquet, all that later steps read -------------------------------
 
 models: $(B)/models.json                        ## train every model of the edition that is not up to date
-$(B)/models.json: $(K)/train.json $(B)/patches/manifest.json $(if $(MASKS),$(P)/attention/manifest.json)
+$(B)/models.json: $(K)/train.json $(B)/patches/manifest.json $(if $(MASKS),$(P)/masks/manifest.json)
 	$(call STEP,train)
 
 $(PREDICTIONS): | $(B)/models.json              # where one was lost

@@ -39,7 +39,7 @@ PREDICTORS = {  # name of the predictor, and of the synapses for which it is hig
     "blank_sections": ("Blank sections in the image", "images with a blank section"),
 }
 model = study.config.model(best.value)
-image = model.images
+image = model.array
 quality = study.read(study.build.patches / "quality.parquet")
 synapses = study.read(study.build.synapses)
 facts = synapses[["synapse_id", "size", *({"on_spine"} & set(synapses))]]

@@ -15,7 +15,7 @@ import torch
 from cloudvolume import CloudVolume
 
 from pipeline import glue, labels, space
-from pipeline.learn import checkpoint, data, device, evidence
+from pipeline.learn import classification, data, device, evidence
 from pipeline.stats import bootstrap
 
 N_PER_CLASS, N_EXAMPLES = 12, 2  # synapses of each class that are scored, and shown
@@ -118,10 +118,10 @@ def truth(shape_zyx):
 def evidence_of(model):
     """`(card, grey levels [N, Z, Y, X], {method: evidence [N, Z, Y, X]})` of a model on the drawn synapses."""
     place = device.prepare(threads=1)  # as fast as two where another process runs as well
-    network, card = checkpoint.load(study.build.run(model) / "model.safetensors")
-    images = data.Images(study.build.patches, card.input_kind, drawn["synapse_id"])
+    network, card = classification.load(study.build.run(model) / "model.safetensors")
+    images = data.Images({"em": study.build.patches}, classification.array_of(card), drawn["synapse_id"])
     card.check(images)
-    grey = data.centre(images.read(np.arange(len(drawn))), card.shape_zyx)
+    grey = data.centre(images.read(np.arange(len(drawn)))[:, 0], card.shape_zyx)
     network, normal = network.to(place), data.normalise(grey.to(place).float() / 255)
     label = torch.from_numpy(drawn["label"].to_numpy()).to(place)
     box = tuple(space.zyx(np.round(np.array(BOX_NM) / voxel_nm).astype(int)).tolist())

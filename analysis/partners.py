@@ -12,7 +12,6 @@ import zarr
 
 from pipeline import glue, labels
 from pipeline.columns import PARTNER_SEGMENTS
-from pipeline.config import PARTNER_NETWORKS
 from pipeline.learn.threshold import best_threshold
 from pipeline.partners import disagreement, graph
 from pipeline.partners.polyadic import precision_recall
@@ -43,7 +42,6 @@ assignments["correctness"] = assignment.outcome(assignments)
 methods = assignment.accuracy(assignments, confidence).set_index("method")
 methods = methods.loc[[name for name in METHODS if name in methods.index]]
 methods.insert(0, "label", methods.index.map(METHODS))
-methods["n_unassigned"] = methods["n"] - methods[["n_correct", "n_reversed", "n_wrong_partner"]].sum(axis=1)
 pairs = assignment.pairwise(assignments)
 with_avan = pairs[(pairs[["method_a", "method_b"]] == "avan").any(axis=1)]
 other = with_avan["method_a"].where(with_avan["method_a"] != "avan", with_avan["method_b"])
@@ -131,7 +129,7 @@ polyadic
 
 
 def settings(model):
-    return model.model_dump(exclude={"name", "family", "attention"})
+    return model.model_dump(exclude={"name", "family", "channels"})
 
 
 def scored(model):
@@ -141,10 +139,10 @@ def scored(model):
 
 
 attention = []
-for model in (model for model in study.config.models if model.attention):
-    bare = next((m for m in study.config.models if not m.attention and settings(m) == settings(model)), None)
+for model in (model for model in study.config.models if model.reads_mask):
+    bare = next((m for m in study.config.models if not m.reads_mask and settings(m) == settings(model)), None)
     if bare is None:
-        raise glue.StudyError(f"model {model.name!r} has no counterpart without `attention` to be compared with")
+        raise glue.StudyError(f"model {model.name!r} has no counterpart on the image alone to be compared with")
     (ours, tau), (theirs, bare_tau) = scored(model), scored(bare)
     for what, result in (
         ("attention", bootstrap.intervals(ours, tau, **study.resampling)),
@@ -209,7 +207,7 @@ pictures.groupby(["method", "example"], sort=False)["outcome"].first()
 
 # %%
 partners = study.config.partners
-passes = {name: partners.epochs_of.get(name, partners.epochs) for name in PARTNER_NETWORKS}
+passes = {network.name: network.epochs for network in partners.networks}
 values = {
     "n_clefts": glue.count(methods["n"].iloc[0]),
     "passes_avan": glue.count(passes["avan"]),

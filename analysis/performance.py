@@ -19,7 +19,7 @@ from pipeline.stats.metrics import Scored
 study = glue.study("analysis/performance.py")
 label_of = labels.of_models(study.config)
 # Models trained on part of the neurons, and those given a mask, are compared in `inference` and `partners`.
-models = [model for model in study.config.models if model.train_share == 1 and not model.attention]
+models = [model for model in study.config.models if model.train_share == 1 and not model.reads_mask]
 predictions = {model.name: study.predictions(model.name) for model in models if not model.folds}
 for name, rows in predictions.items():
     if not rows["synapse_id"].equals(next(iter(predictions.values()))["synapse_id"]):

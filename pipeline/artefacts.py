@@ -39,7 +39,7 @@ class Build:
         self.patches = self.root / "patches"
         self.models = self.root / "models.json"  # names of the trained models, written when all of them are
         self.partners = self.root / "partners"
-        self.attention = self.partners / "attention"  # AVAN's masks in the format of `patches`
+        self.masks = self.partners / "masks"  # AVAN's, in the format of `patches`
         self.detected_clefts = self.partners / "clefts.zarr"  # those that `partners/volume.parquet` lists
         self.queue = self.partners / "queue"
         self.units = self.root / "faults" / "units"
@@ -50,6 +50,10 @@ class Build:
         self.paper = self.root / "paper"
         self.site = self.root / "site"
         self.provenance = self.root / "provenance.json"
+
+    def store(self, channel: str) -> Path:
+        """The folder of a channel of the classifiers' images."""
+        return {"em": self.patches, "presynaptic": self.masks}[channel]
 
     def run(self, model: str) -> Path:
         return self.root / "runs" / model
@@ -68,9 +72,9 @@ class Build:
     def partner_run(self, network: str) -> Path:
         return self.partners / "runs" / network
 
-    def on(self, data: Path) -> "Build":
+    def on(self, data: Path | str) -> "Build":
         """The tree of what this edition's models make of a folder of real data, named by that folder."""
-        return Build(data.resolve().name, self.root / "real")
+        return Build(Path(data).resolve().name, self.root / "real")
 
     def files_of(self, store: str) -> list[Path]:
         """The files whose presence says that `store`, an attribute of this class, is made."""

@@ -1,6 +1,6 @@
 """What figures and tables call the models of an edition and the methods of partner assignment."""
 
-from pipeline.config import DIMENSIONS, Config, Model
+from pipeline.config import Config, Model
 
 NETWORKS = {
     "cnn": "CNN",
@@ -52,7 +52,7 @@ def of_models(config: Config) -> dict[str, str]:
 
 def input_of(model: Model, config: Config) -> tuple[str, int]:
     """Dimensionality of a model's input, one of DIMENSIONALITIES, and its number of sections."""
-    if DIMENSIONS[model.network] == 3:
+    if model.dimensions == 3:
         return "3D", (model.crop or config.extract.cube_zyx)[0]
     return "2D" if model.sections == 1 else "2.5D", model.sections
 
@@ -68,7 +68,7 @@ def _label(model: Model, config: Config) -> str:
         "untrained": not model.trained,
         f"{model.train_share:.0%} of the training neurons": model.train_share < 1,
         f"{model.preset} recipe": model.preset is not None,
-        "with presynaptic mask": model.attention,
+        "with presynaptic mask": model.reads_mask,
         "cross-validated": model.folds,
     }
     return ", ".join([NETWORKS[model.network], *(part for part, holds in parts.items() if holds)])

@@ -46,7 +46,7 @@ devices = " and ".join(sorted({device for row in families["device"] for device i
 
 several = "A model trained with several seeds has one row, with the range of its epochs and means of the rest. "
 unlisted = "Not listed: models trained on part of the training neurons, or given a mask in addition to the image."
-elsewhere = any(model.attention or model.train_share < 1 for model in study.config.models)
+elsewhere = any(model.reads_mask or model.train_share < 1 for model in study.config.models)
 crossed = f"""The {study.config.cohort.n_folds} networks of a cross-validated model were each validated on another fold:
 the maximum number of epochs is given, and the AUC is their mean."""
 study.save_table(

@@ -139,7 +139,11 @@ def test_every_model_predicts_every_synapse_once(built):
 def test_every_method_answers_for_every_cleft_of_a_tissue_of_its_own(built):
     truth = pd.read_parquet(built.partners / "source" / "truth" / "synapses.parquet").set_index("synapse_id")
     table = pd.read_parquet(built.partners / "assignments.parquet")
-    methods = config.load(TINY).partners.networks[:3] + ("largest_overlap", "darker_is_pre", "random_direction")
+    methods = tuple(network.name for network in config.load(TINY).partners.networks[:3]) + (
+        "largest_overlap",
+        "darker_is_pre",
+        "random_direction",
+    )
     assert set(table["method"]) == set(methods)
     for _, rows in table.groupby("method"):
         known = truth.loc[rows["synapse_id"]]
@@ -193,8 +197,8 @@ def test_an_unchanged_tree_rebuilds_nothing(built, house):
 
 CODE = "\nUNUSED = 1\n"
 SCRIPTS = {"analysis", "figures", "tables", "page"}  # which read all settings
-PARTNER_STEPS = {"partner-samples", "partner-networks", "partner-tests", "attention"}
-NETWORKS = {"train", "units", "partner-networks", "partner-tests", "attention", "analysis-evidence"}
+PARTNER_STEPS = {"partner-samples", "partner-networks", "partner-tests", "masks"}
+NETWORKS = {"train", "units", "partner-networks", "partner-tests", "masks", "analysis-evidence"}
 
 #: Edits, and the steps whose key they change: a whole folder of scripts by the folder's name.
 EDITS = {
@@ -215,7 +219,7 @@ EDITS = {
     "normalisation layers": ([("pipeline/models/norms.py", CODE)], NETWORKS),
     "code of AVAN's network": (
         [("pipeline/models/rsunet.py", CODE)],
-        {"partner-networks", "partner-tests", "attention"},
+        {"partner-networks", "partner-tests", "masks"},
     ),
     "code of the misread cubes": ([("pipeline/extract/misread.py", CODE)], {"units"}),
     "a figure's script": ([("figures/neurons.py", CODE)], {"figures-neurons"}),
@@ -234,12 +238,12 @@ EDITS = {
     ),
     "size of the images": (
         [(TINY, "patch_px: 128", "patch_px: 120")],
-        {"cohort", "extract", "units", "attention", *SCRIPTS},
+        {"cohort", "extract", "units", "masks", *SCRIPTS},
     ),
     "epochs of a classifier": ([(TINY, "epochs: 2", "epochs: 3")], {"train", "units", *SCRIPTS}),
     "the test tissue": (
         [(TINY, "n_excitatory: 5", "n_excitatory: 6")],
-        {"partner-tissue", "partner-networks", "partner-tests", "attention", *SCRIPTS},
+        {"partner-tissue", "partner-networks", "partner-tests", "masks", *SCRIPTS},
     ),
     "replicates": ([(TINY, "n_bootstrap: 200", "n_bootstrap: 300")], SCRIPTS),
     "the source in flow style": (

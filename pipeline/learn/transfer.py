@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.learn import checkpoint, data, device, matching, run
-from pipeline.learn import predict as predictor
+from pipeline.learn import classification, data, matching, run
+from pipeline.learn.checkpoint import read_card
 
 
 def predictions(
@@ -17,14 +17,14 @@ def predictions(
     `files` are the models' safetensors. Grey levels are matched to those of the rows of `training` in `training_dir`,
     by one curve for all images (`matching`).
     """
-    place = device.prepare(run.THREADS)
     seen = data.with_images(training, training_dir)["synapse_id"]
     levels = {}
     for name, file in files.items():
-        kind = checkpoint.load(file)[1].input_kind
-        if kind not in levels:
-            source = matching.quantiles(data.Images(images_dir, kind, synapses["synapse_id"]))
-            levels[kind] = matching.lookup(source, matching.quantiles(data.Images(training_dir, kind, seen)))
-        plain = predictor.predict(file, images_dir, synapses, place)
-        matched = predictor.predict(file, images_dir, synapses, place, levels[kind])
+        array = classification.array_of(read_card(file))
+        if array not in levels:
+            source = matching.quantiles(data.Images({"em": images_dir}, array, synapses["synapse_id"]))
+            target = matching.quantiles(data.Images({"em": training_dir}, array, seen))
+            levels[array] = matching.lookup(source, target)
+        plain = run.predict(file, {"em": images_dir}, synapses)
+        matched = run.predict(file, {"em": images_dir}, synapses, levels[array])
         yield name, plain.assign(p_matched=matched["p_excitatory"])

@@ -15,10 +15,10 @@ from pipeline import shards
 from pipeline.artefacts import read_json
 from pipeline.columns import PARTNER_SEGMENTS
 from pipeline.errors import PipelineError
-from pipeline.learn.data import CACHE_BYTES
 
 DTYPES = {"em": np.uint8, "cleft": np.uint8, "segments": np.uint16}
 RUN = 64  # rows of labels read at once
+CACHE_BYTES = 2 << 30  # stores up to this size are kept in memory
 OWN = 1  # value of a row's own cleft in `cleft`; that of all others is 2
 
 

@@ -19,7 +19,8 @@ def partner_tests(run: Run) -> None:
     edition, build = run.config, run.build
     names = ("assignments", "polyadic", "detections", "volume")
     paths = {name: build.partners / f"{name}.parquet" for name in names}
-    files = {name: build.partner_run(name) / "model.safetensors" for name in edition.partners.networks}
+    networks = [entry.name for entry in edition.partners.networks]
+    files = {name: build.partner_run(name) / "model.safetensors" for name in networks}
     folders = {name: build.partners / "samples" / name for name in ("train", "test")}
     inputs = [*files.values(), *(folder / "manifest.json" for folder in folders.values())]
     outputs = [*paths.values(), build.detected_clefts]

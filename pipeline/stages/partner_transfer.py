@@ -23,20 +23,21 @@ def partner_transfer(run: Run, split_z: int) -> None:
 
     from pipeline import compute
     from pipeline.extract import clefts
+    from pipeline.models.names import ASSIGNERS
     from pipeline.partners import evaluate, model, train
     from pipeline.partners.samples import Samples
     from pipeline.stages.folders import known_partners, volumes
 
     edition, build, data = run.config, run.build, run.data
-    files = {name: build.partner_run(name) / "model.safetensors" for name in model.ASSIGNERS}
+    files = {name: build.partner_run(name) / "model.safetensors" for name in ASSIGNERS}
     table = known_partners(data)
     later = table.pop("z_vx") >= split_z
     if later.all() or not later.any():
         raise StageError(f"--split-z {split_z}: all synapses of {data} lie on one side of it")
     out = build.on(data).partners
     paths = {name: path for name, path in volumes(data).items() if name != "clefts"}
-    changed = {"epochs": edition.partners.tuning_epochs, "epochs_of": {}, "learning_rate": edition.partners.tuning_rate}
-    settings = edition.partners.model_copy(update=changed)
+    settings = edition.partners
+    shape = settings.patch_zyx, settings.dilation_nm
 
     inputs = [*files.values(), data / "synapses.csv"]
     step = run.step(
@@ -61,15 +62,15 @@ def partner_transfer(run: Run, split_z: int) -> None:
             found = [made.assign(protocol="simulation")]
             kept_back = np.random.default_rng(edition.seed).permutation(len(table)) % VALIDATION_PART == 0
             for name, tested, networks in (
-                ("early", later, model.ASSIGNERS),
-                ("late", ~later, model.ASSIGNERS),
+                ("early", later, ASSIGNERS),
+                ("late", ~later, ASSIGNERS),
                 (PUBLISHED_RUN, later & ~later, ("avan",)),
             ):
                 tuning = cut(name, np.where(tested, "test", np.where(kept_back, "val", "train")))
                 tuned = {}
                 for network in networks:
                     folder = out / "runs" / name / network
-                    train.train(tuning.folder, settings, network, folder, edition.seed, files[network])
+                    train.train(tuning.folder, settings.tuning(network), *shape, folder, edition.seed, files[network])
                     tuned[network] = model.load(folder / "model.safetensors")
                 if tested.any():
                     rows = tuning.index.index[tuning.index["region"] == "test"]

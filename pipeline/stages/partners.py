@@ -30,7 +30,7 @@ def partners(volumes: Path, synapses: Path | None, out: Path, run: Path) -> None
     from pipeline.stages import folders
 
     network, card = model.load(run / "model.safetensors")
-    if card.network not in model.ASSIGNERS:
+    if card.task != model.ASSIGNMENT:
         raise StageError(f"{run} holds {card.network}, which assigns no partners: name AVAN or a pruner")
     paths = folders.volumes(volumes)
     if synapses:
@@ -43,7 +43,7 @@ def partners(volumes: Path, synapses: Path | None, out: Path, run: Path) -> None
             raise StageError(f"{volumes / 'clefts'} labels no clefts: there is nothing to assign")
     else:
         raise StageError(f"{volumes} has no clefts/: name the synapses by --synapses FILE.csv")
-    settings = config.Partners(voxel_nm=card.voxel_nm, patch_zyx=card.patch_zyx, margin_vx=0)
+    settings = config.Partners(voxel_nm=card.voxel_nm, patch_zyx=card.shape_zyx, margin_vx=0)
     out.parent.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.stem}-") as work,

@@ -19,7 +19,7 @@ def plan(run: Run) -> None:
         "K": "$(B)/keys",
         "KIND": kind,
         "R": build.on(beside).root if beside else "",
-        "MASKS": "yes" if any(model.attention for model in edition.models) else "",
+        "MASKS": "yes" if any(model.reads_mask for model in edition.models) else "",
         "PREDICTIONS": " ".join(str(build.predictions(name)) for name in _trained(build)),
         **{folder.upper(): " ".join(sorted(names)) for folder, names in scripts.shown(kind).items()},
     }

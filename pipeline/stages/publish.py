@@ -24,11 +24,11 @@ def publish(run: Run, model: str, out: Path) -> None:
     edition, build = run.config, run.build
     entry = edition.model(model)
     trained = build.run(model) / "model.safetensors"
-    _, card = checkpoint.load(trained)
+    card = checkpoint.read_card(trained)
     rows = pd.read_parquet(build.predictions(model))
     stats = edition.stats
     test = rows[rows["split"] == "test"]
-    scores = bootstrap.intervals(test, card.tau, stats.n_bootstrap, stats.confidence, edition.seed)
+    scores = bootstrap.intervals(test, card.decision["tau"], stats.n_bootstrap, stats.confidence, edition.seed)
     record = artefacts.read_json(build.root / "provenance" / f"train-{model}.json")
     volume = artefacts.read_json(build.cohort / "volume.json")
     simulated = edition.source.kind == "simulated"
@@ -58,14 +58,14 @@ def publish(run: Run, model: str, out: Path) -> None:
 @click.option("--out", type=Path, required=True, help="Folder to write.")
 def publish_partners(run: Run, out: Path) -> None:
     """Copy AVAN, tuned on all synapses of a folder of real EM, into a folder of its own, with a model card."""
-    from pipeline.partners import model
+    from pipeline.learn import checkpoint
     from pipeline.render import model_card
     from pipeline.stages.partner_transfer import PUBLISHED_RUN
 
     build, data = run.build, run.data
     real = build.on(data)
     trained = real.partners / "runs" / PUBLISHED_RUN / "avan"
-    _, card = model.load(trained / "model.safetensors")
+    card = checkpoint.read_card(trained / "model.safetensors")
     record = artefacts.read_json(real.root / "provenance" / "partner-transfer.json")
     volume = artefacts.read_json(real.partners / "volume.json")
     values = artefacts.read_json(real.analysis / "partner_transfer.json")

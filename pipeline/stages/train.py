@@ -1,11 +1,8 @@
 """The classifiers of an edition."""
 
-from pathlib import Path
-
 import click
 
 from pipeline import artefacts, config
-from pipeline.artefacts import Build
 from pipeline.stages import Run, StageError, stage
 
 
@@ -42,6 +39,7 @@ def _train_all(run: Run) -> None:
     """
     import pandas as pd
 
+    from pipeline.learn import engine
     from pipeline.learn import run as training
     from pipeline.stages.processes import side_by_side, succeeds
 
@@ -50,7 +48,8 @@ def _train_all(run: Run) -> None:
         raise StageError(f"config {edition.name!r} lists no models to train")
 
     def fails(model: config.Model, slot: int) -> bool:
-        if training.is_up_to_date(*_arguments(run, model)):
+        stores, synapses, _, folder, predictions, seed = _arguments(run, model)
+        if engine.is_up_to_date(folder, training.identity(stores, synapses, model, seed), predictions):
             return False
         return not succeeds(["train", "--model", model.name], slot, edition.compute.training_processes)
 
@@ -80,12 +79,8 @@ def _train_all(run: Run) -> None:
 
 
 def _arguments(run: Run, model: config.Model) -> tuple:
-    """Of `learn.run.train` and `is_up_to_date`."""
+    """Of `learn.run.train`."""
     build = run.build
     folder, predictions = build.run(model.name), build.predictions(model.name)
-    return build.patches, build.synapses, model, folder, predictions, run.config.seed, masks(build, model)
-
-
-def masks(build: Build, model: config.Model) -> Path | None:
-    """Where the masks are that a model reads beside its images, or None."""
-    return build.attention if model.attention else None
+    stores = {channel: build.store(channel) for channel in model.channels}
+    return stores, build.synapses, model, folder, predictions, run.config.seed

@@ -26,7 +26,7 @@ def transfer(run: Run) -> None:
         what = f"the columns {sorted(missing)}" if missing else "some values of cell_type or on_spine"
         raise StageError(f"{csv} lacks {what}; floors and scores need them all")
     rows = rows.merge(written[["synapse_id", *PARTNER_SEGMENTS]], on="synapse_id", validate="one_to_one")
-    models = [model for model in edition.models if not (model.folds or model.attention) and model.train_share == 1]
+    models = [model for model in edition.models if not (model.folds or model.reads_mask) and model.train_share == 1]
     files = {model.name: build.run(model.name) / "model.safetensors" for model in models}
     inputs = [*files.values(), real.patches / "manifest.json", csv]
     with run.step(inputs, [real.transfer / "volume.json"], "pipeline/stages/transfer.py", build=real) as step:

@@ -1,6 +1,6 @@
 """The units fault of earlier work, made on purpose."""
 
-from pipeline import artefacts, config
+from pipeline import artefacts
 from pipeline.stages import Run, StageError, stage
 
 
@@ -14,7 +14,7 @@ def units(run: Run) -> None:
     from pipeline.learn import run as training
 
     edition, build, folder = run.config, run.build, run.build.units
-    models = [m for m in edition.models if m.trained and not m.folds and config.DIMENSIONS[m.network] == 3]
+    models = [m for m in edition.models if m.trained and not m.folds and m.dimensions == 3]
     if not models:
         raise StageError(f"config {edition.name!r} has no trained network on cubes: there is nothing to misread")
     model = models[0]
@@ -28,5 +28,5 @@ def units(run: Run) -> None:
         em_path = artefacts.read_json(build.cohort / "volume.json")["em_path"]
         with compute.workers(edition.compute) as client:
             misread.extract(pd.read_parquet(build.synapses), em_path, edition.extract, patches, client, edition.seed)
-        training.train(patches, build.synapses, model, folder / "runs" / model.name, predictions, edition.seed)
+        training.train({"em": patches}, build.synapses, model, folder / "runs" / model.name, predictions, edition.seed)
         artefacts.write_json(done, {"model": model.name})

@@ -30,7 +30,7 @@ CHOSEN = {"mask": 0.5, "stdt": 0.0, "proximity": 0.4}
 MODELS = (
     {"name": "cnn", "network": "cnn"},
     {"name": "cnn_untrained", "network": "cnn", "trained": False},
-    {"name": "cnn_attention", "network": "cnn", "attention": True},
+    {"name": "cnn_attention", "network": "cnn", "channels": ["em", "presynaptic"]},
 )
 
 
@@ -89,7 +89,7 @@ def _detections():
                             "min_size_vx": min_size, "n_true": N, "n_predicted": 150, "matched_true": 144,
                             "matched_predicted": 141, "precision": 141 / 150, "recall": 144 / N,
                             "edge_precision": f1 + 0.01, "edge_recall": f1 - 0.01, "edge_f1": f1, "n_correct": 137,
-                            "n_wrong_partner": 3, "n_wrong_direction": 2, "n_unassigned": 2, "n_merged": 4,
+                            "n_wrong_partner": 3, "n_reversed": 2, "n_unassigned": 2, "n_merged": 4,
                             "n_missed": 12, "n_split": 1, "n_false": 9, "chosen": chosen,
                         }
                     )  # fmt: skip
@@ -142,7 +142,8 @@ def _samples(folder, truth, rng):
     cleft = ((abs(x - 22) <= 1) & (abs(y - 24) <= 6) & (abs(z - 4) <= 1)).astype(np.uint8)
     em = np.clip(150 - 40 * (x < 22) + rng.normal(0, 20, SHAPE_ZYX), 0, 255).astype(np.uint8)
     group = zarr.open_group(folder / "samples.zarr", mode="w")
-    shards.create(group, "em", (N, *SHAPE_ZYX), shards.MAX_ROWS, ("n", "z", "y", "x"))[:] = em
+    stored = shards.create(group, "em", (N, *SHAPE_ZYX), shards.MAX_ROWS, ("n", "z", "y", "x"))
+    stored[:] = np.broadcast_to(em, stored.shape)
     for name, array in (("cleft", cleft), ("segments", local)):
         group.create_array(name, data=np.broadcast_to(array, (N, *SHAPE_ZYX)).copy(), chunks=(16, *SHAPE_ZYX))
     row = np.arange(N)

@@ -90,13 +90,13 @@ def located(tmp_path_factory):
         dimensionality, sections = next(SEEN[name] for name in SEEN if entry["name"].startswith(name))
         network = registry.build(entry["network"], entry.get("sections", 1))
         card = checkpoint.Card(
-            entry["network"],
-            None,
-            "patch" if dimensionality == "2D" else "cube",
-            (8.0, 8.0, 40.0),
-            INPUT[dimensionality],
-            0.5,
-            1.0,
+            task="classification",
+            network=entry["network"],
+            build={"sections": entry.get("sections", 1)},
+            channels=("em",),
+            voxel_nm=(8.0, 8.0, 40.0),
+            shape_zyx=INPUT[dimensionality],
+            decision={"tau": 0.5, "temperature": 1.0},
         )
         checkpoint.save(build.run(entry["name"]) / "model.safetensors", network, card)
         known = {"model": entry["name"], "label": entry["name"].upper(), "network": entry["network"]}

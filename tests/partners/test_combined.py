@@ -8,11 +8,12 @@ import zarr
 from partner_volumes import write_volume
 
 from pipeline import combined, config
+from pipeline.learn import checkpoint
 from pipeline.partners import detections, evaluate, model, predict, rules
 
 VOXEL_NM = (16.0, 16.0, 40.0)
 SHAPE = (12, 64, 8 * 48)  # per half: 8 columns of 48 voxels along X, each with two cells, one above the other
-SETTINGS = config.Partners(voxel_nm=VOXEL_NM, patch_zyx=(6, 24, 24), margin_vx=0, width=4, val_fraction=0.5)
+SETTINGS = config.Partners(voxel_nm=VOXEL_NM, patch_zyx=(6, 24, 24), margin_vx=0, val_fraction=0.5)
 BRIGHT = 255  # marks in the EM what the detector finds
 BIG = np.uint64(2**63)
 
@@ -71,8 +72,8 @@ def system(tmp_path_factory):
     torch.manual_seed(0)
     for network in ("avan", "proximity_pruner", "detect_mask", "detect_stdt", "detect_proximity"):
         files[network] = folder / f"{network}.safetensors"
-        card = model.Card(network, 4, VOXEL_NM, (6, 24, 24), 80.0)
-        model.save(files[network], model.build(network, 4), card)
+        card = model.card(network, 4, VOXEL_NM, (6, 24, 24), 80.0)
+        checkpoint.save(files[network], model.build(network, 4), card)
     return volumes, truth, files
 
 
@@ -140,8 +141,8 @@ def test_scores_of_other_networks_are_not_taken_up(system, known, tmp_path, monk
     assert not calls
     pd.testing.assert_frame_equal(again, first)
     other = files | {"detect_mask": tmp_path / "retrained.safetensors"}
-    card = model.Card("detect_mask", 4, VOXEL_NM, (6, 24, 24), 80.0)
-    model.save(other["detect_mask"], model.build("detect_mask", 4), card)
+    card = model.card("detect_mask", 4, VOXEL_NM, (6, 24, 24), 80.0)
+    checkpoint.save(other["detect_mask"], model.build("detect_mask", 4), card)
     changed, *_ = combined.System(other, SETTINGS, tmp_path / "work", None).measure(volumes, truth)
     assert calls
     assert (changed["edge_f1"] == 0).all()

@@ -14,7 +14,8 @@ from partner_volumes import OFFSET, RESOLUTION, write_volume
 
 from pipeline import __main__, compute
 from pipeline.artefacts import REPOSITORY
-from pipeline.partners import model, train
+from pipeline.learn import checkpoint
+from pipeline.partners import model
 from pipeline.stages import StageError, folders
 
 COLUMNS = {
@@ -51,7 +52,7 @@ def one_process(monkeypatch):
 def avan(tmp_path_factory):
     """Folder of an AVAN that was trained for seconds."""
     folder = tmp_path_factory.mktemp("command")
-    train.train(toy.write(folder / "samples"), toy.settings(), "avan", folder / "avan", 5)
+    toy.train(toy.write(folder / "samples"), toy.settings("avan"), folder / "avan", 5)
     return folder / "avan"
 
 
@@ -62,8 +63,8 @@ def untrained(tmp_path_factory):
     torch.manual_seed(0)
     for name in ("avan", "mask_pruner", "detect_mask"):
         (folder / name).mkdir()
-        card = model.Card(name, 4, toy.VOXEL_NM, (6, 24, 24), 80.0)
-        model.save(folder / name / "model.safetensors", model.build(name, 4), card)
+        card = model.card(name, 4, toy.VOXEL_NM, (6, 24, 24), 80.0)
+        checkpoint.save(folder / name / "model.safetensors", model.build(name, 4), card)
     return folder
 
 

@@ -6,10 +6,11 @@ import pytest
 import torch
 import toy_store as toy
 
+from pipeline.models.names import ASSIGNERS
 from pipeline.partners import evaluate, model, polyadic, predict, rules
 from pipeline.partners.samples import Samples
 
-CARD = {name: model.Card(name, 4, toy.VOXEL_NM, toy.SHAPE_ZYX, 80.0) for name in model.ASSIGNERS}
+CARD = {name: model.card(name, 4, toy.VOXEL_NM, toy.SHAPE_ZYX, 80.0) for name in ASSIGNERS}
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ ROWS = np.arange(2, 26)
 def test_the_same_seed_gives_the_same_table(models, samples):
     table = evaluate.assignments(models, samples, ROWS, 5)
     pd.testing.assert_frame_equal(evaluate.assignments(models, samples, ROWS, 5), table)
-    assert table["method"].unique().tolist() == [*model.ASSIGNERS, *rules.RULES]
+    assert table["method"].unique().tolist() == [*ASSIGNERS, *rules.RULES]
     assert (table.groupby("method")["synapse_id"].nunique() == 24).all()
     other = evaluate.assignments(models, samples, ROWS, 6)
     differing = table["method"][(table["pre_segment_id"] != other["pre_segment_id"])].unique()

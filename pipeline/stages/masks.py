@@ -4,19 +4,20 @@ from pipeline.stages import Run, stage
 
 
 @stage(settings=("partners", "extract"))
-def attention(run: Run) -> None:
+def masks(run: Run) -> None:
     """Write AVAN's presynaptic mask of every synapse of the cohort, on the grid of its cube."""
     import pandas as pd
 
-    from pipeline.partners import masks, model
+    from pipeline.partners import masks as channel
+    from pipeline.partners import model
     from pipeline.partners.samples import Samples
 
     edition, build = run.config, run.build
     file, folder = build.partner_run("avan") / "model.safetensors", build.partners / "samples" / "train"
     inputs = [file, folder / "manifest.json", build.patches / "manifest.json"]
-    with run.step(inputs, [build.attention], "pipeline/partners/masks.py") as step:
+    with run.step(inputs, [build.masks], "pipeline/partners/masks.py") as step:
         if step.is_current:
             return
         synapses = pd.read_parquet(build.synapses)
         avan, card = model.load(file)
-        masks.write(avan, card, Samples(folder), synapses, edition.extract, build.attention)
+        channel.write(avan, card, Samples(folder), synapses, edition.extract, build.masks)
