@@ -1,8 +1,8 @@
 """Connected components of a thresholded volume too large for memory: labelled in blocks, joined across their faces.
 
 Voxels are connected to their 26 neighbours. Until all is joined, a piece of a block is identified by the raster
-number of its first voxel in the volume, plus one, which is unique without counting. Components are numbered in the order of the
-least of their pieces' numbers, so that ids follow from the array alone, whatever the blocks.
+number of its first voxel in the volume, plus one, which is unique without counting. Components are numbered in the
+order of the least of their pieces' numbers, so that ids follow from the array alone, whatever the blocks.
 """
 
 import functools
@@ -43,6 +43,7 @@ def components(
     source = zarr.open_array(scores, mode="r")
     place: dict[str, Any] = dict(source.attrs)
     resolution_nm, offset_vx = place["resolution_nm"], place["offset_vx"]
+    threshold = float(threshold)  # Python's own is compared in the precision of the scores, NumPy's in its own
     plan = {
         "scores": [str(scores), (Path(scores) / "zarr.json").stat().st_mtime_ns],
         "threshold": threshold,
