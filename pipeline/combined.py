@@ -24,6 +24,7 @@ from pipeline.extract.rows import border_nm
 from pipeline.extract.sample import Sample, Volumes, cut_sample
 from pipeline.extract.volume import ArrayVolume, Volume, cached_em, open_labels
 from pipeline.partners import assign, detections, graph, model, predict, stitch, tiles
+from pipeline.partners.samples import Samples
 from pipeline.space import VoxelFrame, zyx
 
 #: Tiles of block-wise detection and their overlap on each side, and the blocks in which work is shared out (ZYX
@@ -66,8 +67,8 @@ class Region:
         return ArrayVolume(grey, self.frame, low), ArrayVolume(segments, self.frame, low)
 
 
-class Detections:
-    """Samples of the clefts in a volume of detections, cut when they are read: for `predict` what a store is."""
+class Detections(Samples):
+    """Samples of the clefts in a volume of detections, which no store holds: they are cut when they are read."""
 
     def __init__(self, region: Region, found: pd.DataFrame, path: Path):
         self.folder, self.voxel_nm, self.shape_zyx = path, region.settings.voxel_nm, shape_zyx(region.settings)
@@ -86,7 +87,6 @@ class Detections:
         return cut_sample(int(cleft["cleft_id"]), center_nm, self._volumes, self.shape_zyx, self.voxel_nm)
 
     def read(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
-        """(em, cleft, segments), each `[N, Z, Y, X]`, as `Samples.read`."""
         cut = [self._cut(row) for row in rows]
         arrays = zip(*((one.em, one.cleft, one.numbered_segments[0].astype(np.uint16)) for one in cut), strict=True)
         return tuple(np.stack(array) for array in arrays)
