@@ -19,7 +19,9 @@ GRID_NM = 200.0  # side of the cubes that list their capsules
 REACH_NM = 230.0  # surfaces farther than this from a cube cannot matter in it
 WARP_NM = 55.0  # displacement of one standard deviation (chosen: membranes wander as in kasthuri_ac3)
 BLOCK_PX = 8
-LANES = BLOCK_PX * BLOCK_PX  # points that are ranked at once
+LANES = BLOCK_PX * BLOCK_PX  # points that `_nearest` takes at once
+X, Y, Z, REACH, FIRST, SECOND, DEPTH, TILT = (LANES * row for row in range(8))  # rows of its `real`
+FIRST_OF, SECOND_OF, CELL, ACROSS = (LANES * row for row in range(4))  # rows of its `whole`
 GLIA = -1
 FAR_NM = 400.0
 
@@ -128,52 +130,53 @@ def _between(field, own, other, s_own, s_other, x, y, z):
 
 
 @kernel
-def _rank(field, candidates, count, n, place, nearest, ranked):
-    """Find the two nearest cells of `n` points, at most LANES, among the first `count` capsules of `candidates`.
+def _nearest(field, candidates, count, n, real, whole):
+    """Which cells `n` points (at most LANES) lie in and beside, among the first `count` capsules of `candidates`.
 
-    `place` holds rows of x, y and z, `nearest` gets rows of the distances to the nearest capsule and to the nearest
-    of another cell, `ranked` rows of these two capsules and of the nearest cell. All are flat, in rows of LANES, and
-    the loop has no branches, so that the compiler makes vector instructions of it.
+    `real` (float32) holds the points in its rows X, Y, Z and how far glia keeps away in REACH; it gets the distance
+    to the nearest membrane in DEPTH and the z of the membrane's normal in TILT. `whole` (int32) gets the cell in CELL
+    and that across the membrane in ACROSS. The other rows are scratch. Both are flat and the loop over the points has
+    no branch, since only then does the compiler turn it into vector instructions.
     """
     for j in range(n):
-        nearest[j] = nearest[LANES + j] = np.float32(1e9)
-        ranked[j] = ranked[LANES + j] = np.int32(-1)
-        ranked[2 * LANES + j] = np.int32(GLIA)
+        real[FIRST + j] = real[SECOND + j] = np.float32(1e9)
+        whole[FIRST_OF + j] = whole[SECOND_OF + j] = np.int32(-1)
+        whole[CELL + j] = np.int32(GLIA)
     for i in range(count):
         k = candidates[i]
         cell = field.owner[k]
-        ax, ay, az, bx, by, bz, inverse, radius, change = field.capsules[k]
+        c = field.capsules[k]
+        ax, ay, az, bx, by, bz, inverse, radius, growth = c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8]
         for j in range(n):
-            vx, vy, vz = place[j] - ax, place[LANES + j] - ay, place[2 * LANES + j] - az
+            vx, vy, vz = real[X + j] - ax, real[Y + j] - ay, real[Z + j] - az
             t = min(max((vx * bx + vy * by + vz * bz) * inverse, np.float32(0)), np.float32(1))
             vx, vy, vz = vx - t * bx, vy - t * by, vz - t * bz
-            s = np.sqrt(vx * vx + vy * vy + vz * vz) - (radius + t * change)
-            s1, s2 = nearest[j], nearest[LANES + j]
-            k1, k2, c1 = ranked[j], ranked[LANES + j], ranked[2 * LANES + j]
-            closer, same = s < s1, cell == c1
-            second = s < s2
-            nearest[LANES + j] = s2 if same else (s1 if closer else (s if second else s2))
-            ranked[LANES + j] = k2 if same else (k1 if closer else (k if second else k2))
-            nearest[j] = s if closer else s1
-            ranked[j] = k if closer else k1
-            ranked[2 * LANES + j] = cell if closer else c1
-
-
-@inlined
-def _resolve(field, j, place, nearest, ranked, reach):
-    """Cell at point `j` of `_rank`, the cell across its nearest membrane, distance to it (nm), z of its normal."""
-    x, y, z = place[j], place[LANES + j], place[2 * LANES + j]
-    s1, s2 = nearest[j], nearest[LANES + j]
-    k1, k2, c1 = ranked[j], ranked[LANES + j], ranked[2 * LANES + j]
-    if k1 < 0:
-        return np.int32(GLIA), np.int32(GLIA), np.float32(FAR_NM), np.float32(0)
-    if s1 >= reach:
-        return np.int32(GLIA), c1, min(s1 - reach, np.float32(FAR_NM)), gradient(field.capsules, k1, x, y, z)[2]
-    if k2 >= 0 and s2 - s1 < 2 * (reach - s1):  # the slope is 2 at most: nothing farther can beat the glia
-        across, normal = _between(field, k1, k2, s1, s2, x, y, z)
-        if across < reach - s1:
-            return c1, field.owner[k2], min(across, np.float32(FAR_NM)), normal
-    return c1, np.int32(GLIA), min(reach - s1, np.float32(FAR_NM)), gradient(field.capsules, k1, x, y, z)[2]
+            s = np.sqrt(vx * vx + vy * vy + vz * vz) - (radius + t * growth)
+            s1, s2 = real[FIRST + j], real[SECOND + j]
+            k1, k2, c1 = whole[FIRST_OF + j], whole[SECOND_OF + j], whole[CELL + j]
+            leads, follows, same = s < s1, s < s2, cell == c1
+            real[SECOND + j] = s2 if same else (s1 if leads else (s if follows else s2))
+            whole[SECOND_OF + j] = k2 if same else (k1 if leads else (k if follows else k2))
+            real[FIRST + j] = s if leads else s1
+            whole[FIRST_OF + j] = k if leads else k1
+            whole[CELL + j] = cell if leads else c1
+    for j in range(n):
+        x, y, z, reach = real[X + j], real[Y + j], real[Z + j], real[REACH + j]
+        s1, s2, k1, k2 = real[FIRST + j], real[SECOND + j], whole[FIRST_OF + j], whole[SECOND_OF + j]
+        whole[ACROSS + j] = GLIA
+        if k1 < 0:
+            real[DEPTH + j], real[TILT + j] = FAR_NM, 0
+            continue
+        if k2 >= 0 and s1 < reach and s2 - s1 < 2 * (reach - s1):  # slopes are 2 at most: none farther beats the glia
+            depth, tilt = _between(field, k1, k2, s1, s2, x, y, z)
+            if depth < reach - s1:
+                whole[ACROSS + j] = field.owner[k2]
+                real[DEPTH + j], real[TILT + j] = min(depth, np.float32(FAR_NM)), tilt
+                continue
+        real[DEPTH + j] = min(abs(reach - s1), np.float32(FAR_NM))
+        real[TILT + j] = gradient(field.capsules, k1, x, y, z)[2]
+        if s1 >= reach:
+            whole[ACROSS + j], whole[CELL + j] = whole[CELL + j], GLIA
 
 
 @kernel
@@ -214,7 +217,10 @@ def query(field, points):
 
 @kernel
 def _cubes(field, points):
-    return np.array([_cube(field, x, y, z) for x, y, z in points])
+    cubes = np.empty(len(points), np.int64)
+    for i in range(len(points)):
+        cubes[i] = _cube(field, points[i, 0], points[i, 1], points[i, 2])
+    return cubes
 
 
 @kernel
@@ -224,29 +230,23 @@ def _query(field, points, cube, order):
     across = np.empty(len(points), np.int32)
     depths = np.empty(len(points), np.float32)
     waves = np.empty(noise.CHANNELS, np.float32)
-    place, nearest, ranked = _lanes()
+    real, whole = np.empty(8 * LANES, np.float32), np.empty(4 * LANES, np.int32)
     first = 0
     while first < len(points):
         here = cube[order[first]]
         n = 0
         while n < LANES and first + n < len(points) and cube[order[first + n]] == here:
-            for axis in range(3):
-                place[axis * LANES + n] = points[order[first + n], axis]
+            x, y, z = points[order[first + n], 0], points[order[first + n], 1], points[order[first + n], 2]
+            noise.at(field.noise, x, y, z, waves)
+            real[X + n], real[Y + n], real[Z + n], real[REACH + n] = x, y, z, glia_reach(waves[3])
             n += 1
         listed = field.items[field.start[here] : field.start[here + 1]]
-        _rank(field, listed, len(listed), n, place, nearest, ranked)
+        _nearest(field, listed, len(listed), n, real, whole)
         for j in range(n):
             i = order[first + j]
-            noise.at(field.noise, points[i, 0], points[i, 1], points[i, 2], waves)
-            cells[i], across[i], depths[i], _ = _resolve(field, j, place, nearest, ranked, glia_reach(waves[3]))
+            cells[i], across[i], depths[i] = whole[CELL + j], whole[ACROSS + j], real[DEPTH + j]
         first += n
     return cells, across, depths
-
-
-@inlined
-def _lanes():
-    """Empty `place`, `nearest` and `ranked` of `_rank`."""
-    return np.empty(3 * LANES, np.float32), np.empty(2 * LANES, np.float32), np.empty(3 * LANES, np.int32)
 
 
 @kernel
@@ -269,10 +269,9 @@ def section(field, z_nm, shape, pixel_nm):
             where[0, py, px] = np.float32((px + 0.5) * pixel_nm) + np.float32(WARP_NM) * where[0, py, px]
             where[1, py, px] = y + np.float32(WARP_NM) * where[1, py, px]
             where[2, py, px] = np.float32(z_nm) + np.float32(WARP_NM) * where[2, py, px]
-    most = np.diff(field.start).max()
-    kept = np.empty(most, np.int32)
-    sizes = np.empty(most, np.float32)
-    place, nearest, ranked = _lanes()
+    kept = np.empty(len(field.owner), np.int32)
+    sizes = np.empty(len(field.owner), np.float32)
+    real, whole = np.empty(8 * LANES, np.float32), np.empty(4 * LANES, np.int32)
     margin = np.float32(2 * 1.3 * 0.71 * BLOCK_PX * pixel_nm)  # two slopes of 1, the warp's stretch, half a diagonal
     for by in range(0, height, BLOCK_PX):
         for bx in range(0, width, BLOCK_PX):
@@ -299,20 +298,17 @@ def section(field, z_nm, shape, pixel_nm):
                 if sizes[i - first] <= s2 + margin:
                     kept[count] = field.items[i]
                     count += 1
-            n = 0
-            for py in range(by, min(by + BLOCK_PX, height)):
-                for px in range(bx, min(bx + BLOCK_PX, width)):
-                    for axis in range(3):
-                        place[axis * LANES + n] = where[axis, py, px]
-                    n += 1
-            _rank(field, kept, count, n, place, nearest, ranked)
-            n = 0
-            for py in range(by, min(by + BLOCK_PX, height)):
-                for px in range(bx, min(bx + BLOCK_PX, width)):
-                    found = _resolve(field, n, place, nearest, ranked, glia_reach(plane[3, py, px]))
-                    cell[py, px], across[py, px], depth[py, px] = found[0], found[1], found[2]
-                    tilt[py, px] = abs(found[3])
-                    n += 1
+            rows, columns = min(BLOCK_PX, height - by), min(BLOCK_PX, width - bx)
+            for j in range(rows * columns):
+                py, px = by + j // columns, bx + j % columns
+                for axis in range(3):
+                    real[X + axis * LANES + j] = where[axis, py, px]
+                real[REACH + j] = glia_reach(plane[3, py, px])
+            _nearest(field, kept, count, rows * columns, real, whole)
+            for j in range(rows * columns):
+                py, px = by + j // columns, bx + j % columns
+                cell[py, px], across[py, px] = whole[CELL + j], whole[ACROSS + j]
+                depth[py, px], tilt[py, px] = real[DEPTH + j], abs(real[TILT + j])
     return cell, across, depth, tilt, where, plane[4:]
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.simulate.noise import inlined, kernel
+from pipeline.simulate.noise import kernel
 
 CUBE_NM = 1000.0
 LARGE_NM = 450.0  # balls above this radius are compared with all others instead of through the cubes
@@ -49,7 +49,7 @@ def relax(nodes, low, high):
     return position
 
 
-@inlined
+@kernel
 def contact_distance(radius_a, radius_b):
     """Distance (nm) at which two partners' balls flatten against each other: 12% of the smaller one overlaps."""
     return radius_a + radius_b - 0.12 * min(radius_a, radius_b)
@@ -87,10 +87,11 @@ def _pairs(position, radius, cell, partner, index, shape, order, start, balls):
         else:
             spans[0, 0], spans[0, 1] = 0, n
             n_spans = 1
-        for first, last in spans[:n_spans]:
+        for s in range(n_spans):
+            first, last = spans[s, 0], spans[s, 1]
+            xs, ys, zs, radii = balls[0, first:last], balls[1, first:last], balls[2, first:last], balls[3, first:last]
             for k in range(last - first):  # without a branch, so that the compiler vectorises it
-                dx, dy, dz = balls[0, first + k] - x, balls[1, first + k] - y, balls[2, first + k] - z
-                reach = r + balls[3, first + k]
+                dx, dy, dz, reach = xs[k] - x, ys[k] - y, zs[k] - z, r + radii[k]
                 near[k] = dx * dx + dy * dy + dz * dz < reach * reach
             for k in range(first, last):
                 if not near[k - first]:
@@ -105,7 +106,7 @@ def _pairs(position, radius, cell, partner, index, shape, order, start, balls):
     return found[:count]
 
 
-@inlined
+@kernel
 def _repel(i, j, position, radius, move, weight):
     wanted = radius[i] + radius[j] + 10.0
     dx = position[i, 0] - position[j, 0]
@@ -127,7 +128,7 @@ def _repel(i, j, position, radius, move, weight):
     weight[j] += 1
 
 
-@inlined
+@kernel
 def _pull(i, j, wanted, stiffness, position, radius, move, weight):
     length = 1e-3
     for axis in range(3):

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from pipeline.simulate import contents, field, noise
-from pipeline.simulate.noise import inlined, kernel
+from pipeline.simulate.noise import kernel
 
 SECTION_NM = 40.0
 
@@ -60,18 +60,18 @@ class Scene(NamedTuple):
     myelin: np.ndarray  # [cells] bool
 
 
-@inlined
+@kernel
 def _step(x, sigma):
     """A smooth step from 0 to 1: the normal distribution function, by its logistic approximation."""
     return np.float32(1.0) / (np.float32(1.0) + math.exp(min(max(-1.702 * x / sigma, -30.0), 30.0)))
 
 
-@inlined
+@kernel
 def _band(x, low, high, sigma):
     return _step(x - low, sigma) - _step(x - high, sigma)
 
 
-@inlined
+@kernel
 def _smear(sigma, tilt):
     """Blur of an edge that crosses the slab at a slope: the projected width of a uniform slab added to `sigma`."""
     return math.sqrt(sigma * sigma + (SECTION_NM * tilt) ** 2 / 12.0)
