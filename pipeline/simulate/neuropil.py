@@ -8,14 +8,13 @@ import functools
 import logging
 import shutil
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from cloudvolume import CloudVolume
 
 from pipeline import artefacts, compute, space
-from pipeline.simulate import contents, field, render, tissue
+from pipeline.simulate import camera, contents, field, render, tissue
 
 log = logging.getLogger("pipeline")
 
@@ -26,19 +25,6 @@ OFFSET_VX = (60_000, 52_000, 21_000)  # XYZ; not zero, so that a forgotten offse
 JPEG_QUALITY = 90  # chosen: kasthuri_ac3 is stored at 92
 FIRST_SYNAPSE_ID = 100_001
 MIN_CLEFT_VX = 30  # smaller junctions are grazed by the tissue around them and are not counted as synapses
-
-JITTER_SHARE, JITTER_PX = 0.15, 2  # sections out of line, and by how much at most
-STEP_SHARE = 0.08  # sections at which brightness changes for good
-
-
-class Flaws(NamedTuple):
-    """What went wrong with the sections: shift (YX pixels), gain, offset (greys), the lost one and the folded one."""
-
-    shift: np.ndarray
-    gain: np.ndarray
-    offset: np.ndarray
-    missing: int
-    folded: int
 
 
 def generate(settings, seed, out, client):
@@ -62,7 +48,7 @@ def generate(settings, seed, out, client):
 
     plan, scene = build_scene(settings, seed)
     log.info("simulate: %d cells, %d planned junctions", len(plan.cells), len(plan.junctions))
-    flaws = _flaws(int(size_vx[2]), np.random.default_rng([seed, 1]))
+    flaws = camera.flaws(int(size_vx[2]), np.random.default_rng([seed, 1]))
     for name, dtype, encoding in (
         ("em", "uint8", "jpeg"),
         ("segmentation", "uint64", "compressed_segmentation"),
@@ -152,16 +138,6 @@ def build_scene(settings, seed):
     )
 
 
-def _flaws(n_sections, rng):
-    jittered = rng.random(n_sections) < JITTER_SHARE
-    shift = np.where(jittered[:, None], rng.integers(-JITTER_PX, JITTER_PX + 1, (n_sections, 2)), 0)
-    level = np.cumsum(np.where(rng.random(n_sections) < STEP_SHARE, rng.normal(0, 6, n_sections), 0))
-    level = level - level.mean() + rng.normal(0, 2.0, n_sections)  # brightness is adjusted, never quite, per section
-    gain = np.exp(rng.normal(0, 0.03, n_sections))
-    missing, folded = rng.choice(np.arange(n_sections // 4, 3 * n_sections // 4), 2, replace=False)
-    return Flaws(shift, gain, np.clip(level, -14, 14), int(missing), int(folded))
-
-
 def _create(folder, dtype, encoding, size_vx):
     info = CloudVolume.create_new_info(
         num_channels=1,
@@ -201,9 +177,9 @@ def _write_slab(out, seed, slab, drawn):
             continue
         rng = np.random.default_rng(camera)
         if index == flaws.folded:
-            render.fold(grey, rng)
-        grey = render.displace(grey, flaws.shift[index])
-        em[row] = render.photograph(grey, rng, flaws.gain[index], flaws.offset[index])
+            camera.fold(grey, rng)
+        grey = camera.displace(grey, flaws.shift[index])
+        em[row] = camera.photograph(grey, rng, flaws.gain[index], flaws.offset[index])
         structures[row] = labels
         voxels.append(found)
     _store(out / "em", slab, em)

@@ -9,16 +9,12 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy import ndimage
 
 from pipeline.simulate import contents, field, noise
 from pipeline.simulate.noise import kernel
 
 SECTION_NM = 40.0
 
-#: The camera's curve, matched to the grey-level quantiles of kasthuri_ac3: what is drawn as 143 is 132, and so on.
-DRAWN_MIDDLE, MIDDLE, CONTRAST = 143.0, 132.0, 1.21
-FOCUS_PX, NOISE = 0.62, 13.0  # blur, and noise before it (greys), matched to the power spectrum of kasthuri_ac3
 CYTOPLASM = 174.0  # median grey of clear cytoplasm
 MEMBRANE_NM = 8.5  # unit membrane (Peters et al. 1991)
 #: Half the cleft: 20-30 nm wide at asymmetric, 12-20 nm at symmetric junctions (Peters et al. 1991), drawn narrower
@@ -334,35 +330,3 @@ def section(scene, index, shape, pixel_nm, seed):
         scene.field, scene.junctions, rows, index, pixel_nm, cell, depth, where, texture, grain, grey, shown
     )
     return cell, grey, shown, found
-
-
-def fold(grey, rng):
-    """Darken a curved band across the section, where it lies on itself; changes `grey` in place."""
-    height, width = grey.shape
-    y, x = np.ogrid[:height, :width]
-    angle = rng.uniform(0, np.pi)
-    across = (x - width / 2) * np.cos(angle) + (y - height / 2) * np.sin(angle) + rng.uniform(-0.2, 0.2) * width
-    along = (y - height / 2) * np.cos(angle) - (x - width / 2) * np.sin(angle)
-    middle = 0.02 * width * np.sin(along / (0.11 * width))
-    grey -= (60 * np.exp(-(((across - middle) / 7) ** 2))).astype(np.float32)
-
-
-def displace(grey, shift):
-    """The section moved by whole pixels (YX), its border repeated."""
-    margin = int(np.abs(shift).max())
-    if not margin:
-        return grey
-    padded = np.pad(grey, margin, mode="edge")
-    y, x = margin - shift[0], margin - shift[1]
-    return padded[y : y + grey.shape[0], x : x + grey.shape[1]]
-
-
-def photograph(grey, rng, gain=1.0, offset=0.0):
-    """The camera's uint8 image of a section's greys `[Y, X]`: focus, shading and noise."""
-    shape = grey.shape
-    coarse = rng.standard_normal((6, 6), np.float32)
-    shading = noise.enlarge(coarse, shape, shape)
-    image = MIDDLE + np.float32(gain * CONTRAST) * (grey - DRAWN_MIDDLE) + np.float32(offset) + 2 * shading
-    image += NOISE * rng.standard_normal(shape, np.float32)
-    image = ndimage.gaussian_filter(image, FOCUS_PX, truncate=4)
-    return np.clip(np.rint(image), 1, 255).astype(np.uint8)
