@@ -3,24 +3,22 @@
 #   make paper [CONFIG=demo]     build/<config>/site/index.html
 #   make test                    the test suite
 #   make help                    everything else
+#
+# What Make needs to know of an edition and of the code is written by the code and included ($(MK)): which scripts read
+# what, and $(K)/<step>.json, a file that changes when the content of that step's settings or code does.
 
-CONFIG ?= demo
-DATA   ?=
+CONFIG  ?= demo
+DATA    ?=
 SPLIT_Z ?= 75
-VENV   ?= .venv
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV    ?= .venv
+PYTHON  ?= $(shell command -v python3.11 || command -v python3)
+BUILD   ?= build
 
-BUILD  ?= build
-NAME   := $(basename $(notdir $(CONFIG)))
-B      := $(BUILD)/$(NAME)
-YAML   := $(if $(filter %.yaml,$(CONFIG)),$(CONFIG),pipeline/configs/$(CONFIG).yaml)
-BIN    := $(VENV)/bin
-ENV    := $(VENV)/.installed
-RUN     = $(BIN)/python -m pipeline
-EDITION = --config $(CONFIG) --build $(BUILD) $(if $(filter folder connectome,$(KIND)),$(if $(DATA),--data $(DATA)))
-
-PARTNERS := $(shell grep -l '^partners:' $(YAML))
-KIND   := $(shell sed -n 's/^ *kind: *\([a-z]*\).*/\1/p' $(YAML))
+BIN     := $(VENV)/bin
+ENV     := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | sha256sum | cut -c1-12)
+EDITION := --config $(CONFIG) --build $(BUILD) $(if $(DATA),--data $(DATA))
+RUN      = $(BIN)/python -m pipeline
+MK      := $(BUILD)/make/$(basename $(notdir $(CONFIG)))$(if $(DATA),-$(notdir $(abspath $(DATA)))).mk
 
 # Steps that do not need one another run two at a time; threads that wait for work must not keep a core from others.
 ifeq ($(MAKELEVEL),0)
@@ -31,100 +29,84 @@ export OMP_WAIT_POLICY ?= passive
 export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
 export MALLOC_TRIM_THRESHOLD_ ?= 17179869184
 
-SHARED := pipeline/space.py pipeline/compute.py pipeline/stages.py
-code    = $(wildcard pipeline/$(1)/*.py) $(SHARED)
-
-ANALYSES := cohort performance study examples fusion inference errors units leakage confidence \
-	$(if $(filter simulated,$(KIND)),simulation evidence realism partners)
-FIGURES  := performance study examples neurons pooling calibration power fusion units leakage confidence \
-	$(if $(filter simulated,$(KIND)),simulation evidence realism partners partner_examples)
-TABLES   := cohort audit models results study comparison fusion errors reproduced \
-	$(if $(filter simulated,$(KIND)),evidence realism partners detection disagreements)
+# A step that runs and finds its inputs as they were leaves at once; its target is then as new as they are.
+STEP = $(RUN) $(1) $(EDITION) && touch $@
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: paper test bench clean help simulate cohort extract partners partners-transfer pretrained-partners queue models pretrained realism transfer reference connectivity FORCE
+.PHONY: paper test bench clean help simulate cohort extract models pretrained partners queue partners-transfer \
+	pretrained-partners transfer realism reference connectivity FORCE
 
-paper: $(B)/site/index.html                     ## the report, from data to page
+paper:                                          ## the report, from data to page
+help:                                           ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' $(firstword $(MAKEFILE_LIST)) | column -t -s @
+	@echo "  make figures/<name>, make tables/<name>: one figure or table, with all that it needs"
+	@echo "  CONFIG=demo|study|full|minnie65|kasthuri|<file>.yaml  DATA=<folder>  VENV=<folder>  PYTHON=<interpreter>"
 
-# --- Environment ---------------------------------------------------------------------------------------------------
+# --- Environment and facts ---------------------------------------------------------------------------------------------
 
-$(ENV): requirements.lock pyproject.toml
+$(ENV): | requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: set PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
-	@touch $@
+	@rm -f $(VENV)/.installed-* && touch $@
 
-# --- Settings: one file a section, rewritten only where its content changed, so that only what depends on it is rebuilt
+$(MK): FORCE | $(ENV)
+	@$(RUN) plan $(EDITION)
 
-$(B)/settings/.stamp: FORCE | $(ENV)
-	@$(RUN) settings $(EDITION) && touch $@
+ifneq ($(filter-out help test bench clean,$(or $(MAKECMDGOALS),paper)),)
+include $(MK)
+$(K)/%.json $(R)/keys/%.json: ;
+endif
 
-$(B)/settings/%.json: $(B)/settings/.stamp ;
+# --- Data: tissue, cohort, images --------------------------------------------------------------------------------------
 
-setting = $(patsubst %,$(B)/settings/%.json,$(1))
-
-# --- Data: tissue, cohort, patches ------------------------------------------------------------------------------------
+SOURCE := $(if $(filter simulated,$(KIND)),$(B)/source/manifest.json)
 
 simulate: $(B)/source/manifest.json             ## simulated neuropil: volumes and annotation tables
-$(B)/source/manifest.json: $(call code,simulate) $(call setting,source) $(ENV)
-	$(RUN) simulate $(EDITION)
+$(B)/source/manifest.json: $(K)/simulate.json
+	$(call STEP,simulate)
 
 cohort: $(B)/cohort/synapses.parquet            ## synapses, labels, splits, leakage audit
-$(B)/cohort/synapses.parquet: $(call code,cave) $(call code,cohort) $(call setting,source cohort) $(ENV) \
-		$(if $(filter simulated,$(KIND)),$(B)/source/manifest.json)
-	$(RUN) cohort $(EDITION)
+$(B)/cohort/synapses.parquet: $(K)/cohort.json $(SOURCE) $(if $(filter folder,$(KIND)),$(wildcard $(DATA)/synapses.csv))
+	$(call STEP,cohort)
 
 extract: $(B)/patches/manifest.json             ## patches and cubes around every synapse
-$(B)/patches/manifest.json: $(B)/cohort/synapses.parquet $(call code,extract) $(call setting,extract) $(ENV)
-	$(RUN) extract $(EDITION)
+$(B)/patches/manifest.json: $(K)/extract.json $(B)/cohort/synapses.parquet
+	$(call STEP,extract)
 
-# --- Partners: which two neurons does a cleft join? --------------------------------------------------------------------
+# --- Partners: which two neurons does a cleft join? ----------------------------------------------------------------------
 
 P := $(B)/partners
 
-$(P)/source/manifest.json: $(call code,simulate) $(call setting,partners) $(ENV)
-	$(RUN) partner-tissue $(EDITION)
+$(P)/source/manifest.json: $(K)/partner-tissue.json
+	$(call STEP,partner-tissue)
 
-$(P)/samples/test/manifest.json: $(B)/source/manifest.json $(P)/source/manifest.json $(call setting,partners) \
-		pipeline/partner_stages.py $(wildcard pipeline/extract/*.py)
-	$(RUN) partner-samples $(EDITION)
+$(P)/samples/test/manifest.json: $(K)/partner-samples.json $(B)/source/manifest.json $(P)/source/manifest.json
+	$(call STEP,partner-samples)
 
-$(P)/networks.json: $(P)/samples/test/manifest.json $(call setting,partners) $(wildcard pipeline/partners/*.py) \
-		pipeline/models/rsunet.py pipeline/learn/augment.py
-	$(RUN) partner-networks $(EDITION)
+$(P)/networks.json: $(K)/partner-networks.json $(P)/samples/test/manifest.json
+	$(call STEP,partner-networks)
 
 partners: $(P)/assignments.parquet              ## train the networks of partner assignment and test every method
-$(P)/assignments.parquet: $(P)/networks.json pipeline/combined.py
-	$(RUN) partner-tests $(EDITION)
+$(P)/assignments.parquet: $(K)/partner-tests.json $(P)/networks.json
+	$(call STEP,partner-tests)
 
-queue: $(P)/queue/queue-1.html                 ## pages for proofreading: clefts on whose partners two methods disagree
-$(P)/queue/queue-1.html: $(P)/assignments.parquet pipeline/render/queue.py pipeline/render/queue.html
-	$(RUN) queue $(EDITION)
+queue: $(P)/queue/queue-1.html                  ## pages for proofreading: clefts on whose partners two methods disagree
+$(P)/queue/queue-1.html: $(K)/queue.json $(P)/assignments.parquet
+	$(call STEP,queue)
 
-partners-transfer: $(B)/tables/partner_transfer.md ## partners in real EM, as trained and tuned (DATA=<folder>, SPLIT_Z=<section>)
-$(P)/transfer/assignments.parquet: $(P)/networks.json pipeline/partner_stages.py
-	$(RUN) partner-transfer $(EDITION) --volumes $(DATA) --split-z $(SPLIT_Z)
-$(B)/analysis/partner_transfer.json: $(P)/transfer/assignments.parquet pipeline/partners/scores.py
-$(B)/tables/partner_transfer.md: $(B)/analysis/partner_transfer.json
+$(P)/masks/manifest.json: $(K)/masks.json $(P)/networks.json $(B)/patches/manifest.json
+	$(call STEP,masks)
 
-pretrained-partners: $(B)/tables/partner_transfer.md ## publish AVAN, tuned on that folder, in pretrained/avan, with its card
-	$(RUN) publish-partners $(EDITION) --out pretrained/avan
-
-$(P)/attention/manifest.json: $(P)/networks.json $(B)/patches/manifest.json
-	$(RUN) attention $(EDITION)
-
-# --- Models: every one ends as predictions/<model>.parquet, all that later steps read --------------------------------
+# --- Classifiers: every one ends as predictions/<model>.parquet, all that later steps read -------------------------------
 
 models: $(B)/models.json                        ## train every model of the edition that is not up to date
-$(B)/models.json: $(B)/patches/manifest.json $(call code,learn) $(call code,models) $(call setting,models) $(ENV) \
-		$(if $(PARTNERS),$(B)/partners/attention/manifest.json)
-	$(RUN) train $(EDITION)
+$(B)/models.json: $(K)/train.json $(B)/patches/manifest.json $(if $(MASKS),$(P)/masks/manifest.json)
+	$(call STEP,train)
 
-PREDICTIONS := $(shell sed -n 's/^ *"\(.*\)".*/\1/p' $(B)/models.json 2>/dev/null)
-PREDICTIONS := $(PREDICTIONS:%=$(B)/predictions/%.parquet)
-$(PREDICTIONS): | $(B)/models.json              # where one was lost:
+$(PREDICTIONS): | $(B)/models.json              # where one was lost
 	$(RUN) train $(EDITION)
 
 PRETRAINED := unet3d cnn
@@ -132,106 +114,72 @@ PRETRAINED := unet3d cnn
 pretrained: $(B)/models.json                    ## publish this edition's small models in pretrained/, with their cards
 	$(foreach model,$(PRETRAINED),$(RUN) publish $(EDITION) --model $(model) --out pretrained/$(model) &&) true
 
-$(B)/faults/units/model.json: $(B)/patches/manifest.json $(call code,extract) $(call code,learn) $(call code,models) \
-		$(call setting,extract models) $(ENV)
-	$(RUN) units $(EDITION)
+$(B)/faults/units/model.json: $(K)/units.json $(B)/patches/manifest.json
+	$(call STEP,units)
 
-# --- Analyses: notebook scripts, predictions to results ---------------------------------------------------------------
+# --- Analyses, figures, tables, page: prerequisites of each script are in $(MK) -------------------------------------------
 
-$(B)/analysis/%.json: analysis/%.py $(call code,stats) pipeline/glue.py pipeline/render/notebook.py $(call setting,stats) $(ENV)
-	$(RUN) analyse $(EDITION) $< --inputs $(filter-out $(ENV),$^)
+$(B)/analysis/%.json: $(K)/analysis-%.json
+	$(call STEP,analyse analysis/$*.py)
 
-$(B)/analysis/cohort.json: $(B)/cohort/synapses.parquet
-$(B)/analysis/performance.json: $(B)/models.json $(PREDICTIONS) pipeline/learn/threshold.py
-$(B)/analysis/study.json: $(B)/analysis/performance.json $(B)/models.json $(PREDICTIONS)
-$(B)/analysis/connectome.json: $(call code,connectivity) $(call setting,source) $(wildcard $(DATA)/*.parquet)
-$(B)/analysis/examples.json: $(B)/analysis/performance.json $(B)/patches/manifest.json
-$(B)/analysis/evidence.json: $(B)/analysis/performance.json $(B)/models.json $(B)/source/manifest.json \
-		$(B)/patches/manifest.json pipeline/learn/evidence.py
-$(B)/analysis/fusion.json: $(B)/analysis/performance.json $(B)/models.json $(PREDICTIONS) $(call code,connectivity) \
-		pipeline/learn/threshold.py
-$(B)/analysis/inference.json: $(B)/analysis/performance.json $(B)/models.json $(PREDICTIONS) pipeline/learn/threshold.py
-$(B)/analysis/errors.json: $(B)/analysis/performance.json $(PREDICTIONS) $(B)/patches/manifest.json
-$(B)/analysis/units.json: $(B)/faults/units/model.json $(B)/models.json $(PREDICTIONS) pipeline/learn/threshold.py
-$(B)/analysis/leakage.json: $(B)/cohort/synapses.parquet $(call code,connectivity)
-$(B)/analysis/partners.json: $(P)/assignments.parquet $(P)/samples/test/manifest.json $(B)/models.json $(PREDICTIONS) \
-		$(call code,partners) pipeline/learn/threshold.py
-$(B)/analysis/simulation.json: $(B)/source/manifest.json
-$(B)/analysis/realism.json: $(B)/patches/manifest.json analysis/reference/kasthuri_ac3.json
+$(B)/figures/%.png: $(K)/figures-%.json
+	$(call STEP,draw figures/$*.py)
 
-# --- Figures and tables: one script each, from results -----------------------------------------------------------------
+$(B)/tables/%.md: $(K)/tables-%.json
+	$(call STEP,draw tables/$*.py)
 
-$(B)/figures/%.png: figures/%.py figures/style.py pipeline/glue.py $(ENV)
-	$(RUN) draw $(EDITION) $< --inputs $(filter-out $(ENV),$^)
+figures/%: $(B)/figures/%.png ;
+tables/%: $(B)/tables/%.md ;
 
-$(B)/figures/performance.png: $(B)/analysis/performance.json
-$(B)/figures/study.png: $(B)/analysis/study.json
-$(B)/figures/neurons.png: $(B)/analysis/performance.json
-$(B)/figures/examples.png: $(B)/analysis/examples.json $(B)/patches/manifest.json
-$(B)/figures/evidence.png: $(B)/analysis/evidence.json $(B)/patches/manifest.json
-$(B)/figures/simulation.png: $(B)/analysis/simulation.json
-$(B)/figures/realism.png: $(B)/analysis/realism.json
-$(B)/figures/pooling.png $(B)/figures/calibration.png $(B)/figures/power.png: $(B)/analysis/inference.json
-$(B)/figures/fusion.png: $(B)/analysis/fusion.json
-$(B)/figures/units.png: $(B)/analysis/units.json $(B)/patches/manifest.json
-$(B)/figures/leakage.png: $(B)/analysis/leakage.json
-$(B)/figures/confidence.png: $(B)/analysis/confidence.json
-$(B)/figures/partners.png: $(B)/analysis/partners.json
-$(B)/figures/partner_examples.png: $(B)/analysis/partners.json
-$(B)/figures/connectome.png: $(B)/analysis/connectome.json
-$(B)/figures/gallery.png: $(B)/patches/manifest.json $(BUILD)/kasthuri/patches/manifest.json
+paper: $(B)/site/index.html
+$(B)/site/%.html: $(K)/companion.json $(B)/analysis/%.json
+	$(call STEP,companion $*)
 
-$(B)/tables/%.md: tables/%.py pipeline/glue.py $(ENV)
-	$(RUN) draw $(EDITION) $< --inputs $(filter-out $(ENV),$^)
+$(B)/site/index.html: $(K)/page.json $(ANALYSIS:%=$(B)/site/%.html) $(FIGURES:%=$(B)/figures/%.png) \
+		$(TABLES:%=$(B)/tables/%.md)
+	$(call STEP,page)
 
-$(B)/tables/cohort.md: $(B)/analysis/cohort.json
-$(B)/tables/audit.md: $(B)/analysis/cohort.json
-$(B)/tables/models.md: $(B)/analysis/study.json $(B)/analysis/cohort.json
-$(B)/tables/results.md: $(B)/analysis/performance.json
-$(B)/tables/study.md: $(B)/analysis/study.json
-$(B)/tables/realism.md: $(B)/analysis/realism.json
-$(B)/tables/evidence.md: $(B)/analysis/evidence.json
-$(B)/tables/comparison.md: $(B)/analysis/inference.json
-$(B)/tables/fusion.md: $(B)/analysis/fusion.json
-$(B)/tables/errors.md: $(B)/analysis/errors.json
-$(B)/tables/reproduced.md: $(ANALYSES:%=$(B)/analysis/%.json)
-$(B)/tables/partners.md: $(B)/analysis/partners.json
-$(B)/tables/detection.md: $(B)/analysis/partners.json
-$(B)/tables/disagreements.md: $(B)/analysis/partners.json
-$(B)/tables/connectome.md: $(B)/analysis/connectome.json
+# --- A folder of real data beside the edition: $(R) is named by it ---------------------------------------------------------
 
-# --- The page ----------------------------------------------------------------------------------------------------------
+ifneq ($(R),)
+$(R)/patches/manifest.json: $(R)/keys/real-patches.json $(DATA)/synapses.csv
+	$(call STEP,real-patches)
 
-PAPER := $(shell find paper -type f)
-$(B)/site/index.html: $(ANALYSES:%=$(B)/analysis/%.json) $(FIGURES:%=$(B)/figures/%.png) $(TABLES:%=$(B)/tables/%.md) \
-		$(PAPER) $(wildcard pipeline/render/*) $(ENV)
-	$(RUN) page $(EDITION)
+$(R)/transfer/volume.json: $(R)/keys/transfer.json $(R)/patches/manifest.json $(B)/models.json $(PREDICTIONS)
+	$(call STEP,transfer)
 
-# --- Real EM beside the simulation -------------------------------------------------------------------------------------
+$(R)/partners/assignments.parquet: $(R)/keys/partner-transfer.json $(P)/networks.json $(DATA)/synapses.csv FORCE
+	$(RUN) partner-transfer --split-z $(SPLIT_Z) $(EDITION)
 
-ifneq ($(NAME),kasthuri)
-$(BUILD)/kasthuri/patches/manifest.json:
-	$(MAKE) extract CONFIG=kasthuri DATA=$(DATA)
+$(R)/analysis/%.json: $(R)/keys/analysis-%.json
+	$(call STEP,analyse analysis/$*.py)
+
+$(R)/figures/%.png: $(R)/keys/figures-%.json
+	$(call STEP,draw figures/$*.py)
+
+$(R)/tables/%.md: $(R)/keys/tables-%.json
+	$(call STEP,draw tables/$*.py)
+else
+transfer realism partners-transfer: ; @echo "name the folder of real data: make $@ DATA=<folder>"; exit 1
 endif
 
-realism: $(B)/figures/gallery.png               ## simulated beside real patches (DATA=<folder of real EM>)
+transfer: $(R:%=%/tables/transfer.md)           ## this edition's networks on real EM (DATA=<folder of real EM>)
+realism: $(R:%=%/figures/gallery.png)           ## simulated beside real patches (DATA=<folder of real EM>)
+partners-transfer: $(R:%=%/tables/partner_transfer.md) ## partners in real EM, as trained and tuned (DATA=, SPLIT_Z=<section>)
 
-transfer: $(B)/tables/transfer.md               ## this edition's networks on real EM (DATA=<folder of real EM>)
-$(B)/transfer/volume.json: $(B)/models.json $(PREDICTIONS) $(BUILD)/kasthuri/patches/manifest.json pipeline/extract/floors.py \
-		pipeline/learn/matching.py
-	$(RUN) transfer $(EDITION) --volumes $(DATA)
-$(B)/analysis/transfer.json: $(B)/transfer/volume.json $(B)/analysis/performance.json
-$(B)/tables/transfer.md: $(B)/analysis/transfer.json
+pretrained-partners: partners-transfer          ## publish AVAN, tuned on that folder, in pretrained/avan, with its card
+	$(RUN) publish-partners $(EDITION) --out pretrained/avan
 
-reference: $(BUILD)/kasthuri/patches/manifest.json ## measure the real texture again (DATA=<folder of real EM>)
+reference:                                      ## measure the real texture again (DATA=<folder of real EM>)
+	$(MAKE) extract CONFIG=kasthuri DATA=$(DATA)
 	$(RUN) reference --config kasthuri --build $(BUILD) --data $(DATA) --out analysis/reference/kasthuri_ac3.json
 
 connectivity:                                   ## neurons told from connections alone (DATA=<folder of a connectome>)
-	$(MAKE) CONFIG=connectome DATA=$(DATA) $(BUILD)/connectome/figures/connectome.png $(BUILD)/connectome/tables/connectome.md
+	$(MAKE) figures/connectome tables/connectome CONFIG=connectome DATA=$(DATA)
 
-# --- Checks ------------------------------------------------------------------------------------------------------------
+# --- Checks --------------------------------------------------------------------------------------------------------------
 
-test: $(ENV)                                    ## style check and the whole test suite
+test: $(ENV)                                    ## style, types and the whole test suite
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/test_end_to_end.py tests
@@ -240,8 +188,6 @@ bench: $(ENV)                                   ## ratios of speed, each measure
 	$(BIN)/python tests/bench.py
 
 clean:                                          ## remove what this edition built
-	rm -rf $(B)
+	rm -rf $(BUILD)/$(basename $(notdir $(MK)))
 
-help:                                           ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | column -t -s @
-	@echo "  CONFIG=demo|full|minnie65|kasthuri|<file>.yaml   DATA=<folder>   VENV=<folder>   PYTHON=<interpreter>"
+FORCE:

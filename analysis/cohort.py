@@ -1,8 +1,8 @@
 # %% [markdown]
-# # Cohort: which synapses, of which neurons, in which part
+# # Cohort: synapses, neurons and the split into sets
 #
 # Every synapse carries the class of its presynaptic neuron.
-# The filters, the split and the audit were computed by `pipeline.cohort`; this page counts their outcome.
+# The filters, the split and the audit were computed by `pipeline.cohort`; this page summarises them.
 
 # %%
 import pandas as pd
@@ -17,30 +17,30 @@ conflicts = study.read(study.build.cohort / "conflicts.csv")
 # %% [markdown]
 # ## Filters
 #
-# What is left after each step, in order.
-# Steps on neurons come first; synapses were fetched only for the neurons that passed them.
+# What remains after each step, in order.
+# Filters on neurons come first; synapses were fetched only for the neurons that passed them.
 
 # %%
 flow = pd.DataFrame(study.read(study.build.cohort / "flow.json")).astype({"neurons": "Int64", "synapses": "Int64"})
 flow
 
 # %% [markdown]
-# ## Parts
+# ## Sets
 #
-# All synapses of a presynaptic neuron go to the same part.
-# A network that has learned to recognise single neurons gains nothing from it at test time.
+# All synapses of a presynaptic neuron are in the same set, so that a network that has learned to recognise single
+# neurons gains nothing from it at test time.
 
 # %%
-parts = {"train": "training", "val": "validation", "test": "test"}
+sets = {"train": "training", "val": "validation", "test": "test"}
 rows = []
-for split, part in [*parts.items(), (None, "all")]:
+for split, title in [*sets.items(), (None, "all")]:
     chosen = synapses if split is None else synapses[synapses["split"] == split]
     for label, name in glue.CLASSES.items():
         of_class = chosen[chosen["label"] == label]
         per_neuron = of_class.groupby("pre_neuron_id").size()
         rows.append(
             {
-                "part": part,
+                "set": title,
                 "class": name,
                 "neurons": len(per_neuron),
                 "synapses": len(of_class),
@@ -53,9 +53,10 @@ splits
 # %% [markdown]
 # ## Audit of leakage
 #
-# What two parts have in common.
+# What two sets have in common.
 # A shared presynaptic neuron would give its label away, so there must be none.
-# Shared postsynaptic neurons and overlapping cubes are counted, since they could carry staining or context across.
+# Shared postsynaptic neurons and overlapping cubes are counted, since they could carry staining or context from one set
+# to the other.
 
 # %%
 checks = []
@@ -63,21 +64,21 @@ for pair, shared in audit["shared_presynaptic_neurons"].items():
     post, cubes = audit["shared_postsynaptic_neurons"][pair], audit["overlapping_cubes"][pair]
     checks.append(
         {
-            "parts": " and ".join(parts[split] for split in pair.split("-")),
+            "sets": " and ".join(sets[split] for split in pair.split("-")),
             "shared_presynaptic": shared,
             "shared_postsynaptic": post["neurons"],
             "overlapping_cubes": cubes["pairs"],
             "synapses_in_overlap": sum(cubes["synapses"]),
         }
     )
-columns = ["parts", "shared_presynaptic", "shared_postsynaptic", "overlapping_cubes", "synapses_in_overlap"]
+columns = ["sets", "shared_presynaptic", "shared_postsynaptic", "overlapping_cubes", "synapses_in_overlap"]
 checks = pd.DataFrame(checks, columns=columns)
 checks
 
 # %% [markdown]
 # ## Label conflicts
 #
-# Cells on whose class the cell-type tables disagree, and what was done about each.
+# Cells on whose class the cell-type tables disagree, and how each conflict was decided.
 
 # %%
 conflicts.groupby(["decision", "reason"]).size().rename("cells").reset_index()
@@ -97,8 +98,8 @@ for label, name in glue.CLASSES.items():
     of_class = synapses[synapses["label"] == label]
     values[f"n_{name}_synapses"] = glue.count(len(of_class))
     values[f"n_{name}_neurons"] = glue.count(of_class["pre_neuron_id"].nunique())
-for split in parts:
-    in_part = synapses[synapses["split"] == split]
-    values[f"n_{split}_synapses"] = glue.count(len(in_part))
-    values[f"n_{split}_neurons"] = glue.count(in_part["pre_neuron_id"].nunique())
+for split in sets:
+    in_set = synapses[synapses["split"] == split]
+    values[f"n_{split}_synapses"] = glue.count(len(in_set))
+    values[f"n_{split}_neurons"] = glue.count(in_set["pre_neuron_id"].nunique())
 study.save(values, flow=flow, splits=splits, audit=checks)

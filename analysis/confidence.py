@@ -1,12 +1,13 @@
 # %% [markdown]
 # # The third fault: confidence
 #
-# Of an interval of confidence 95%, 95 in 100 should hold the truth.
-# Here the truth is known: test sets are drawn again and again from a population whose performance is known in closed
-# form (`pipeline.stats.coverage`), and each interval is asked whether it holds it.
-# The prior work tested on 450 synapses of 6 neurons: 75 synapses a neuron, here too.
-# The populations resemble its scores: the classes' means lie one and a half standard deviations of a neuron's synapses
-# apart, and neurons scatter with seven tenths of it, for a true balanced accuracy of nearly three in four.
+# Of intervals with a confidence of 95%, 95 in 100 should contain the truth.
+# Here the truth is known: test sets are drawn repeatedly from a population whose performance is known in closed form
+# (`pipeline.stats.coverage`), and we count the intervals that contain it.
+# The earlier work tested on 450 synapses of 6 neurons; as there, a neuron has 75 synapses on average.
+# The population resembles its scores: the means of the two classes are 1.5 standard deviations of the synapses of one
+# neuron apart, and neurons scatter with 0.7 of that standard deviation, so that the true balanced accuracy is nearly
+# 0.75.
 
 # %%
 from pipeline import glue
@@ -14,16 +15,16 @@ from pipeline.stats.coverage import coverage
 
 N_NEURONS = (6, 12, 30, 60, 120)
 N_REPEATS = 500
-N_SYNAPSES = 75  # a neuron
+N_SYNAPSES = 75  # mean number per neuron
 POPULATION = {"distance": 1.5, "spread": 0.7, "n_synapses": N_SYNAPSES}
-N_REPLICATES = 400  # fewer than the report's, since thousands of intervals are needed
+N_REPLICATES = 400  # fewer than in the report, since thousands of intervals are computed
 
 study = glue.study("analysis/confidence.py")
 table = coverage(
     N_NEURONS,
     N_REPEATS,
     study.config.seed,
-    **POPULATION,
+    population=POPULATION,
     n_replicates=N_REPLICATES,
     confidence=study.config.stats.confidence,
 )
@@ -31,9 +32,10 @@ table = coverage(
 # %% [markdown]
 # ## Coverage and width
 #
-# Intervals of *synapses* take synapses for independent: two binomials for balanced accuracy, DeLong's for AUC.
-# *percentile*, *bca* and *expanded* resample neurons; *expanded* is the one of this report.
-# With fewer replicates than the report's own intervals have, their limits scatter a little more.
+# Intervals named *synapses* treat synapses as independent: two binomial intervals for balanced accuracy, DeLong's for
+# AUC.
+# *percentile*, *bca* and *expanded* resample neurons; *expanded* is the interval of this report.
+# They use fewer replicates here than in the report, so that their limits scatter slightly more.
 
 # %%
 table.pivot(index=["metric", "n_neurons"], columns="interval", values="coverage")
@@ -44,7 +46,9 @@ table.pivot(index=["metric", "n_neurons"], columns="interval", values="width")
 # %%
 found = table.set_index(["interval", "metric", "n_neurons"]).sort_index()
 short = found.loc["synapses", "high"] < found.loc["expanded", "low"]
-glue.require(short.all(), "at every number of neurons, intervals of synapses hold the truth less often than clustered")
+glue.require(
+    short.all(), "at every number of neurons, intervals over synapses contain the truth less often than clustered ones"
+)
 values = {
     "n_repeats": glue.count(N_REPEATS),
     "n_replicates": glue.count(N_REPLICATES),

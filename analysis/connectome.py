@@ -1,9 +1,11 @@
 # %% [markdown]
 # # Neuron class from connectivity alone
 #
-# No pixels: what do the wiring diagram and the positions of cell bodies tell about the class of a presynaptic neuron?
+# How well do the wiring diagram and the positions of cell bodies, without any image, predict the class of a
+# presynaptic neuron?
 # Every number comes from models that saw no connection of the neuron that they score (folds by presynaptic neuron).
-# How far an axon was proofread goes with its class here, and so does its number of connections: neither is a feature.
+# How far an axon was proofread, and with it the number of its connections, is correlated with its class in these data:
+# neither is a feature.
 
 # %%
 import functools
@@ -17,18 +19,14 @@ from pipeline.connectivity import connectome, features, models, prior
 from pipeline.stats import bootstrap
 
 study = glue.study("analysis/connectome.py")
-folder = getattr(study.config.source, "path", None)
-if folder is None:
-    raise glue.StudyError("this analysis reads a connectome: name its folder, `make connectivity DATA=<folder>`")
+folder = study.config.data
+if folder is None or study.config.source.kind != "connectome":
+    raise glue.StudyError("this analysis reads a connectome: name its folder with `make connectivity DATA=<folder>`")
 links = connectome.scored(folder, study.config.seed)
 tables = connectome.tables(links)
 neurons = links.groupby("pre_neuron_id")["label"].first()
-resampling = {
-    "n_replicates": study.config.stats.n_bootstrap,
-    "confidence": study.config.stats.confidence,
-    "seed": study.config.seed,
-    "method": "percentile",  # the others correct for few neurons, at the cost of one more replicate a neuron
-}
+# Percentile intervals: the correction for few neurons would cost one more replicate per neuron.
+resampling = study.resampling | {"method": "percentile"}
 
 
 def with_intervals(rows):
@@ -37,7 +35,7 @@ def with_intervals(rows):
     return bootstrap.intervals(numbered, tau=0.5, **resampling).set_index("metric")
 
 
-def auroc(p_excitatory):
+def roc_auc(p_excitatory):
     """ROC AUC of connections, and of neurons by the mean log odds of their connections, with intervals."""
     rows = links[["pre_neuron_id", "label"]].assign(p_excitatory=p_excitatory)
     scored = {"connection": rows, "neuron": connectome.per_neuron(rows)}
@@ -48,8 +46,8 @@ def auroc(p_excitatory):
 # %% [markdown]
 # ## The features
 #
-# Each one is declared with what must be known to have it.
-# The share of inhibitory inputs of a postsynaptic neuron is counted over presynaptic neurons of other folds only.
+# Each feature is declared with what must be known to compute it.
+# The inhibitory share of the inputs of a postsynaptic neuron is counted over presynaptic neurons of other folds only.
 
 # %%
 declared = pd.DataFrame(features.FEATURES.values(), index=list(features.FEATURES))
@@ -57,10 +55,10 @@ declared = declared.loc[tables[0].columns].rename_axis("feature").reset_index()
 declared.assign(leakage=declared["leakage"].map(features.LEAKAGE))
 
 # %% [markdown]
-# ## AUROC by group of features
+# ## ROC AUC by group of features
 #
 # Logistic regression is the baseline.
-# Gradient boosting of all features shows what thresholds and interactions would add.
+# Gradient boosting on all features shows what thresholds and interactions would add.
 
 # %%
 GROUPS = {
@@ -82,13 +80,13 @@ predicted = {
     for name, groups in GROUPS.items()
 }
 predicted["all", "boosting"] = models.out_of_fold(links["label"], links["fold"], tables, models.boosting)
-scores = pd.concat({key: auroc(p) for key, p in predicted.items()}, names=["features", "model"]).reset_index()
+scores = pd.concat({key: roc_auc(p) for key, p in predicted.items()}, names=["features", "model"]).reset_index()
 scores
 
 # %% [markdown]
 # ## Coefficients of the baseline
 #
-# Log odds of excitatory per standard deviation of a feature; standard errors are clustered by presynaptic neuron.
+# Log odds of excitatory per standard deviation of a feature, with standard errors clustered by presynaptic neuron.
 
 # %%
 coefficients = models.coefficients(
@@ -99,9 +97,9 @@ coefficients
 # %% [markdown]
 # ## A leak: leaving out only the scored connection
 #
-# If the share of inhibitory inputs is counted over *all* other connections, those of the tested neurons included,
-# the connections of one postsynaptic neuron differ by exactly their own label.
-# Trees that can tell postsynaptic neurons apart read it off, the better the more of them there are, whereas the honest
+# If the inhibitory share is counted over *all* other connections, including those of the tested neurons, its values for
+# the connections of one postsynaptic neuron differ by exactly their own labels.
+# Trees that can distinguish postsynaptic neurons recover the label, and more trees do so better, whereas the honest
 # score gains nothing from more trees.
 
 # %%
@@ -112,19 +110,19 @@ leak = {}
 for n_trees in N_TREES:
     for name, used in (("cross-fitted", tables), ("leave-one-out", leaky_tables)):
         model = functools.partial(models.boosting, n_trees)
-        leak[n_trees, name] = auroc(models.out_of_fold(links["label"], links["fold"], used, model)).loc["connection"]
+        leak[n_trees, name] = roc_auc(models.out_of_fold(links["label"], links["fold"], used, model)).loc["connection"]
 leak = pd.DataFrame(leak.values(), index=pd.MultiIndex.from_tuples(leak, names=["n_trees", "share"])).reset_index()
 leak
 
 # %% [markdown]
 # ## The prior of the pre and post neuron
 #
-# The connectivity model of the prior work: the share of excitatory synapses among the training synapses of the
-# presynaptic and of the postsynaptic neuron (Laplace-smoothed), the logit of each, and logistic regression on top.
-# As it was: synapses split at random, so that most test synapses belong to neurons whose label was seen (*leaky*).
-# The same model on held-out neurons: of a neuron without training synapses the prior is one half (*honest*).
-# What either prior is worth on held-out neurons is its weight when the model is fitted again there, with standard
-# errors clustered by presynaptic neuron.
+# The connectivity model of the earlier work is a logistic regression on the logits of two priors, the shares of
+# excitatory synapses (Laplace-smoothed) among the training synapses of the presynaptic and of the postsynaptic neuron.
+# *Leaky*: as it was, with synapses split at random, so that most test synapses belong to neurons whose label was seen.
+# *Honest*: the same model on held-out neurons; the prior of a neuron without training synapses is 0.5.
+# The worth of each prior on held-out neurons is its weight when the model is fitted again there, with standard errors
+# clustered by presynaptic neuron.
 
 # %%
 TEST_FRACTION = 0.2
@@ -144,7 +142,7 @@ for unit, all_rows in (("connection", links), ("synapse", synapses)):
     worth = prior.refit(log_odds, rows["label"], rows["pre_neuron_id"], study.config.stats.confidence)
     weights[unit, "honest"] = weights[unit, "honest"].merge(worth)
     low, high = worth.loc[0, ["low", "high"]]
-    glue.require(low <= 0 <= high, "the prior of a held-out presynaptic neuron is worth nothing")
+    glue.require(low <= 0 <= high, "the prior of a held-out presynaptic neuron has no weight")
 protocols = pd.concat(scored, names=["unit", "protocol", "metric"]).reset_index()
 weights = pd.concat(weights, names=["unit", "protocol", None]).droplevel(2).reset_index()
 display(weights)
@@ -162,16 +160,16 @@ values = {
     "prior_test_share": glue.percent(TEST_FRACTION),
 }
 for row in scores.itertuples():
-    values[f"{row.features}_{row.model}_{row.unit}"] = glue.estimate(row.value, row.low, row.high, digits=3)
+    values[f"{row.features}_{row.model}_{row.unit}"] = glue.estimate_of(row, digits=3)
 for row in leak.itertuples():
     name = "leaky" if row.share == "leave-one-out" else "honest"
-    values[f"leak_{name}_{row.n_trees}"] = glue.estimate(row.value, row.low, row.high, digits=3)
+    values[f"leak_{name}_{row.n_trees}"] = glue.estimate_of(row, digits=3)
 for row in protocols.itertuples():
-    values[f"prior_{row.protocol}_{row.unit}_{row.metric}"] = glue.estimate(row.value, row.low, row.high, digits=3)
+    values[f"prior_{row.protocol}_{row.unit}_{row.metric}"] = glue.estimate_of(row, digits=3)
 for row in weights.itertuples():
     name = f"prior_{row.protocol}_{row.unit}_{row.side}"
     values[f"{name}_learned"] = glue.number(row.learned)
     if row.protocol == "honest":
         values[f"{name}_weight"] = glue.estimate(row.weight, row.low, row.high)
-frames = {"declared": declared, "scores": scores, "coefficients": coefficients, "leak": leak}
-study.save(values, **frames, protocols=protocols, weights=weights)
+results = {"declared": declared, "scores": scores, "coefficients": coefficients, "leak": leak}
+study.save(values, **results, protocols=protocols, weights=weights)

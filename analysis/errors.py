@@ -1,8 +1,8 @@
 # %% [markdown]
-# # Which synapses are called wrong
+# # Which synapses are misclassified
 #
 # A logistic model of the errors of the best model on the test synapses, fitted by generalised estimating equations,
-# which know that synapses of a neuron go together.
+# which allow synapses of one neuron to be correlated.
 
 # %%
 import numpy as np
@@ -21,14 +21,14 @@ test["error"] = (test["p_excitatory"] >= tau) != (test["label"] == 1)
 # %% [markdown]
 # ## Predictors
 #
-# Size, and the quality of the image: how much of it was reflected tissue beyond the edge of the volume, how bright and
-# how rich in contrast it is, and whether a section is blank.
-# The class is among the predictors, so that what goes with the class is not mistaken for a cause of errors.
+# The size of the synapse, and the quality of its image: how much of it is reflected tissue beyond the edge of the
+# volume, its brightness and contrast, and whether a section is blank.
+# The class is among the predictors, so that properties correlated with the class are not mistaken for causes of errors.
 # The simulation also knows whether a synapse lies on a spine, and how many vesicles its bouton holds.
-# Predictors that are unknown here, or the same for all synapses, are left out.
+# Predictors that are unknown in this edition, or the same for all synapses, are left out.
 
 # %%
-PREDICTORS = {  # what is measured, and the synapses that have more of it
+PREDICTORS = {  # name of the predictor, and of the synapses for which it is higher
     "excitatory": ("Excitatory", "excitatory synapses"),
     "log_size": ("Size (log voxels)", "larger synapses"),
     "on_spine": ("On a spine", "synapses on spines"),
@@ -39,7 +39,7 @@ PREDICTORS = {  # what is measured, and the synapses that have more of it
     "blank_sections": ("Blank sections in the image", "images with a blank section"),
 }
 model = study.config.model(best.value)
-image = model.images
+image = model.array
 quality = study.read(study.build.patches / "quality.parquet")
 synapses = study.read(study.build.synapses)
 facts = synapses[["synapse_id", "size", *({"on_spine"} & set(synapses))]]
@@ -63,9 +63,9 @@ known, left_out
 # %% [markdown]
 # ## Odds ratios
 #
-# One model for all predictors together, so that each odds ratio holds the others fixed; and one model for each
-# predictor alone, beside the class.
-# Where too few neurons or errors leave no answer, the reason is given instead.
+# One model with all predictors, so that each odds ratio holds the others fixed; and one model for each predictor with
+# the class as the only other one.
+# Where there are too few neurons or errors to fit a model, the reason is given instead.
 
 # %%
 found, refused = [], {}
@@ -101,9 +101,11 @@ def phrase(row):
 if together.empty:
     words = f"No model of all predictors could be fitted: {refused['together', known[-1]]}."
 elif resolved.empty:
-    words = "With all predictors in one model, the interval of none of their odds ratios excludes one."
+    words = "In the model with all predictors, no interval of an odds ratio excludes one."
 else:
-    words = f"Other things equal, errors were {', '.join(phrase(row) for row in resolved.itertuples())}."
+    words = (
+        f"With the other predictors held fixed, errors were {', '.join(phrase(row) for row in resolved.itertuples())}."
+    )
 values = {
     "model": best,
     "n_synapses": glue.count(len(rows)),

@@ -2,9 +2,9 @@
 # # What the networks look at
 #
 # A network can be right for the wrong reason.
-# In the simulation every voxel's structure is known, so the evidence that a network finds for a synapse's true class
-# can be located: how much of it lies at the synapse, and in which structures.
-# An untrained network of the same kind says how much of that its architecture brings about by itself.
+# In the simulation the structure of every voxel is known, so we can locate the evidence that a network finds for the
+# true class of a synapse: how much of it lies at the synapse, and in which structures.
+# An untrained network of the same architecture shows how much of that is due to the architecture alone.
 
 # %%
 import functools
@@ -14,12 +14,12 @@ import pandas as pd
 import torch
 from cloudvolume import CloudVolume
 
-from pipeline import glue, space
-from pipeline.learn import checkpoint, data, device, evidence
+from pipeline import glue, labels, space
+from pipeline.learn import classification, data, device, evidence
 from pipeline.stats import bootstrap
 
-N_PER_CLASS, N_EXAMPLES = 12, 2  # synapses of each class: scored, and shown
-BOX_NM = (128.0, 128.0, 120.0)  # XYZ, hidden at once: half the length of an active zone, and nearly a cube
+N_PER_CLASS, N_EXAMPLES = 12, 2  # synapses of each class that are scored, and shown
+BOX_NM = (128.0, 128.0, 120.0)  # XYZ of the hidden box: half the length of an active zone, and nearly a cube
 REACH_NM = 100.0
 METHODS = {"occlusion": "occlusion", "grad_cam": "Grad-CAM"}
 STRUCTURES = {"synapse": ("cleft", "density"), "vesicles": ("vesicle",), "mitochondria": ("mitochondrion",)}
@@ -27,34 +27,36 @@ PARTS = [*STRUCTURES, "elsewhere"]
 
 study = glue.study("analysis/evidence.py")
 if not study.simulated:
-    raise glue.StudyError(f"config {study.config.name!r} is not simulated: nobody knows what its voxels show")
+    raise glue.StudyError(f"config {study.config.name!r} is not simulated: the structure of its voxels is unknown")
 voxel_nm = study.config.extract.voxel_nm
 if voxel_nm != space.EM.resolution_nm:
-    raise glue.StudyError(f"extract.voxel_nm is {voxel_nm}, the truth has {space.EM.resolution_nm}: extract at that")
+    raise glue.StudyError(
+        f"extract.voxel_nm is {voxel_nm}, but the truth has {space.EM.resolution_nm}: extract at that size"
+    )
 label_of = study.read(study.build.source / "manifest.json")["structures"]
 
 # %% [markdown]
 # ## Which networks
 #
-# Of each kind of input (one section, several sections as channels, a cube) the trained model with the highest
-# validation AUC, and the untrained control of the same network and number of sections, where the edition has one.
+# For each dimensionality of the input (one section, several sections as channels, a cube), the trained model with the
+# highest validation AUC, and the untrained control of the same network and number of sections where there is one.
 
 # %%
-runs = study.frame("performance", "runs").query("not folds").sort_values("validation_auc", ascending=False)
+runs = study.rows("performance", "runs").query("not folds").sort_values("validation_auc", ascending=False)
 chosen = []
-for kind in glue.KINDS:
-    for best in runs[runs["trained"] & (runs["kind"] == kind)].head(1).itertuples():
-        alike = (runs["network"] == best.network) & (runs["sections"] == best.sections)
+for dimensionality in labels.DIMENSIONALITIES:
+    for best in runs[runs["trained"] & (runs["dimensionality"] == dimensionality)].head(1).itertuples():
+        same_network = (runs["network"] == best.network) & (runs["sections"] == best.sections)
         chosen.append(runs[runs["model"] == best.model].assign(role="trained"))
-        chosen.append(runs[alike & ~runs["trained"]].head(1).assign(role="control"))
-chosen = pd.concat(chosen, ignore_index=True)[["kind", "role", "model", "label", "validation_auc"]]
+        chosen.append(runs[same_network & ~runs["trained"]].head(1).assign(role="control"))
+chosen = pd.concat(chosen, ignore_index=True)[["dimensionality", "role", "model", "label", "validation_auc"]]
 chosen
 
 # %% [markdown]
 # ## Which synapses
 #
-# Drawn at random from the test synapses whose patch and cube lie inside the volume, as many of either class, and from
-# as many neurons as there are before any neuron gives a second one.
+# Drawn at random from the test synapses whose patch and cube lie inside the volume, with equal numbers of both classes
+# and from as many neurons as possible: no neuron contributes a second synapse before each has contributed one.
 
 # %%
 synapses = study.read(study.build.synapses).query("split == 'test'")
@@ -70,7 +72,8 @@ drawn.groupby("label").agg(synapses=("synapse_id", "size"), neurons=("pre_neuron
 # ## The true structures
 #
 # Read at the voxels of each network's input.
-# Near is what lies within the stated distance of the synapse's own cleft, in the input or beyond its border.
+# Near are the voxels within the stated distance of the synapse's own cleft, including the part of the cleft beyond the
+# border of the input.
 
 # %%
 volumes = {
@@ -85,7 +88,7 @@ margin_vx = np.ceil(REACH_NM / np.array(voxel_nm)).astype(int)
 
 @functools.cache
 def truth(shape_zyx):
-    """Masks `[N, Z, Y, X]` of an input: near the synapse, and each of PARTS."""
+    """Masks `[N, Z, Y, X]` of an input of this shape: near the synapse, and each of PARTS."""
     shape_vx = space.zyx(shape_zyx)
     inner = tuple(slice(margin, -margin) for margin in space.zyx(margin_vx))
     masks = {name: [] for name in ("near", *PARTS)}
@@ -104,27 +107,27 @@ def truth(shape_zyx):
 # %% [markdown]
 # ## Evidence for the true class
 #
-# Occlusion: how much the logit of the true class, less that of the other, falls when a box is hidden behind the image's
-# mean grey.
+# Occlusion: how much the logit of the true class minus that of the other class falls when a box is replaced by the mean
+# grey level of the image.
 # Grad-CAM: the last feature map weighted by its gradient, with its sign.
-# What is scored is the positive part: the share of it in a region, beside the region's share of the input, which is
-# what evenly spread evidence would give.
+# We score the share of the positive evidence in a region, and compare it with the region's share of the input, which
+# evenly spread evidence would have.
 
 
 # %%
 def evidence_of(model):
-    """`(card, grey levels [N, Z, Y, X], {method: evidence, alike})` of a model on the drawn synapses."""
-    place = device.prepare(threads=1)  # as fast as two where another process computes too
-    network, card = checkpoint.load(study.build.run(model) / "model.safetensors")
-    images = data.Images(study.build.patches, card.input_kind, drawn["synapse_id"])
+    """`(card, grey levels [N, Z, Y, X], {method: evidence [N, Z, Y, X]})` of a model on the drawn synapses."""
+    place = device.prepare(threads=1)  # as fast as two where another process runs as well
+    network, card = classification.load(study.build.run(model) / "model.safetensors")
+    images = data.Images({"em": study.build.patches}, classification.array_of(card), drawn["synapse_id"])
     card.check(images)
-    grey = data.centre(images.read(np.arange(len(drawn))), card.shape_zyx)
+    grey = data.centre(images.read(np.arange(len(drawn)))[:, 0], card.shape_zyx)
     network, normal = network.to(place), data.normalise(grey.to(place).float() / 255)
-    labels = torch.from_numpy(drawn["label"].to_numpy()).to(place)
+    label = torch.from_numpy(drawn["label"].to_numpy()).to(place)
     box = tuple(space.zyx(np.round(np.array(BOX_NM) / voxel_nm).astype(int)).tolist())
     maps = {
-        "occlusion": evidence.occlusion(network, normal, labels, box),
-        "grad_cam": evidence.grad_cam(network, normal, labels),
+        "occlusion": evidence.occlusion(network, normal, label, box),
+        "grad_cam": evidence.grad_cam(network, normal, label),
     }
     return card, grey.numpy(), maps
 
@@ -140,27 +143,26 @@ for row in chosen.itertuples():
             y, x = np.indices(grey.shape[2:])
             layers = {"grey": grey, "near": regions["near"], "synapse": regions["synapse"]} | maps
             pixels = {name: layer[shown.Index, card.shape_zyx[0] // 2].ravel() for name, layer in layers.items()}
-            of = {"kind": row.kind, "synapse_id": shown.synapse_id, "label": shown.label}
+            of = {"dimensionality": row.dimensionality, "synapse_id": shown.synapse_id, "label": shown.label}
             pictures.append(pd.DataFrame({"y": y.ravel(), "x": x.ravel()} | pixels).assign(**of))
     for (role, method), found in scored.items():
-        of = {"kind": row.kind, "role": role, "method": method}
+        of = {"dimensionality": row.dimensionality, "role": role, "method": method}
         for part, mask in regions.items():
             rows = drawn[["synapse_id", "pre_neuron_id", "label"]]
             shares.append(rows.assign(part=part, share=evidence.share(found, mask), **of))
 shares, pictures = pd.concat(shares, ignore_index=True), pd.concat(pictures, ignore_index=True)
-without = (
-    shares.query("part == 'near'").groupby(["kind", "role", "method"])["share"].agg(lambda part: part.isna().sum())
-)
+near = shares.query("part == 'near'").groupby(["dimensionality", "role", "method"])["share"]
+without = near.agg(lambda part: part.isna().sum())
 without
 
 # %% [markdown]
 # ## Shares, with intervals
 #
-# Means over synapses; those without any positive evidence are left out of a mean, and counted above.
-# Trained, control and even spread are compared on the same resampled neurons.
+# Means over synapses; those without any positive evidence, counted above, are excluded.
+# Trained network, control and even spread are compared on the same resampled neurons.
 
 # %%
-KEYS = ["kind", "role", "method", "part"]
+KEYS = ["dimensionality", "role", "method", "part"]
 wide = shares.pivot(index="synapse_id", columns=KEYS, values="share").reindex(drawn["synapse_id"])
 neurons, member = np.unique(drawn["pre_neuron_id"], return_inverse=True)
 neuron_label = drawn.groupby("pre_neuron_id")["label"].first()[neurons].to_numpy()
@@ -169,12 +171,12 @@ columns = {key: number for number, key in enumerate(wide.columns)}
 
 
 def compared(role):
-    """Columns of every share that has one of `role` to be compared with, and columns of those."""
+    """Columns of the shares that have a counterpart with this role, and the columns of the counterparts `[2, n]`."""
     method = {"even": lambda own: "even"}.get(role, lambda own: own)
     pairs = [
         (number, columns[other])
-        for (kind, own_role, own, part), number in columns.items()
-        if own_role not in ("even", role) and (other := (kind, role, method(own), part)) in columns
+        for (dimensionality, own_role, own, part), number in columns.items()
+        if own_role not in ("even", role) and (other := (dimensionality, role, method(own), part)) in columns
     ]
     return np.array(pairs, dtype=int).reshape(-1, 2).T
 
@@ -183,16 +185,15 @@ over_control, over_even = compared("control"), compared("even")
 
 
 def statistic(weights):
-    """Per replicate: mean shares, their differences from the control's, and their ratios to even spread."""
+    """Per replicate: mean shares, their differences from those of the control, and their ratios to even spread."""
     weights = weights[:, member]
-    with np.errstate(invalid="ignore"):  # no synapse with evidence in a replicate
+    with np.errstate(invalid="ignore"):  # where a replicate holds no synapse with evidence
         mean = (weights @ value) / (weights @ known)
     ours, controls = over_control
     own, even = over_even
     return np.concatenate([mean, mean[:, ours] - mean[:, controls], mean[:, own] / mean[:, even]], axis=1)
 
 
-stats = study.config.stats
 result = pd.DataFrame(
     [
         *[(*key, "share") for key in columns],
@@ -201,26 +202,23 @@ result = pd.DataFrame(
     ],
     columns=[*KEYS, "measure"],
 )
-result["value"], result["low"], result["high"] = bootstrap.interval(
-    statistic, neuron_label, stats.n_bootstrap, stats.confidence, study.config.seed
-)
+result["value"], result["low"], result["high"] = bootstrap.interval(statistic, neuron_label, **study.resampling)
 result.query("part == 'near'")
 
 # %%
-found = result.set_index([*KEYS, "measure"])[["value", "low", "high"]]
+found = result.set_index([*KEYS, "measure"])[glue.ESTIMATE]
 
 
-def said(*key):
-    """`47% [39, 58]`, of a share; `5 [−2, 11] percentage points`, of a difference."""
-    share, low, high = found.loc[key]
-    text = glue.estimate(100 * share, 100 * low, 100 * high, 0).text
-    return glue.Value(share, text.replace(" ", "% ", 1) if key[-1] == "share" else f"{text} percentage points")
+def percentage(*key):
+    """`47% [39, 58]` for a share; `5 [−2, 11] percentage points` for a difference."""
+    row = found.loc[key]
+    text = glue.estimate_of(100 * row, 0).text
+    return glue.Value(row["value"], text.replace(" ", "% ", 1) if key[-1] == "share" else f"{text} percentage points")
 
 
-def verdict(*key):
-    """The difference in words; it is resolved when its interval excludes zero."""
-    _, low, high = found.loc[key]
-    return f"{said(*key).text} ({'resolved' if low > 0 or high < 0 else 'not resolved'})"
+def gain_of(*key):
+    """The difference from the control in words; it is resolved when its interval excludes zero."""
+    return f"{percentage(*key).text} ({'resolved' if glue.resolved(found.loc[key]) else 'not resolved'})"
 
 
 values = {
@@ -231,23 +229,23 @@ values = {
     "n_without_evidence": glue.count(without.sum()),
 }
 sentences = []
-for kind, models in chosen.groupby("kind", sort=False):
-    key, label = kind.lower().replace(".", ""), models.set_index("role")["label"]
+for seen, models in chosen.groupby("dimensionality", sort=False):
+    key, label = seen.lower().replace(".", ""), models.set_index("role")["label"]
     values[f"model_{key}"] = glue.text(label["trained"])
-    even = values[f"even_{key}"] = glue.percent(found.loc[(kind, "even", "even", "near", "share"), "value"])
+    even = values[f"even_{key}"] = glue.percent(found.loc[(seen, "even", "even", "near", "share"), "value"])
     for method in METHODS:
-        values[f"{method}_{key}"] = said(kind, "trained", method, "near", "share")
+        values[f"{method}_{key}"] = percentage(seen, "trained", method, "near", "share")
         if "control" in label:
-            values[f"{method}_{key}_control"] = said(kind, "control", method, "near", "share")
-            values[f"{method}_{key}_gain"] = said(kind, "trained", method, "near", "minus control")
-    told = " and ".join(f"{values[f'{method}_{key}'].text} ({name})" for method, name in METHODS.items())
+            values[f"{method}_{key}_control"] = percentage(seen, "control", method, "near", "share")
+            values[f"{method}_{key}_gain"] = percentage(seen, "trained", method, "near", "minus control")
+    near = " and ".join(f"{values[f'{method}_{key}'].text} ({name})" for method, name in METHODS.items())
     sentence = (
-        f"Of the evidence of {label['trained']}, {told} lay within {REACH_NM:.0f} nm of the synapse's cleft, "
-        f"where evenly spread evidence would have had {even.text}"
+        f"For {label['trained']}, {near} of the evidence lay within {REACH_NM:.0f} nm of the synapse's cleft, "
+        f"compared with {even.text} for evenly spread evidence"
     )
     if "control" in label:
-        gains = [f"{verdict(kind, 'trained', m, 'near', 'minus control')} by {name}" for m, name in METHODS.items()]
-        sentence += f"; this differed from the same network without training by {' and '.join(gains)}"
+        gains = [f"{gain_of(seen, 'trained', m, 'near', 'minus control')} for {name}" for m, name in METHODS.items()]
+        sentence += f"; the difference from the same network without training was {' and '.join(gains)}"
     sentences.append(f"{sentence}.")
 values["where"] = glue.text(" ".join(sentences))
 study.save(values, chosen=chosen, shares=shares, result=result, pictures=pictures)

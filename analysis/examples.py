@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Example synapses
 #
-# Pictures persuade, so these are not chosen by hand.
-# For each class, the test synapses that the best model called rightly, and those that it called wrongly, are ordered by
-# its confidence, and taken at evenly spaced ranks from the surest to the least sure.
+# Examples are chosen by rule and not by hand.
+# For each class, the test synapses that the best model classified correctly, and those that it misclassified, are
+# ordered by its confidence and taken at evenly spaced ranks from the most to the least confident.
 
 # %%
 import numpy as np
@@ -33,7 +33,7 @@ examples = examples[["synapse_id", "pre_neuron_id", "label", "predicted", "p_exc
 examples
 
 # %% [markdown]
-# Where a model makes fewer errors than there are places, all of them are shown.
+# Where a model makes fewer errors than there are panels, all of them are shown.
 
 # %%
 values = {

@@ -1,25 +1,24 @@
 # %% [markdown]
 # # The statistics behind the scores
 #
-# Which models differ, what pooling the synapses of a neuron gains, whether probabilities mean what they say, how many
-# test neurons an answer takes, and what more training neurons would buy.
+# Which models differ, what pooling the synapses of a neuron gains, whether probabilities are calibrated, how many test
+# neurons a given precision requires, and what more training neurons would add.
 # The unit of every test and interval is the presynaptic neuron.
 
 # %%
 import pandas as pd
 
-from pipeline import glue
+from pipeline import glue, labels
 from pipeline.learn.threshold import best_threshold
 from pipeline.stats import calibration, comparison, learning_curve, pooling, power
 from pipeline.stats.metrics import PredictionsError
 
 study = glue.study("analysis/inference.py")
 stats = study.config.stats
-resampling = {"n_replicates": stats.n_bootstrap, "confidence": stats.confidence, "seed": study.config.seed}
-runs = study.frame("performance", "runs").query("not folds").set_index("model")
+runs = study.rows("performance", "runs").query("not folds").set_index("model")
 performance = study.values("performance")
 best, control = performance["best_model"].value, performance["control_model"].value
-shown = list(study.frame("performance", "metrics")["model"].unique())
+shown = list(study.rows("performance", "metrics")["model"].unique())
 tau = runs["tau"]
 test = {name: study.predictions(name).query("split == 'test'") for name in runs.index}
 n_neurons = test[best]["pre_neuron_id"].nunique()
@@ -27,19 +26,19 @@ n_neurons = test[best]["pre_neuron_id"].nunique()
 # %% [markdown]
 # ## All pairs of models
 #
-# Models are compared on the same resampled neurons, and by a permutation test that exchanges all answers of a neuron
-# at once.
-# Its p-values are adjusted over all pairs of models (Holm).
-# Beside them stand the tests that take every synapse for an independent draw, and claim more than they should: that of
-# DeLong for AUC, and that of McNemar for accuracy.
-# Of models that were trained with several seeds the one with the best validation AUC takes part.
+# Models are compared on the same resampled neurons, and by a permutation test that exchanges all predictions for a
+# neuron at once.
+# Its p-values are adjusted over all pairs of models by Holm's method.
+# For comparison we show two tests that treat every synapse as an independent draw and are therefore too liberal:
+# DeLong's for AUC and McNemar's for accuracy.
+# Models trained with several seeds are represented by the network with the best validation AUC.
 
 # %%
 ranked = runs.sort_values("validation_auc", ascending=False, kind="stable")
 chosen = ranked.drop_duplicates("family").index
 compared = [name for name in runs.index if name in chosen]
 pairs = comparison.pairwise(
-    {name: test[name] for name in compared}, tau[compared], **resampling, n_permutations=stats.n_bootstrap
+    {name: test[name] for name in compared}, tau[compared], **study.resampling, n_permutations=stats.n_bootstrap
 )
 pairs[pairs["metric"] == "roc_auc"]
 
@@ -53,18 +52,19 @@ resolved, naive
 # %% [markdown]
 # ## Pooling the synapses of a neuron
 #
-# A neuron is called by the mean log odds of k of its synapses, at the model's threshold.
+# A neuron is classified by the mean log odds of k of its synapses, at the model's threshold.
 
 # %%
 pooled = pd.concat(
-    pooling.neuron_accuracy(test[name], tau[name], **resampling).assign(model=name) for name in shown
+    pooling.neuron_accuracy(test[name], tau[name], **study.resampling).assign(model=name) for name in shown
 ).reset_index(drop=True)
 pooled
 
 # %% [markdown]
 # ## Calibration
 #
-# Synapses are binned by probability, as many in each bin; there are as many bins, up to ten, as enough neurons fill.
+# Synapses are binned by probability, with equal numbers in each bin; there are up to ten bins, fewer where a bin would
+# hold too few neurons to be resampled.
 
 # %%
 N_BINS = 10
@@ -74,7 +74,7 @@ def curve(name):
     """The calibration curve with as many bins as can be resampled."""
     for n_bins in range(N_BINS, 0, -1):
         try:
-            return calibration.curve(test[name], **resampling, n_bins=n_bins).assign(model=name)
+            return calibration.curve(test[name], **study.resampling, n_bins=n_bins).assign(model=name)
         except PredictionsError as error:
             reason = error
     raise reason
@@ -82,7 +82,7 @@ def curve(name):
 
 curves = pd.concat(curve(name) for name in shown).reset_index(drop=True)
 summaries = pd.concat(
-    calibration.summary(test[name], **resampling, n_bins=int((curves["model"] == name).sum())).assign(model=name)
+    calibration.summary(test[name], **study.resampling, n_bins=int((curves["model"] == name).sum())).assign(model=name)
     for name in shown
 ).reset_index(drop=True)
 summaries
@@ -90,21 +90,22 @@ summaries
 # %% [markdown]
 # ## How many test neurons
 #
-# The half-width of an interval of balanced accuracy that is to be expected of n test neurons, half of each class, from
-# the variance between neurons that was seen here.
+# The half-width of the interval of balanced accuracy that is expected for n test neurons, half of each class, from the
+# variance between neurons observed here.
 
 # %%
 WANTED = 0.05
 SIZES = [6, 10, 20, 30, 50, 100, 200, 500, 1000]
-half_widths = power.half_widths(test[best], tau[best], SIZES, stats.confidence, stats.n_bootstrap, study.config.seed)
-needed = power.neurons_needed(test[best], tau[best], WANTED, stats.confidence, stats.n_bootstrap, study.config.seed)
+observed = (test[best], tau[best])
+half_widths = power.half_widths(*observed, SIZES, stats.confidence, stats.n_bootstrap, study.config.seed)
+needed = power.neurons_needed(*observed, WANTED, stats.confidence, stats.n_bootstrap, study.config.seed)
 half_widths
 
 # %% [markdown]
 # ## How many training neurons
 #
-# Networks of the same recipe that were trained on a share of the training neurons, and tested on the same neurons.
-# The intervals resample test neurons: they do not hold for another choice of training neurons.
+# Networks trained by the same recipe on a share of the training neurons, and tested on the same neurons.
+# The intervals resample test neurons: they do not include the variation between choices of training neurons.
 
 
 # %%
@@ -112,7 +113,7 @@ def trained_with(model):
     """Training neurons, test predictions and threshold of a model."""
     rows = study.predictions(model.name)
     validation = rows[rows["split"] == "val"]
-    threshold = best_threshold(validation["label"].to_numpy(), validation["p_excitatory"].to_numpy())
+    threshold = best_threshold(validation["label"], validation["p_excitatory"])
     n_train = study.read(study.build.run(model.name) / "result.json")["train_neurons"]
     return n_train, rows[rows["split"] == "test"], threshold
 
@@ -127,20 +128,20 @@ for models in same_recipe.values():
     if len({model.train_share for model in models}) < 2:
         continue
     fullest = max(models, key=lambda model: model.train_share)
-    curve, gain = learning_curve.learning_curve([trained_with(model) for model in models], **resampling)
-    learning.append(curve.assign(model=fullest.name, label=study.model_labels[fullest.name]))
+    curve, gain = learning_curve.learning_curve([trained_with(model) for model in models], **study.resampling)
+    label = labels.of_models(study.config)[fullest.name]
+    learning.append(curve.assign(model=fullest.name, label=label))
     auc, row = curve[curve["metric"] == "roc_auc"], gain.set_index("metric").loc["roc_auc"]
-    first, last = (glue.estimate(*ends[["value", "low", "high"]]).text for _, ends in auc.iloc[[0, -1]].iterrows())
-    resolved_gain = "" if row["low"] > 0 or row["high"] < 0 else "not "
+    first, last = (glue.estimate_of(end).text for _, end in auc.iloc[[0, -1]].iterrows())
     few, many = (glue.count(n).text for n in auc["n_train_neurons"].iloc[[0, -1]])
-    per_doubling = glue.estimate(row["value"], row["low"], row["high"], digits=3).text
     sentences.append(
-        f"Trained on {few} neurons, {study.model_labels[fullest.name]} had an AUC of {first}, and on {many} one of "
-        f"{last}; the gain with each doubling, {per_doubling}, is {resolved_gain}resolved."
+        f"{label} had an AUC of {first} when trained on {few} neurons and of {last} when "
+        f"trained on {many}; the gain with each doubling, {glue.estimate_of(row, digits=3).text}, is "
+        f"{'' if glue.resolved(row) else 'not '}resolved."
     )
 columns = ["n_train_neurons", "n_runs", "metric", "value", "low", "high", "model", "label"]
 learning = pd.concat(learning, ignore_index=True) if learning else pd.DataFrame(columns=columns)
-none = "No network of this edition was trained on a part of the training neurons."
+none = "No network of this edition was trained on part of the training neurons."
 learning[learning["metric"] == "roc_auc"]
 
 # %%
@@ -162,18 +163,14 @@ values = {
     "neurons_needed": glue.count(needed["closed_form"]),
     "neurons_needed_resampled": glue.count(needed["resampled"]),
 }
+role_of = {best: "best", control: "control"}
 for row in pooled.itertuples():
-    result = glue.estimate(row.value, row.low, row.high)
-    values[f"{row.model}_pooled_{row.pooled}"] = result
-    for role, name in (("best", best), ("control", control)):
-        if row.model == name:
-            values[f"{role}_pooled_{row.pooled}"] = result
+    for name in {row.model, role_of.get(row.model, row.model)}:
+        values[f"{name}_pooled_{row.pooled}"] = glue.estimate_of(row)
 for row in summaries.itertuples():
-    result = glue.estimate(row.value, row.low, row.high, digits=3)
-    values[f"{row.model}_{row.metric}"] = result
-    for role, name in (("best", best), ("control", control)):
-        if row.model == name:
-            values[f"{role}_{row.metric}"] = result
-described = runs[runs.index.isin([*compared, *shown])].reset_index()[["model", "label", "kind", "trained"]]
-frames = {"models": described, "pairs": pairs, "pooled": pooled, "curves": curves, "summaries": summaries}
-study.save(values, **frames, half_widths=half_widths, learning=learning)
+    for name in {row.model, role_of.get(row.model, row.model)}:
+        values[f"{name}_{row.metric}"] = glue.estimate_of(row, digits=3)
+described = runs[runs.index.isin([*compared, *shown])].reset_index()
+described = described[["model", "label", "dimensionality", "trained"]]
+results = {"models": described, "pairs": pairs, "pooled": pooled, "curves": curves, "summaries": summaries}
+study.save(values, **results, half_widths=half_widths, learning=learning)

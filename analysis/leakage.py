@@ -1,12 +1,12 @@
 # %% [markdown]
 # # The second fault: leakage
 #
-# The connectivity model of the prior work takes, of the presynaptic and of the postsynaptic neuron, the share of
-# excitatory synapses among its training synapses (Laplace-smoothed), the logit of each, and logistic regression on
-# top.
-# As it was (*leaky*), synapses were split at random, so that nearly every test synapse belongs to a neuron whose label
+# The connectivity model of the earlier work is a logistic regression on the logits of two priors, the shares of
+# excitatory synapses (Laplace-smoothed) among the training synapses of the presynaptic and of the postsynaptic neuron.
+# *Leaky*: as it was, with synapses split at random, so that nearly every test synapse belongs to a neuron whose label
 # was seen in training.
-# The same model on held-out neurons (*honest*, by the folds of the cohort) knows nothing of the presynaptic neuron.
+# *Honest*: the same model on held-out neurons, by the folds of the cohort, without any information on the presynaptic
+# neuron.
 
 # %%
 import pandas as pd
@@ -20,7 +20,6 @@ TEST_FRACTION = 0.2
 METRICS = ["accuracy", "balanced_accuracy", "roc_auc"]
 
 study = glue.study("analysis/leakage.py")
-stats = study.config.stats
 synapses = study.read(study.build.synapses)
 results = {
     "leaky": prior.leaky_protocol(synapses, TEST_FRACTION, study.config.seed),
@@ -30,11 +29,11 @@ results = {
 # %% [markdown]
 # ## Scores under both protocols
 #
-# At the threshold 0.5; intervals resample presynaptic neurons.
+# At the threshold 0.5, with intervals that resample presynaptic neurons.
 
 # %%
 scores = pd.concat(
-    bootstrap.intervals(rows, 0.5, stats.n_bootstrap, stats.confidence, study.config.seed).assign(protocol=protocol)
+    bootstrap.intervals(rows, 0.5, **study.resampling).assign(protocol=protocol)
     for protocol, (rows, _, _) in results.items()
 )
 scores = scores[scores["metric"].isin(METRICS)].reset_index(drop=True)
@@ -43,11 +42,11 @@ scores
 # %% [markdown]
 # ## Why
 #
-# Split by synapse, the prior of the presynaptic neuron is its label, and one that is always right has no finite weight
-# without a penalty: shown is the weight that the model learned, with its penalty.
-# On held-out neurons the weight of each prior is fitted again, without a penalty, with standard errors clustered by
+# Where synapses are split at random, the prior of the presynaptic neuron equals its label, and a predictor that is
+# always correct has no finite weight without a penalty: shown is the penalised weight that the model learned.
+# On held-out neurons the weight of each prior is fitted again without a penalty, with standard errors clustered by
 # presynaptic neuron.
-# There the prior of the presynaptic neuron is one half for every synapse: worth nothing, whatever its weight.
+# There the prior of the presynaptic neuron is 0.5 for every synapse and has no value, whatever its weight.
 
 # %%
 priors = pd.concat(
@@ -55,12 +54,12 @@ priors = pd.concat(
     for protocol, (rows, log_odds, _) in results.items()
 )
 rows, log_odds, _ = results["honest"]
-worth = prior.refit(log_odds, rows["label"], rows["pre_neuron_id"], stats.confidence)
+worth = prior.refit(log_odds, rows["label"], rows["pre_neuron_id"], study.config.stats.confidence)
 weights = worth.assign(learned=results["leaky"][2])
 low, high = worth.set_index("side").loc["pre", ["low", "high"]]
-glue.require(low <= 0 <= high, "the prior of a held-out presynaptic neuron is worth nothing")
+glue.require(low <= 0 <= high, "the prior of a held-out presynaptic neuron has no weight")
 leaky = scores.set_index(["protocol", "metric"]).loc[("leaky", "balanced_accuracy"), "value"]
-glue.require(leaky >= 0.9, "split by synapse, the prior calls at least nine in ten of either class")
+glue.require(leaky >= 0.9, "split by synapse, the prior classifies at least nine in ten of either class correctly")
 weights
 
 # %%
@@ -76,7 +75,7 @@ values = {
     "n_folds": glue.count(synapses["fold"].nunique()),
 }
 for row in scores.itertuples():
-    values[f"{row.protocol}_{row.metric}"] = glue.estimate(row.value, row.low, row.high)
+    values[f"{row.protocol}_{row.metric}"] = glue.estimate_of(row)
 for row in weights.itertuples():
     values[f"leaky_{row.side}_learned"] = glue.number(row.learned)
     values[f"honest_{row.side}_weight"] = glue.estimate(row.weight, row.low, row.high)

@@ -1,59 +1,48 @@
 # %% [markdown]
 # # Which two neurons a cleft joins
 #
-# Methods of partner assignment on the clefts of a tissue that no network was trained on, and what they are good for:
-# the edges of a graph, a queue for proofreading, clefts with several postsynaptic partners, and a classifier that is
-# told where the presynaptic side is.
+# Methods of partner assignment on the clefts of a tissue that no network was trained on, and four uses of them: the
+# edges of a graph, a queue for proofreading, clefts with several postsynaptic partners, and a classifier that is given
+# the presynaptic side.
 
 # %%
 import numpy as np
 import pandas as pd
 import zarr
 
-from pipeline import glue
-from pipeline.config import PARTNER_NETWORKS
+from pipeline import glue, labels
+from pipeline.columns import PARTNER_SEGMENTS
 from pipeline.learn.threshold import best_threshold
-from pipeline.partners import disagreement, graph, scores
+from pipeline.partners import disagreement, graph
 from pipeline.partners.polyadic import precision_recall
-from pipeline.stats import bootstrap
+from pipeline.shards import Rows
+from pipeline.stats import assignment, bootstrap, naive
 
-METHODS = glue.PARTNER_NETWORKS | glue.PARTNER_RULES
+METHODS = labels.PARTNER_NETWORKS | labels.PARTNER_RULES
 REPRESENTATIONS = {"mask": "cleft mask", "stdt": "STDT", "proximity": "signed proximity"}
 
 study = glue.study("analysis/partners.py")
 folder = study.build.partners
 confidence = study.config.stats.confidence
 
-
-def read(name, *segment_columns):
-    """A file of `partners/`, whose segment ids must have been kept exact."""
-    rows = study.read(folder / f"{name}.parquet")
-    for column in segment_columns:
-        if rows[column].dtype != np.uint64:
-            raise glue.StudyError(f"{folder / name}.parquet: {column} is {rows[column].dtype}, ids are exact as uint64")
-    return rows
-
-
 # %% [markdown]
 # ## Accuracy
 #
-# A cleft is right when both partners and their direction are.
-# A *direction* error is the true pair reversed; an *identity* error is a pair with a wrong segment; a cleft without a
-# pair is wrong too.
-# Direction alone asks whether the true pair scores above its reversal, whichever pair was chosen.
-# McNemar's exact test compares two methods on the clefts that one of them alone has right; Holm's adjustment is over
-# all pairs of methods.
+# An assignment is correct when both partners and their direction are.
+# A wrong pair is *reversed* if it is the true pair in the wrong direction, and a *wrong partner* if it contains another
+# segment; a cleft without a pair is wrong too.
+# Direction alone is the share of clefts whose true pair scores above its reversal, whichever pair was chosen.
+# McNemar's exact test compares two methods on the clefts that only one of them assigns correctly; Holm's adjustment is
+# over all pairs of methods.
 
 # %%
-SEGMENTS = [f"{side}_segment_id" for side in ("pre", "post")]
-TRUE = [f"true_{column}" for column in SEGMENTS]
-assignments = read("assignments", *SEGMENTS, *TRUE)
-assignments["verdict"] = scores.verdict(assignments)
-methods = scores.accuracy(assignments, confidence).set_index("method")
+TRUE = [f"true_{column}" for column in PARTNER_SEGMENTS]
+assignments = study.read_exact(folder / "assignments.parquet", [*PARTNER_SEGMENTS, *TRUE])
+assignments["correctness"] = assignment.outcome(assignments)
+methods = assignment.accuracy(assignments, confidence).set_index("method")
 methods = methods.loc[[name for name in METHODS if name in methods.index]]
 methods.insert(0, "label", methods.index.map(METHODS))
-methods["n_unassigned"] = methods["n"] - methods[["n_correct", "n_direction", "n_identity"]].sum(axis=1)
-pairs = scores.pairwise(assignments)
+pairs = assignment.pairwise(assignments)
 with_avan = pairs[(pairs[["method_a", "method_b"]] == "avan").any(axis=1)]
 other = with_avan["method_a"].where(with_avan["method_a"] != "avan", with_avan["method_b"])
 methods = methods.join(with_avan.set_index(other)[["p", "p_holm"]]).reset_index(names="method")
@@ -63,15 +52,15 @@ methods
 pd.crosstab(assignments["method"], assignments["outcome"])
 
 # %% [markdown]
-# ## Clefts found and joined: the combined system
+# ## Clefts detected and given partners: the combined system
 #
-# An edge of the graph is right when its cleft is found and its partners are the true ones.
-# Threshold and smallest size of each representation are those with the best F1 of edges on the validation region; the
-# test tissue was used once, at these.
+# An edge of the graph is correct when its cleft is detected and its partners are the true ones.
+# Threshold and minimum size of each representation are those with the best F1 of edges in the validation region; the
+# test tissue was used once, at these settings.
 
 # %%
-VERDICTS = (*graph.OF_TRUE, *graph.OF_PREDICTED)
-detections = read("detections")
+OUTCOMES = (*graph.OF_TRUE, *graph.OF_PREDICTED)
+detections = study.read(folder / "detections.parquet")
 SETTING = ["representation", "threshold", "min_size_vx"]
 chosen = detections.loc[detections["chosen"], SETTING].drop_duplicates()
 if chosen["representation"].duplicated().any() or set(chosen["representation"]) != set(detections["representation"]):
@@ -87,42 +76,44 @@ systems[["representation", "val_edge_f1", "test_edge_f1", "test_precision", "tes
 # %% [markdown]
 # ## Where methods disagree
 #
-# All clefts detected in the test tissue, assigned by AVAN and by the proximity pruner.
-# A proofreader would read only those on which they disagree; here the truth is known, so the errors among them can be
-# counted, and those on which both agree and are wrong, which this way of proofreading never meets.
-# A detection that is no synapse has no true partners and is counted apart.
+# All clefts detected in the test tissue, assigned partners by AVAN and by the proximity pruner.
+# A proofreader would read only those on which the two disagree.
+# Here the truth is known, so we can count the errors among these clefts, and also the clefts on which both methods
+# agree and are wrong, which such proofreading never encounters.
+# A detection that is no synapse has no true partners and is counted separately.
 
 # %%
 PAIRS = [f"{method}_{side}" for method in ("avan", "pruner") for side in ("pre", "post")]
-queue = disagreement.queue(read("volume", *PAIRS, "true_pre", "true_post"))
+queue = disagreement.queue(study.read_exact(folder / "volume.parquet", [*PAIRS, "true_pre", "true_post"]))
 queue["disagree"] = queue["disagreement"] != ""
 queue["real"] = queue["true_synapse_id"] > 0
 for method in ("avan", "pruner"):
-    right = (queue[f"{method}_pre"] == queue["true_pre"]) & (queue[f"{method}_post"] == queue["true_post"])
-    queue[f"{method}_wrong"] = queue["real"] & ~right
+    correct = (queue[f"{method}_pre"] == queue["true_pre"]) & (queue[f"{method}_post"] == queue["true_post"])
+    queue[f"{method}_wrong"] = queue["real"] & ~correct
 queue["read"] = np.arange(1, len(queue) + 1)
 for method in ("avan", "pruner"):
     queue[f"{method}_found"] = queue[f"{method}_wrong"].cumsum()
 disputed = queue[queue["disagree"] & queue["real"]]
 agreed = queue[~queue["disagree"] & queue["real"]]
-p_disputed = scores.mcnemar(~disputed["avan_wrong"], ~disputed["pruner_wrong"])
+p_disputed = naive.mcnemar(~disputed["avan_wrong"], ~disputed["pruner_wrong"])
 queue.groupby(["real", "disagreement"])[["avan_wrong", "pruner_wrong"]].agg(["size", "sum"])
 
 # %% [markdown]
 # ## Several postsynaptic partners
 #
-# Every segment beside the cleft whose score passes a threshold tuned on validation is called postsynaptic.
-# A true partner that is no candidate counts as missed.
-# Partners of one cleft are not independent, so the only interval is that of clefts with all partners and no other.
+# Every segment beside the cleft whose score exceeds a threshold tuned on validation is assigned as postsynaptic.
+# A true partner that is not among the candidates counts as missed.
+# Partners of one cleft are not independent, so an interval is given only for the share of clefts with all true partners
+# and no other.
 
 # %%
-posts = read("polyadic", "segment_id").query("region == 'test'")
-clefts = posts.assign(right=posts["chosen"] == posts["is_post"]).groupby("synapse_id")
-clefts = clefts.agg(n_posts=("n_posts", "first"), complete=("right", "all"))
+posts = study.read_exact(folder / "polyadic.parquet", ["segment_id"]).query("region == 'test'")
+clefts = posts.assign(correct=posts["chosen"] == posts["is_post"]).groupby("synapse_id")
+clefts = clefts.agg(n_posts=("n_posts", "first"), complete=("correct", "all"))
 polyadic = []
 for n_posts, part in [("all", clefts), *((str(n), part) for n, part in clefts.groupby("n_posts"))]:
     edges = precision_recall(posts[posts["synapse_id"].isin(part.index)]).iloc[0].to_dict()
-    low, high = scores.exact_interval(part["complete"].sum(), len(part), confidence)
+    low, high = assignment.exact_interval(part["complete"].sum(), len(part), confidence)
     polyadic.append({"n_posts": n_posts, **edges, "complete": part["complete"].mean(), "low": low, "high": high})
 polyadic = pd.DataFrame(polyadic)
 polyadic
@@ -130,62 +121,63 @@ polyadic
 # %% [markdown]
 # ## From partners to identity
 #
-# A classifier that also sees the presynaptic mask that AVAN predicts, against the same network on the bare image.
+# A classifier that is also given the presynaptic mask predicted by AVAN, compared with the same network on the image
+# alone.
 # Thresholds are chosen on validation; the interval resamples presynaptic neurons.
 
 # %%
 
 
 def settings(model):
-    return model.model_dump(exclude={"name", "family", "attention"})
+    return model.model_dump(exclude={"name", "family", "channels"})
 
 
 def scored(model):
     rows = study.predictions(model.name)
     val, test = (rows[rows["split"] == split].reset_index(drop=True) for split in ("val", "test"))
-    return test, best_threshold(val["label"].to_numpy(), val["p_excitatory"].to_numpy())
+    return test, best_threshold(val["label"], val["p_excitatory"])
 
 
-resampling = {"n_replicates": study.config.stats.n_bootstrap, "confidence": confidence, "seed": study.config.seed}
 attention = []
-for model in (model for model in study.config.models if model.attention):
-    bare = next((m for m in study.config.models if not m.attention and settings(m) == settings(model)), None)
+for model in (model for model in study.config.models if model.reads_mask):
+    bare = next((m for m in study.config.models if not m.reads_mask and settings(m) == settings(model)), None)
     if bare is None:
-        raise glue.StudyError(f"model {model.name!r} has no counterpart without `attention` to be compared with")
+        raise glue.StudyError(f"model {model.name!r} has no counterpart on the image alone to be compared with")
     (ours, tau), (theirs, bare_tau) = scored(model), scored(bare)
-    for what, table in (
-        ("attention", bootstrap.intervals(ours, tau, **resampling)),
-        ("bare", bootstrap.intervals(theirs, bare_tau, **resampling)),
-        ("difference", bootstrap.difference(ours, theirs, tau, bare_tau, **resampling)),
+    for what, result in (
+        ("attention", bootstrap.intervals(ours, tau, **study.resampling)),
+        ("bare", bootstrap.intervals(theirs, bare_tau, **study.resampling)),
+        ("difference", bootstrap.difference(ours, theirs, tau, bare_tau, **study.resampling)),
     ):
-        attention.append(table.assign(model=model.name, bare=bare.name, what=what))
+        attention.append(result.assign(model=model.name, bare=bare.name, what=what))
 attention = pd.concat(attention, ignore_index=True) if attention else pd.DataFrame()
 attention
 
 # %% [markdown]
 # ## Examples
 #
-# For each method a cleft drawn at random from those that it got right, and one from those to which it gave a wrong
-# pair; where there is none, the right one with the lowest margin, the most doubtful.
-# Shown is the section that holds most of the cleft.
+# For each method a cleft drawn at random from those that it assigned correctly, and one from those to which it assigned
+# a wrong pair; where there is none, the correct one with the smallest margin, the least certain.
+# Shown is the section with most of the cleft.
 
 # %%
 samples = folder / "samples" / "test"
-images = zarr.open_group(samples / "samples.zarr", mode="r")
+stored = zarr.open_group(samples / "samples.zarr", mode="r")
+images = Rows(samples / "samples.zarr" / "em")
 row_of = study.read(samples / "index.parquet").set_index("synapse_id")["row"]
 segments = study.read(samples / "segments.parquet")
 voxel_nm = study.read(samples / "manifest.json")["voxel_nm"]
 
 
-def example(rows):
-    """`(kind, assignment)` of the two examples of one method, fewer where it is never right."""
-    correct, wrong = rows[rows["verdict"] == "correct"], rows[rows["verdict"].isin(["direction", "identity"])]
+def examples(rows):
+    """`(name, assignment)` of the two examples of one method, fewer where it is never correct."""
+    correct, wrong = (rows[rows["correctness"].isin(of)] for of in (["correct"], ["reversed", "wrong_partner"]))
     if len(correct):
-        yield "right", correct.sample(1, random_state=study.config.seed).iloc[0]
+        yield "correct", correct.sample(1, random_state=study.config.seed).iloc[0]
     if len(wrong):
         yield "wrong", wrong.sample(1, random_state=study.config.seed).iloc[0]
     elif len(correct) > 1:
-        yield "most doubtful", correct.sort_values("margin", kind="stable").iloc[0]
+        yield "least certain", correct.sort_values("margin", kind="stable").iloc[0]
 
 
 def side_of(local, row, pre, post):
@@ -196,38 +188,38 @@ def side_of(local, row, pre, post):
 
 pictures = []
 for method in methods["method"]:
-    for kind, assigned in example(assignments[assignments["method"] == method]):
+    for example, assigned in examples(assignments[assignments["method"] == method]):
         row = int(row_of[assigned["synapse_id"]])
-        em, cleft, local = (np.asarray(images[name][row]) for name in ("em", "cleft", "segments"))
+        em, cleft, local = images[[row]][0], stored["cleft"][row], stored["segments"][row]
         z = (cleft == 1).sum(axis=(1, 2)).argmax()
         y, x = np.indices(em[z].shape)
         layers = {
             "grey": em[z],
             "cleft": cleft[z] == 1,
-            "called": side_of(local[z], row, *assigned[SEGMENTS]),
+            "assigned": side_of(local[z], row, *assigned[PARTNER_SEGMENTS]),
             "true": side_of(local[z], row, *assigned[TRUE]),
         }
         pixels = {"y": y, "x": x} | layers
-        of = {"method": method, "kind": kind, "verdict": assigned["verdict"], "margin": assigned["margin"]}
+        of = {"method": method, "example": example, "outcome": assigned["correctness"], "margin": assigned["margin"]}
         pictures.append(pd.DataFrame({k: v.ravel() for k, v in pixels.items()}).assign(pixel_nm=voxel_nm[0], **of))
 pictures = pd.concat(pictures, ignore_index=True)
-pictures.groupby(["method", "kind"], sort=False)["verdict"].first()
+pictures.groupby(["method", "example"], sort=False)["outcome"].first()
 
 # %%
 partners = study.config.partners
-passes = {name: partners.epochs_of.get(name, partners.epochs) for name in PARTNER_NETWORKS}
+passes = {network.name: network.epochs for network in partners.networks}
 values = {
     "n_clefts": glue.count(methods["n"].iloc[0]),
     "passes_avan": glue.count(passes["avan"]),
-    "passes_pruners": glue.text(" and ".join(str(passes[name]) for name in list(glue.PARTNER_NETWORKS)[1:])),
+    "passes_pruners": glue.text(" and ".join(str(passes[name]) for name in list(labels.PARTNER_NETWORKS)[1:])),
     "passes_detectors": glue.text(", ".join(str(n) for name, n in passes.items() if name.startswith("detect_"))),
 }
 for row in methods.itertuples():
     values |= {
         f"accuracy_{row.method}": glue.share(row.accuracy, row.low, row.high),
         f"direction_{row.method}": glue.share(row.direction_accuracy, row.direction_low, row.direction_high),
-        f"direction_errors_{row.method}": glue.count(row.n_direction),
-        f"identity_errors_{row.method}": glue.count(row.n_identity),
+        f"reversed_{row.method}": glue.count(row.n_reversed),
+        f"wrong_partner_{row.method}": glue.count(row.n_wrong_partner),
         f"unassigned_{row.method}": glue.count(row.n_unassigned),
     }
     if row.method != "avan":
@@ -235,10 +227,10 @@ for row in methods.itertuples():
 for row in systems.itertuples():
     key = row.representation
     for measure in ("edge_f1", "edge_precision", "edge_recall", "precision", "recall"):
-        found = getattr(row, f"test_{measure}")  # of nothing detected there is no precision
+        found = getattr(row, f"test_{measure}")  # where nothing is detected, precision is undefined
         values[f"{key}_{measure}"] = glue.text("undefined") if np.isnan(found) else glue.number(found)
-    for verdict_of_edge in VERDICTS:
-        values[f"{key}_n_{verdict_of_edge}"] = glue.count(getattr(row, f"test_n_{verdict_of_edge}"))
+    for outcome in OUTCOMES:
+        values[f"{key}_n_{outcome}"] = glue.count(getattr(row, f"test_n_{outcome}"))
 values |= {
     "n_true_test": glue.count(best["test_n_true"]),
     "best_representation": glue.text(best["label"]),
@@ -267,20 +259,16 @@ values |= {
 sentences = []
 for name, rows in attention.groupby("model", sort=False) if len(attention) else ():
     auc = rows[rows["metric"] == "roc_auc"].set_index("what")
-    ours, theirs, gain = (
-        glue.estimate(*auc.loc[w, ["value", "low", "high"]]) for w in ("attention", "bare", "difference")
-    )
-    resolved = (
-        "is resolved" if auc.loc["difference", "low"] > 0 or auc.loc["difference", "high"] < 0 else "is not resolved"
-    )
+    ours, theirs, gain = (glue.estimate_of(auc.loc[what]) for what in ("attention", "bare", "difference"))
     values |= {f"{name}_roc_auc": ours, f"{name}_bare_roc_auc": theirs, f"{name}_gain": gain}
-    bare = rows["bare"].iloc[0]
+    label = labels.of_models(study.config)[rows["bare"].iloc[0]]
+    resolved = "is resolved" if glue.resolved(auc.loc["difference"]) else "is not resolved"
     sentences.append(
-        f"The network {study.model_labels[bare]} had a test AUC of {theirs.text} on the bare image and of {ours.text} "
+        f"The network {label} had a test AUC of {theirs.text} on the image alone and of {ours.text} "
         f"with the mask; the difference, {gain.text}, {resolved}."
     )
 values["attention"] = glue.text(
-    " ".join(sentences) or "This edition has no classifier with that mask beside one without it."
+    " ".join(sentences) or "This edition has no pair of classifiers with and without that mask."
 )
-frames = {"methods": methods, "detections": detections, "systems": systems, "queue": queue, "polyadic": polyadic}
-study.save(values, **frames, pictures=pictures)
+results = {"methods": methods, "detections": detections, "systems": systems, "queue": queue, "polyadic": polyadic}
+study.save(values, **results, pictures=pictures)

@@ -2,8 +2,8 @@
 # # Performance on held-out neurons
 #
 # Every model is scored on neurons that it never saw.
-# Whatever is chosen (the threshold of each model, and which model is called best) is chosen on the validation
-# neurons; the test neurons are used once, below.
+# All choices (the threshold of each model, and which model is the best) are made on the validation neurons; the test
+# neurons are used once, below.
 
 # %%
 import numpy as np
@@ -11,27 +11,22 @@ import pandas as pd
 from scipy.stats import binom
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from pipeline import glue
+from pipeline import glue, labels
 from pipeline.learn.threshold import best_threshold
 from pipeline.stats import bootstrap
 from pipeline.stats.metrics import Scored
 
 study = glue.study("analysis/performance.py")
-labels = study.model_labels
-# Those on part of the neurons, and those that read a mask, are compared elsewhere: `inference`, `partners`.
-models = [model for model in study.config.models if model.train_share == 1 and not model.attention]
+label_of = labels.of_models(study.config)
+# Models trained on part of the neurons, and those given a mask, are compared in `inference` and `partners`.
+models = [model for model in study.config.models if model.train_share == 1 and not model.reads_mask]
 predictions = {model.name: study.predictions(model.name) for model in models if not model.folds}
-resampling = {
-    "n_replicates": study.config.stats.n_bootstrap,
-    "confidence": study.config.stats.confidence,
-    "seed": study.config.seed,
-}
 for name, rows in predictions.items():
     if not rows["synapse_id"].equals(next(iter(predictions.values()))["synapse_id"]):
         raise glue.StudyError(f"the predictions of {name} and those of {next(iter(predictions))} differ in synapses")
 
 
-def part(name, split):
+def of_set(name, split):
     rows = predictions[name]
     return rows[rows["split"] == split].reset_index(drop=True)
 
@@ -41,9 +36,9 @@ def part(name, split):
 #
 # The threshold $\tau$ of a model maximises its balanced accuracy on the validation synapses.
 # The best model is the trained one with the highest validation ROC AUC.
-# The control has random weights under a fitted logistic head; of several, it is again the best on validation.
-# A cross-validated model has no validation neurons of its own: each of its networks chose on another fold, its
-# threshold is 0.5 by construction, and it is compared in [the study of all models](study.html) alone.
+# The control has random weights under a fitted logistic head; where there are several, the best on validation is taken.
+# A cross-validated model has no validation neurons of its own: each of its networks is validated on another fold, its
+# threshold is 0.5 by construction, and it is compared only in [the study of all models](study.html).
 
 # %%
 runs = []
@@ -52,18 +47,18 @@ for model in models:
     if model.folds:
         tau, validation_auc = result["tau"], result["validation"]["roc_auc"]
     else:
-        validation = part(model.name, "val")
-        tau = best_threshold(validation["label"].to_numpy(), validation["p_excitatory"].to_numpy())
+        validation = of_set(model.name, "val")
+        tau = best_threshold(validation["label"], validation["p_excitatory"])
         validation_auc = Scored(validation["label"], validation["p_excitatory"]).metrics()["roc_auc"].item()
-    kind, sections = study.seen_by(model)
+    dimensionality, sections = labels.input_of(model, study.config)
     runs.append(
         {
             "model": model.name,
-            "label": labels[model.name],
+            "label": label_of[model.name],
             "family": model.family or model.name,
             "seed": model.seed,
             "network": model.network,
-            "kind": kind,
+            "dimensionality": dimensionality,
             "sections": sections,
             "trained": model.trained,
             "folds": model.folds,
@@ -84,26 +79,26 @@ tau = runs.set_index("model")["tau"]
 ranked = held_out.sort_values("validation_auc", ascending=False, kind="stable")
 best = ranked.loc[ranked["trained"], "model"].iloc[0]
 control = ranked.loc[~ranked["trained"], "model"].iloc[0]
-runs[["label", "kind", "trained", "tau", "validation_auc"]]
+runs[["label", "dimensionality", "trained", "tau", "validation_auc"]]
 
 # %% [markdown]
-# Shown below are the best trained model of each kind of input (one section, several sections as channels, a cube) and
-# the control.
+# Shown below are the best trained model of each dimensionality of the input (one section, several sections as channels,
+# a cube) and the control.
 
 # %%
-best_of_kind = ranked[ranked["trained"]].drop_duplicates("kind").set_index("kind")["model"]
-shown = [*best_of_kind.reindex(glue.KINDS).dropna(), control]
-[labels[name] for name in shown]
+best_of_each = ranked[ranked["trained"]].drop_duplicates("dimensionality").set_index("dimensionality")["model"]
+shown = [*best_of_each.reindex(labels.DIMENSIONALITIES).dropna(), control]
+[label_of[name] for name in shown]
 
 # %% [markdown]
 # ## Test metrics
 #
-# Synapses of one neuron resemble each other, so they are no independent draws.
-# The intervals resample neurons, each with all its synapses, within its class.
+# Synapses of one neuron resemble each other, so they are not independent draws.
+# The intervals resample neurons within their class, each with all its synapses.
 
 # %%
 metrics = pd.concat(
-    bootstrap.intervals(part(name, "test"), tau[name], **resampling).assign(model=name, label=labels[name])
+    bootstrap.intervals(of_set(name, "test"), tau[name], **study.resampling).assign(model=name, label=label_of[name])
     for name in shown
 )
 metrics = metrics[["model", "label", "metric", "value", "low", "high"]].reset_index(drop=True)
@@ -113,28 +108,30 @@ metrics
 # ## Best model against the control
 #
 # A network with random weights already scores above chance, because it responds to texture.
-# What counts as learned is the difference, on the same resampled neurons.
+# What was learned is the difference, computed on the same resampled neurons.
 
 # %%
-difference = bootstrap.difference(part(best, "test"), part(control, "test"), tau[best], tau[control], **resampling)
+difference = bootstrap.difference(
+    of_set(best, "test"), of_set(control, "test"), tau[best], tau[control], **study.resampling
+)
 difference
 
 # %% [markdown]
-# ## Curves, confusion and confidence
+# ## Curves, confusion matrix and predicted probabilities
 #
 # Excitatory is the positive class throughout.
 
 # %%
 curves = []
 for name in shown:
-    test = part(name, "test")
+    test = of_set(name, "test")
     false_positive, true_positive, _ = roc_curve(test["label"], test["p_excitatory"])
     precision, recall, _ = precision_recall_curve(test["label"], test["p_excitatory"])
     curves.append(pd.DataFrame({"model": name, "curve": "roc", "x": false_positive, "y": true_positive}))
     curves.append(pd.DataFrame({"model": name, "curve": "pr", "x": recall, "y": precision}))
 curves = pd.concat(curves, ignore_index=True)
 
-test = part(best, "test").assign(predicted=lambda rows: (rows["p_excitatory"] >= tau[best]).astype(int))
+test = of_set(best, "test").assign(predicted=lambda rows: (rows["p_excitatory"] >= tau[best]).astype(int))
 cells = pd.MultiIndex.from_product([[1, 0], [1, 0]], names=["label", "predicted"])
 confusion = test.groupby(["label", "predicted"]).size().reindex(cells, fill_value=0).rename("synapses").reset_index()
 confusion
@@ -156,9 +153,9 @@ confidence = pd.concat(
 # %% [markdown]
 # ## Accuracy of each neuron
 #
-# If synapses of a neuron were independent draws at the accuracy of their class, about the stated share of neurons
+# If the synapses of a neuron were independent draws at the accuracy of their class, about the stated share of neurons
 # would lie between the two binomial quantiles.
-# Neurons outside show that errors cluster in neurons, which is why neurons are resampled.
+# Neurons outside this range show that errors cluster in neurons, which is why neurons are resampled.
 
 # %%
 neurons = (
@@ -180,23 +177,21 @@ neurons
 values = {
     "n_test_synapses": glue.count(len(test)),
     "n_test_neurons": glue.count(test["pre_neuron_id"].nunique()),
-    "best_model": glue.Value(best, labels[best]),
+    "best_model": glue.Value(best, label_of[best]),
     "best_tau": glue.number(tau[best]),
     "best_validation_auc": glue.number(ranked.set_index("model")["validation_auc"][best]),
-    "control_model": glue.Value(control, labels[control]),
+    "control_model": glue.Value(control, label_of[control]),
     "best_excitatory_accuracy": glue.percent(class_accuracy[1]),
     "best_inhibitory_accuracy": glue.percent(class_accuracy[0]),
     "test_excitatory_share": glue.percent(test["label"].mean()),
     "n_neurons_outside": glue.count(outside.sum()),
     "share_neurons_outside": glue.percent(outside.mean()),
 }
+role_of = {best: "best", control: "control"}
 for row in metrics.itertuples():
-    result = glue.estimate(row.value, row.low, row.high)
-    values[f"{row.model}_{row.metric}"] = result
-    for role, name in (("best", best), ("control", control)):
-        if row.model == name:
-            values[f"{role}_{row.metric}"] = result
+    for name in {row.model, role_of.get(row.model, row.model)}:
+        values[f"{name}_{row.metric}"] = glue.estimate_of(row)
 for row in difference.itertuples():
-    values[f"difference_{row.metric}"] = glue.estimate(row.value, row.low, row.high)
-frames = {"runs": runs, "metrics": metrics, "difference": difference, "curves": curves}
-study.save(values, **frames, confusion=confusion, confidence=confidence, neurons=neurons)
+    values[f"difference_{row.metric}"] = glue.estimate_of(row)
+results = {"runs": runs, "metrics": metrics, "difference": difference, "curves": curves}
+study.save(values, **results, confusion=confusion, confidence=confidence, neurons=neurons)

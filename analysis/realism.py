@@ -1,9 +1,9 @@
 # %% [markdown]
-# # Texture beside real electron microscopy
+# # Texture compared with real electron microscopy
 #
-# The reference are 71 patches around synapses of mouse somatosensory cortex (Kasthuri et al. 2015, cutout AC3),
+# The reference is 71 patches around synapses of mouse somatosensory cortex (Kasthuri et al. 2015, cutout AC3),
 # resampled to voxels of 8x8x40 nm.
-# `analysis/reference/kasthuri_ac3.json` holds their statistics, not their pixels; `make reference` measures it again.
+# `analysis/reference/kasthuri_ac3.json` holds their statistics, not their pixels; `make reference` measures them again.
 
 # %%
 import numpy as np
@@ -15,7 +15,7 @@ from pipeline.stats import texture
 
 study = glue.study("analysis/realism.py")
 if not study.simulated:
-    display(Markdown("**The patches of this edition are real, so this compares two real volumes.**"))
+    display(Markdown("**The patches of this edition are real, so this page compares two real volumes.**"))
 synapses = study.read(study.build.patches / "index.parquet")["synapse_id"]
 voxel_nm = study.read(study.build.patches / "manifest.json")["voxel_nm"]
 real = study.read(artefacts.REPOSITORY / "analysis/reference/kasthuri_ac3.json")
@@ -26,7 +26,7 @@ if ours["level"] != real["level"] or ours["frequency_per_um"] != real["frequency
 # %% [markdown]
 # ## Grey levels
 #
-# Quantiles of all pixels, 0 is black and 255 is white.
+# Quantiles over all pixels; 0 is black and 255 is white.
 
 # %%
 quantiles = pd.DataFrame({"level": ours["level"], "ours": ours["grey_level"], "real": real["grey_level"]})
@@ -36,12 +36,12 @@ quantiles
 # %% [markdown]
 # ## Radial power spectrum
 #
-# How strong image detail is at each spatial frequency, averaged over directions and patches.
-# Detail of 8 nm pixels ends at 62.5 cycles per µm; a 40 nm vesicle shows between about 10 and 25.
+# The strength of image detail at each spatial frequency, averaged over directions and patches.
+# Pixels of 8 nm resolve up to 62.5 cycles per µm; a vesicle of 40 nm contributes between about 10 and 25.
 
 # %%
 spectrum = pd.DataFrame({"frequency_per_um": ours["frequency_per_um"], "ours": ours["power"], "real": real["power"]})
-spectrum = spectrum.dropna(ignore_index=True)  # small patches cannot show the lowest frequencies
+spectrum = spectrum.dropna(ignore_index=True)  # small patches do not contain the lowest frequencies
 spectrum["relative_difference"] = spectrum["ours"] / spectrum["real"] - 1
 spectrum
 

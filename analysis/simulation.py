@@ -1,8 +1,8 @@
 # %% [markdown]
 # # The simulated tissue
 #
-# Everything here is read from the volumes and from the truth that the simulation wrote beside them.
-# It describes a program's output, and no brain.
+# Everything here is read from the volumes and from the truth that the simulation wrote with them.
+# It describes the output of a program and not a brain.
 
 # %%
 import numpy as np
@@ -46,8 +46,8 @@ summary
 # %% [markdown]
 # ## What differs between the classes
 #
-# For each property, how well it alone would order a pair of synapses of different class, if it could be read without
-# error: the area under the ROC curve, where 0.5 is useless and 1 is perfect, in whichever direction it points.
+# For each property, the area under the ROC curve that it alone would reach if it could be read without error, in
+# whichever direction it separates the classes: 0.5 is chance and 1 is perfect.
 # The distributions overlap, so no single property is enough.
 
 # %%
@@ -79,8 +79,8 @@ properties
 # %% [markdown]
 # ## A section to look at
 #
-# Of the middle third of the sections, the one with the most cleft pixels in a central window, leaving out sections that
-# are missing (black).
+# Among the middle third of the sections, the one with the most cleft pixels in a central window; missing sections,
+# which are black, are left out.
 
 # %%
 WINDOW_UM = 5.0
@@ -94,7 +94,7 @@ window = tuple(slice(int(low), int(low + side)) for low, side in zip(corner_vx, 
 
 
 def section(name, z_vx):
-    """One section of the window, [Y, X]."""
+    """One section of the window, `[Y, X]`."""
     return np.asarray(volumes[name][(*window, slice(z_vx, z_vx + 1))])[:, :, 0, 0].T
 
 
@@ -105,7 +105,8 @@ z_vx = max(clefts_in, key=clefts_in.get)
 
 # %% [markdown]
 # Segment ids are replaced by small numbers, with 0 for none.
-# A cleft's id is that of its synapse, whose class it gets; contacts too small to be listed as synapses get none.
+# The id of a cleft is that of its synapse, which gives its class; contacts too small to be listed as synapses have no
+# class.
 
 # %%
 ids = section("segmentation", z_vx)

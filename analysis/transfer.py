@@ -2,35 +2,34 @@
 # # From this edition's data to real electron microscopy
 #
 # Networks that never saw the real volume are applied to its synapses as they are (zero-shot).
-# Nothing is chosen on the real synapses: the best network of a kind is the best on this edition's validation neurons,
-# and every attempt to narrow the gap is shown, whatever it did.
+# Nothing is chosen on the real synapses: the best network of each dimensionality is the best on this edition's
+# validation neurons, and every attempt to narrow the gap is shown, whether or not it helped.
 
 # %%
 import pandas as pd
 
-from pipeline import glue
+from pipeline import glue, labels
 from pipeline.stats import bootstrap, checks
 from pipeline.stats.metrics import Scored
 
-study = glue.study("analysis/transfer.py")
-stats = study.config.stats
-folder = study.build.root / "transfer"
+study = glue.study("analysis/transfer.py", on_data=True)
+folder = study.build.transfer
 volume = study.read(folder / "volume.json")["datastack"]
 floors = study.read(folder / "floors.parquet").sort_values("synapse_id", ignore_index=True)
 floors = floors.astype({"label": int, "on_spine": bool})
-runs = study.frame("performance", "runs")
-runs = runs[~runs["folds"]]  # a cross-validated model is several networks, none of which is the model
+runs = study.edition.rows("performance", "runs")
+runs = runs[~runs["folds"]]  # a cross-validated model is not one network that could be applied
 families = runs.groupby("family", sort=False).agg(
-    kind=("kind", "first"), trained=("trained", "first"), validation_auc=("validation_auc", "mean")
+    dimensionality=("dimensionality", "first"), trained=("trained", "first"), validation_auc=("validation_auc", "mean")
 )
-families.insert(0, "label", families.index.map(study.family_labels))
+families.insert(0, "label", families.index.map(labels.of_families(study.config)))
 families
 
 # %% [markdown]
 # ## The real synapses
 #
-# Inhibitory synapses are few, come from fewer axons, and all may lie on shafts, so that the place of a synapse alone
-# nearly tells its class.
+# Inhibitory synapses are few, come from even fewer axons, and may all lie on shafts, so that the location of a synapse
+# alone nearly determines its class.
 # Everything is therefore computed for the synapses on dendritic shafts as well.
 
 # %%
@@ -52,13 +51,13 @@ sample
 #
 # Each network scores the images as they are, and with their grey levels matched to its training images by one curve
 # for the whole volume.
-# The floors are what needs no network, where excitatory is expected to be the darker postsynaptic side (a thick
-# density), the smoother bouton, and the synapse on a spine.
-# Radius, scale and direction of the second were set with these very synapses in view, which flatters it.
+# Baselines need no network: synapses with a darker postsynaptic side (a thick density), with a smoother bouton, or on a
+# spine are expected to be excitatory.
+# Radius, scale and direction of the second baseline were set with these synapses in view, which favours it.
 
 # %%
 ATTEMPTS = {"as it is": "p_excitatory", "matched": "p_matched"}
-FLOORS = {
+BASELINES = {
     "grey_post": "Dark postsynaptic side",
     "texture_pre": "Smooth bouton",
     "on_spine": "On a spine",
@@ -73,7 +72,7 @@ for model in runs["model"]:
 
 
 def scored(table, column, ids):
-    """The synapses `ids` of a table whose `column` is known, as `(Scored, class of each axon)`."""
+    """`(Scored, class of each axon)` of those synapses `ids` of a table whose `column` is known."""
     table = table[table["synapse_id"].isin(ids) & table[column].notna()]
     table = checks.checked(table.assign(p_excitatory=table[column]))
     label, axon = checks.by_neuron(table)
@@ -81,17 +80,17 @@ def scored(table, column, ids):
 
 
 def auc(parts, label):
-    """ROC AUC with its interval, of sums over several scored sets with a sign each: `(sign, Scored)`."""
+    """A weighted sum of ROC AUCs with its interval; `parts` are pairs `(weight, Scored)`."""
 
     def statistic(weights):
-        return sum(sign * part.metrics(weights)["roc_auc"] for sign, part in parts)[:, None]
+        return sum(weight * part.metrics(weights)["roc_auc"] for weight, part in parts)[:, None]
 
-    value, low, high = bootstrap.interval(statistic, label, stats.n_bootstrap, stats.confidence, study.config.seed)
+    value, low, high = bootstrap.interval(statistic, label, **study.resampling)
     return {"value": value.item(), "low": low.item(), "high": high.item()}
 
 
 def mean_of(family, attempt, subset, sign=1):
-    """Terms of `auc` for the mean over a family's seeds, and the class of each axon."""
+    """The parts of `auc` for the mean over a family's seeds, and the class of each axon."""
     members = runs.loc[runs["family"] == family, "model"]
     found = [scored(predictions[model], ATTEMPTS[attempt], SUBSETS[subset]) for model in members]
     return [(sign / len(found), part) for part, _ in found], found[0][1]
@@ -107,31 +106,31 @@ results = pd.DataFrame(
 results
 
 # %%
-floor_scores = floors.assign(  # higher is more excitatory, in [0, 1]
+baseline_scores = floors.assign(  # higher is more excitatory, in [0, 1]
     grey_post=(-floors["grey_post"]).rank(pct=True),
     texture_pre=(-floors["texture_pre"]).rank(pct=True),
     on_spine=floors["on_spine"].astype(float),
 )
-floor_results = []
-for name, label in FLOORS.items():
+baseline_results = []
+for name, label in BASELINES.items():
     for subset, ids in SUBSETS.items():
         if name == "on_spine" and subset == "shaft":
-            continue  # it is the same for all of them
-        part, axons = scored(floor_scores, name, ids)
+            continue  # no synapse on a shaft lies on a spine
+        part, axons = scored(baseline_scores, name, ids)
         n = int((floors["synapse_id"].isin(ids) & floors[name].notna()).sum())
-        floor_results.append({"floor": name, "label": label, "subset": subset, "n": n} | auc([(1, part)], axons))
-floor_results = pd.DataFrame(floor_results)
-floor_results
+        baseline_results.append({"baseline": name, "label": label, "subset": subset, "n": n} | auc([(1, part)], axons))
+baseline_results = pd.DataFrame(baseline_results)
+baseline_results
 
 # %% [markdown]
 # ## What the attempts did
 #
-# Paired differences, on the same resampled axons: matched minus as it is, and each family minus the first one of the
-# configuration that differs from it in augmentation alone.
+# Paired differences on the same resampled axons: matched images minus images as they are, and each family minus the
+# first one in the configuration that differs from it only in augmentation.
 
 # %%
 settings = {}
-for family, (model, *_) in study.families.items():
+for family, (model, *_) in labels.families(study.config).items():
     settings[family] = model.model_dump(mode="json", exclude={"name", "family", "seed", "augmentation"})
 trained = families.index[families["trained"]]
 attempts = [("matching", family, "matched", family) for family in trained]
@@ -153,20 +152,20 @@ counts = sample.set_index(["subset", "class"])
 values = {"volume": glue.text(volume), "n_synapses": glue.count(len(floors))}
 for (subset, name), row in counts.iterrows():
     values |= {f"n_{subset}_{name}": glue.count(row["synapses"]), f"n_{subset}_{name}_axons": glue.count(row["axons"])}
-for row in floor_results.itertuples():
-    values[f"{row.floor}_{row.subset}"] = glue.estimate(row.value, row.low, row.high)
-    values[f"n_{row.floor}_{row.subset}"] = glue.count(row.n)
+for row in baseline_results.itertuples():
+    values[f"{row.baseline}_{row.subset}"] = glue.estimate_of(row)
+    values[f"n_{row.baseline}_{row.subset}"] = glue.count(row.n)
 for row in results.itertuples():
     where = f"{row.family}_{row.subset}" + ("_matched" if row.attempt == "matched" else "")
-    values[where] = glue.estimate(row.value, row.low, row.high)
+    values[where] = glue.estimate_of(row)
 for row in gains.itertuples():
-    values[f"{row.family}_{row.subset}_{row.attempt}_gain"] = glue.estimate(row.value, row.low, row.high)
+    values[f"{row.family}_{row.subset}_{row.attempt}_gain"] = glue.estimate_of(row)
 ranked = families[families["trained"]].sort_values("validation_auc", ascending=False, kind="stable")
-families["best_of_kind"] = families.index.isin(ranked.index[~ranked["kind"].duplicated()])
-for kind, part in ranked.groupby("kind"):
-    key, family = "best_" + kind.lower().replace(".", ""), part.index[0]
+families["best"] = families.index.isin(ranked.index[~ranked["dimensionality"].duplicated()])
+for dimensionality, part in ranked.groupby("dimensionality"):
+    key, family = "best_" + dimensionality.lower().replace(".", ""), part.index[0]
     values[key] = glue.Value(family, families["label"][family])
     for suffix in ("all", "shaft", "all_matched", "shaft_matched", "all_matching_gain", "shaft_matching_gain"):
         values[f"{key}_{suffix}"] = values[f"{family}_{suffix}"]
-frames = {"families": families.reset_index(), "sample": sample, "results": results, "floors": floor_results}
-study.save(values, **frames, gains=gains)
+tables = {"families": families.reset_index(), "sample": sample, "results": results, "baselines": baseline_results}
+study.save(values, **tables, gains=gains)

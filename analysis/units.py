@@ -1,54 +1,48 @@
 # %% [markdown]
 # # The first fault: units
 #
-# The prior work's three-dimensional networks scored at chance.
-# Their cubes had been cut with positions in voxels taken for nanometres along the third axis: from slice to slice lay
-# 40 sections instead of one, so that a single slice showed the synapse.
+# The three-dimensional networks of the earlier work scored at chance.
+# Their cubes had been cut with positions in voxels read as nanometres along the third axis: consecutive slices were 40
+# sections apart instead of one, so that a single slice showed the synapse.
 # Here the same network is trained again, with the same settings, seed, synapses and split, on cubes cut with that
 # mistake (`pipeline.extract.misread`).
 
 # %%
 import numpy as np
 import pandas as pd
-import zarr
 
-from pipeline import glue
+from pipeline import glue, labels
+from pipeline.columns import CENTER_NM
 from pipeline.extract import misread
 from pipeline.learn.threshold import best_threshold
 from pipeline.space import VoxelFrame
 from pipeline.stats import bootstrap
 
-CENTER = ["center_x_nm", "center_y_nm", "center_z_nm"]
 METRICS = ["roc_auc", "balanced_accuracy", "accuracy"]
 
 study = glue.study("analysis/units.py")
-folder = study.build.root / "faults" / "units"
+folder = study.build.units
 name = study.read(folder / "model.json")["model"]
 model = study.config.model(name)
-resampling = {
-    "n_replicates": study.config.stats.n_bootstrap,
-    "confidence": study.config.stats.confidence,
-    "seed": study.config.seed,
-}
 predictions = {"right": study.predictions(name), "misread": study.read(folder / "predictions.parquet")}
 
 # %% [markdown]
 # ## Scores on the test neurons
 #
 # Each network has its own threshold, chosen on the validation neurons.
-# The difference, right minus misread, is taken on the same resampled neurons.
+# The difference, correct minus misread, is taken on the same resampled neurons.
 
 # %%
 test, tau = {}, {}
 for cubes, rows in predictions.items():
     validation = rows[rows["split"] == "val"]
-    tau[cubes] = best_threshold(validation["label"].to_numpy(), validation["p_excitatory"].to_numpy())
+    tau[cubes] = best_threshold(validation["label"], validation["p_excitatory"])
     test[cubes] = rows[rows["split"] == "test"]
 scores = pd.concat(
-    bootstrap.intervals(test[cubes], tau[cubes], **resampling).assign(cubes=cubes) for cubes in predictions
+    bootstrap.intervals(test[cubes], tau[cubes], **study.resampling).assign(cubes=cubes) for cubes in predictions
 )
 scores = scores[scores["metric"].isin(METRICS)].reset_index(drop=True)
-difference = bootstrap.difference(*test.values(), *tau.values(), **resampling)
+difference = bootstrap.difference(*test.values(), *tau.values(), **study.resampling)
 difference = difference[difference["metric"].isin(METRICS)].reset_index(drop=True)
 scores
 
@@ -58,7 +52,7 @@ difference
 # %% [markdown]
 # ## Where the slices come from
 #
-# Slices that the mistake puts beyond the volume were taken from other places in it, drawn at random.
+# Slices that the mistake places beyond the volume were taken from other places in it, drawn at random.
 
 # %%
 manifest = study.read(folder / "patches" / "manifest.json")
@@ -67,8 +61,8 @@ synapses = study.read(study.build.synapses).set_index("synapse_id")
 
 
 def lies_inside(synapse_id):
-    """Which slices of a misread cube lie where the mistake puts them, `[Z]`."""
-    center_nm = synapses.loc[synapse_id, CENTER].to_numpy(float)
+    """Which slices of a misread cube lie where the mistake places them, `[Z]`."""
+    center_nm = synapses.loc[synapse_id, CENTER_NM].to_numpy(float)
     return misread.slice_centers(center_nm, study.config.extract, frame, bounds_vx, study.config.seed)[1]
 
 
@@ -80,16 +74,19 @@ others = np.delete(inside, depth // 2, axis=1)
 # %% [markdown]
 # ## An example
 #
-# The excitatory test synapse of which the network on right cubes is surest, in the slices around the middle of both.
+# The excitatory test synapse to which the network trained on correct cubes gives the highest probability, in the slices
+# around the middle of both cubes.
 
 # %%
 N_SHOWN = 5
 example = test["right"].query("label == 1").set_index("synapse_id")["p_excitatory"].idxmax()
 first = max(0, depth // 2 - N_SHOWN // 2)
 pictures = []
-for cubes, patches in (("right", study.build.patches), ("misread", folder / "patches")):
-    row = study.read(patches / "index.parquet")["synapse_id"].tolist().index(example)
-    cube = zarr.open_group(patches / "images.zarr", mode="r")["cube"][row]
+images = {
+    "right": study.patches([example], "cube")[0],
+    "misread": study.patches([example], "cube", folder / "patches")[0],
+}
+for cubes, cube in images.items():
     step_um = section_um * (1 if cubes == "right" else misread.STEP)
     for z in range(first, min(first + N_SHOWN, depth)):
         y, x = np.indices(cube[z].shape)
@@ -104,13 +101,13 @@ pictures = pd.concat(pictures, ignore_index=True)
 example
 
 # %%
-_, n_seen = study.seen_by(model)
+_, n_seen = labels.input_of(model, study.config)
 low, high = difference.set_index("metric").loc["roc_auc", ["low", "high"]]
-resolved = "is resolved" if low > 0 else "is resolved in favour of the misread ones" if high < 0 else "is not resolved"
+resolved = "is resolved" if low > 0 else "is resolved in favour of misread cubes" if high < 0 else "is not resolved"
 low, high = scores.set_index(["cubes", "metric"]).loc[("misread", "roc_auc"), ["low", "high"]]
 chance = "remains above chance" if low > 0.5 else "is below chance" if high < 0.5 else "does not differ from chance"
 values = {
-    "model": glue.Value(name, study.model_labels[name]),
+    "model": glue.Value(name, labels.of_models(study.config)[name]),
     "step": glue.count(misread.STEP),
     "n_slices": glue.count(depth),
     "n_seen": glue.count(n_seen),
@@ -123,7 +120,7 @@ values = {
     "chance": glue.text(chance),
 }
 for row in scores.itertuples():
-    values[f"{row.cubes}_{row.metric}"] = glue.estimate(row.value, row.low, row.high)
+    values[f"{row.cubes}_{row.metric}"] = glue.estimate_of(row)
 for row in difference.itertuples():
-    values[f"difference_{row.metric}"] = glue.estimate(row.value, row.low, row.high)
+    values[f"difference_{row.metric}"] = glue.estimate_of(row)
 study.save(values, scores=scores, difference=difference, pictures=pictures)

@@ -1,4 +1,4 @@
-"""Do probabilities mean what they say? The share of excitatory synapses against the predicted probability."""
+"""Calibration curves: the share of excitatory synapses against the predicted probability."""
 
 import math
 
@@ -9,28 +9,21 @@ from pipeline import glue
 
 study = glue.study("figures/calibration.py")
 values = study.values("inference")
-curves = study.frame("inference", "curves")
-models = study.frame("inference", "models").set_index("model")
+curves = study.rows("inference", "curves")
+models = study.rows("inference", "models").set_index("model")
 
 shown = list(curves["model"].unique())
 columns = min(len(shown), 2)
 rows = math.ceil(len(shown) / columns)
-figure, axes = plt.subplots(
-    rows,
-    columns,
-    figsize=(style.WIDTH, 0.4 + 2.9 * rows),
-    sharex=True,
-    sharey=True,
-    squeeze=False,
-)
+size = (style.WIDTH, 0.4 + 2.9 * rows)
+figure, axes = plt.subplots(rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False)
 for unused in axes.flat[len(shown) :]:
     unused.set_axis_off()
 for panel, name, letter in zip(axes.flat, shown, "ABCDEFGH", strict=False):
     model, curve = models.loc[name], curves[curves["model"] == name]
-    colour = style.KIND_COLOURS[model["kind"]] if model["trained"] else style.CONTROL["color"]
-    error = [curve["value"] - curve["low"], curve["high"] - curve["value"]]
+    colour = style.DIMENSIONALITY_COLOURS[model["dimensionality"]] if model["trained"] else style.CONTROL["color"]
     panel.plot([0, 1], [0, 1], color="0.8", linewidth=0.8, zorder=1)
-    panel.errorbar(curve["p_excitatory"], curve["value"], error, color=colour, marker="o", markersize=4, capsize=2)
+    style.estimates(panel, curve["p_excitatory"], curve["value"], curve, color=colour, marker="o")
     text = f"ECE {values[f'{name}_ece'].text}\nBrier {values[f'{name}_brier'].text}"
     panel.text(0.98, 0.03, text, ha="right", va="bottom", transform=panel.transAxes, fontsize=8)
     panel.set_title(model["label"])
@@ -48,12 +41,12 @@ bins = " or ".join(glue.count(n).text for n in n_bins)
 study.save_figure(
     figure,
     f"""**Calibration on held-out neurons ({study.data_phrase}).**
-    Share of excitatory synapses against the mean predicted probability, in {bins} bins of equally many of
+    Share of excitatory synapses against the mean predicted probability, in {bins} bins that hold equal numbers of the
     {values["n_test_synapses"].text} test synapses of {values["n_test_neurons"].text} neurons, for the best trained
-    model of each kind of input and the untrained control (grey); on the straight line, probabilities mean what they
-    say.
+    model of each dimensionality of the input and for the untrained control (grey).
+    On the straight line, predicted probabilities equal observed shares.
     ECE, expected calibration error, the mean distance of a bin from that line; Brier, mean squared error of the
     probability.
-    Bars and brackets: {study.interval_phrase}; for the ECE percentile intervals, whose lower limit is zero unless it
-    exceeds what resampling alone makes.""",
+    Bars and brackets: {study.interval_phrase}; for the ECE, percentile intervals whose lower limit is zero unless the
+    ECE exceeds what resampling alone produces.""",
 )

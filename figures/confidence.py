@@ -1,4 +1,4 @@
-"""How often intervals hold the truth, and how wide they are, against the number of test neurons."""
+"""Coverage and width of intervals whose truth is known, against the number of test neurons."""
 
 import matplotlib.pyplot as plt
 import style
@@ -6,15 +6,15 @@ import style
 from pipeline import glue
 
 LOOKS = {
-    "expanded": ("#009E73", "o", "neurons, as in this report"),
-    "percentile": ("#56B4E9", "s", "neurons, percentiles"),
-    "synapses": ("#CC79A7", "^", "synapses"),
+    "expanded": (style.RIGHT, "o", "neurons, as in this report"),
+    "percentile": (style.MODEL_COLOURS[3], "s", "neurons, percentiles"),
+    "synapses": (style.FAULTY, "^", "synapses"),
 }
 METRICS = ("balanced_accuracy", "roc_auc")
 
 study = glue.study("figures/confidence.py")
 values = study.values("confidence")
-table = study.frame("confidence", "coverage").set_index(["metric", "interval"]).sort_index()
+table = study.rows("confidence", "coverage").set_index(["metric", "interval"]).sort_index()
 nominal = values["nominal"].value
 
 figure, axes = plt.subplots(2, 2, figsize=(style.WIDTH, 5.2), sharex=True, sharey="row", height_ratios=(1.3, 1))
@@ -23,34 +23,32 @@ for column, metric in enumerate(METRICS):
     for i, (interval, (colour, marker, words)) in enumerate(LOOKS.items()):
         rows = table.loc[(metric, interval)].sort_values("n_neurons")
         place = rows["n_neurons"] * 1.06 ** (i - 1)  # side by side on the logarithmic axis
-        error = [rows["coverage"] - rows["low"], rows["high"] - rows["coverage"]]
-        coverage.errorbar(
-            place, rows["coverage"], error, fmt=f"{marker}-", color=colour, markersize=4.5, capsize=2, label=words
-        )
+        look = {"fmt": f"{marker}-", "color": colour, "label": words}
+        style.estimates(coverage, place, rows["coverage"], rows, value="coverage", **look)
         width.plot(place, rows["width"], f"{marker}-", color=colour, markersize=4.5)
     coverage.axhline(nominal, color="black", linestyle="--", linewidth=1, zorder=0)
-    coverage.set_title(glue.METRICS[metric][0].upper() + glue.METRICS[metric][1:])
+    coverage.set_title(glue.sentence_case(glue.METRICS[metric]))
     width.set(xlabel="Test neurons", xscale="log")
     width.set_xticks(sorted(table["n_neurons"].unique()), labels=sorted(table["n_neurons"].unique()))
     width.minorticks_off()
-axes[0, 0].set(ylabel="Share of intervals that hold the truth", ylim=(0, 1.03))
+axes[0, 0].set(ylabel="Share of intervals that contain the truth", ylim=(0, 1.03))
 axes[1, 0].set(ylabel="Mean width of an interval", ylim=(0, None))
-figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, title="Intervals of")
+figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, title="Resampled units")
 for panel, name in zip(axes.flat, "ABCD", strict=True):
     style.letter(panel, name)
 
 study.save_figure(
     figure,
-    f"""**Intervals whose truth is known (drawn scores, no images; in the report on {study.data_phrase}).**
-    {values["n_repeats"].text} test sets were drawn at each number of neurons, half of either class and
-    {values["synapses_per_neuron"].text} synapses a neuron on average, from a population whose true balanced accuracy
-    is {values["truth_balanced_accuracy"].text} and true ROC AUC, area under the receiver operating characteristic
-    curve, {values["truth_roc_auc"].text}.
-    **A**, **B**, share of the intervals that hold the truth, with its own binomial interval; broken line: the promise,
-    {values["nominal"].text}.
-    **C**, **D**, their mean width.
-    Pink: intervals that take synapses for independent (two binomials; DeLong's for AUC).
+    f"""**Intervals whose truth is known (simulated scores, no images; in the report on {study.data_phrase}).**
+    At each number of neurons, {values["n_repeats"].text} test sets were drawn, half of the neurons excitatory and half
+    inhibitory, with {values["synapses_per_neuron"].text} synapses a neuron on average, from a population whose true
+    balanced accuracy is {values["truth_balanced_accuracy"].text} and whose true ROC AUC, the area under the receiver
+    operating characteristic curve, is {values["truth_roc_auc"].text}.
+    **A**, **B**, share of the intervals that contain the truth, with its own binomial interval; broken line: the
+    nominal confidence, {values["nominal"].text}.
+    **C**, **D**, mean width of the intervals.
+    Pink: intervals that treat synapses as independent (two binomial intervals; DeLong's interval for AUC).
     Blue and green: bootstrap that resamples neurons within their class ({values["n_replicates"].text} replicates), with
     plain percentiles, and with the correction for few neurons that this report uses.
-    The prior work's test set had {values["n_fewest"].text} neurons.""",
+    The test set of the earlier work had {values["n_fewest"].text} neurons.""",
 )

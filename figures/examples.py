@@ -1,4 +1,4 @@
-"""Example patches of both classes, called rightly and wrongly by the best model."""
+"""Example patches of both classes, classified correctly and wrongly by the best model."""
 
 import matplotlib.pyplot as plt
 import style
@@ -9,13 +9,10 @@ WINDOW_NM, BAR_NM = 1024, 250
 
 study = glue.study("figures/examples.py")
 values = study.values("examples")
-examples = study.frame("examples", "examples")
+examples = study.rows("examples", "examples")
 pixel_nm = study.read(study.build.patches / "manifest.json")["voxel_nm"][0]
-patches = study.patches(examples["synapse_id"])
-
-side = min(round(WINDOW_NM / pixel_nm), patches.shape[1])
-start = (patches.shape[1] - side) // 2
-patches = patches[:, start : start + side, start : start + side]
+patches = style.middle(study.patches(examples["synapse_id"]), round(WINDOW_NM / pixel_nm))
+side = patches.shape[1]
 
 columns = examples.groupby("label").size().max()
 figure, axes = plt.subplots(2, columns, figsize=(style.WIDTH, 2 * style.WIDTH / columns + 0.55), squeeze=False)
@@ -25,26 +22,23 @@ for row, (label, class_name) in zip(axes, glue.CLASSES.items(), strict=True):
     of_class = examples[examples["label"] == label]
     for panel, (index, example) in zip(row, of_class.iterrows(), strict=False):
         style.image(panel, patches[index], pixel_nm, BAR_NM)
-        middle = side / 2 - 0.5
-        panel.plot([middle], [middle], marker="+", color="#F0E442", markersize=4, markeredgewidth=0.7, alpha=0.9)
+        centre = side / 2 - 0.5
+        panel.plot([centre], [centre], marker="+", color="#F0E442", markersize=4, markeredgewidth=0.7, alpha=0.9)
         mark = "✓" if example["correct"] else "✗"
         panel.set_title(
             f"{mark} {glue.CLASSES[example['predicted']]}\np = {glue.number(example['p_excitatory']).text}",
             color="black" if example["correct"] else "#A00000",
             fontsize=8,
         )
-    row[0].text(
-        -0.08, 0.5, f"true {class_name}", transform=row[0].transAxes, rotation=90, ha="right", va="center",
-        color=style.CLASS_COLOURS[label], fontweight="bold",
-    )  # fmt: skip
+    style.row_label(row[0], f"true {class_name}", color=style.CLASS_COLOURS[label], fontweight="bold")
 
 study.save_figure(
     figure,
     f"""**Example synapses of test neurons ({study.data_phrase}).**
     {values["n_examples"].text} synapses of {glue.count(examples["pre_neuron_id"].nunique()).text} presynaptic neurons,
-    true class at the left; above each patch, the class that {values["model"].text} called (✓ right, ✗ wrong) and its
-    probability p of excitatory.
-    Chosen by rule: in each class, correct and wrong calls at evenly spaced ranks from the surest to the least sure
-    (the model made {values["n_wrong"].text} errors on the test synapses).
+    with the true class at the left; above each patch, the class predicted by {values["model"].text} (✓ correct,
+    ✗ wrong) and its probability p of excitatory.
+    Chosen by rule: in each class, correct and wrong predictions at evenly spaced ranks from the most to the least
+    confident (the model made {values["n_wrong"].text} errors on the test synapses).
     Windows of {side * pixel_nm / 1000:.2g} µm centred on the synapse (cross), single sections; bar {BAR_NM} nm.""",
 )

@@ -1,62 +1,60 @@
-"""Simulated and real synapses side by side at the same scale: `make realism DATA=<folder of real EM>`."""
+"""Simulated and real synapses side by side at the same scale.
+
+Made by `make realism DATA=<folder of real EM>`.
+"""
 
 import matplotlib.pyplot as plt
 import numpy as np
 import style
 
 from pipeline import glue
-from pipeline.artefacts import Build
 
 WINDOW_NM, BAR_NM = 1024, 250
 N_OF_CLASS = {1: 8, 0: 4}
 
-study = glue.study("figures/gallery.py")
+study = glue.study("figures/gallery.py", on_data=True)
 if not study.simulated:
-    raise glue.StudyError(f"the gallery sets simulated beside real synapses; {study.config.name!r} is not simulated")
-kasthuri = Build("kasthuri", study.build.root.parent)
+    raise glue.StudyError(f"the gallery compares simulated with real synapses; {study.config.name!r} is not simulated")
 
 
-def windows(build):
-    """12 patches of a build cut to the window [N, Y, X], their labels, and the size of a pixel in nm.
+def windows(opened, patches, synapses):
+    """12 patches of a study cut to the window `[N, Y, X]`, their labels, and the size of a pixel in nm.
 
-    Of each class, patches that lie wholly in the volume (else those that are padded least), evenly spaced by id.
+    In each class they are evenly spaced by id, among those that lie wholly in the volume or else are padded least.
     """
-    here = glue.Study(study.config, build, study.script)
-    synapses = here.read(build.patches / "quality.parquet")[["synapse_id", "patch_padded"]].merge(
-        here.read(build.synapses)
-    )
+    quality = opened.read(patches / "quality.parquet")[["synapse_id", "patch_padded"]]
+    rows = quality.merge(opened.read(synapses))
     chosen = []
     for label, n in N_OF_CLASS.items():
-        of_class = synapses[synapses["label"] == label].sort_values(["patch_padded", "synapse_id"])
+        of_class = rows[rows["label"] == label].sort_values(["patch_padded", "synapse_id"])
         ids = np.sort(of_class["synapse_id"].head(max(n, (of_class["patch_padded"] == 0).sum())))
         chosen += [(ids[i], label) for i in np.linspace(0, len(ids) - 1, min(n, len(ids))).round().astype(int)]
-    patches = here.patches([synapse_id for synapse_id, _ in chosen])
-    pixel_nm = here.read(build.patches / "manifest.json")["voxel_nm"][0]
-    side = min(round(WINDOW_NM / pixel_nm), patches.shape[1])
-    start = (patches.shape[1] - side) // 2
-    return patches[:, start : start + side, start : start + side], [label for _, label in chosen], pixel_nm
+    pixel_nm = opened.read(patches / "manifest.json")["voxel_nm"][0]
+    images = style.middle(opened.patches([synapse_id for synapse_id, _ in chosen]), round(WINDOW_NM / pixel_nm))
+    return images, [label for _, label in chosen], pixel_nm
 
+
+shown = {
+    "simulated": windows(study.edition, study.edition.build.patches, study.edition.build.synapses),
+    "real": windows(study, study.build.patches, study.build.synapses),
+}
+sizes = [images.shape[1] * pixel_nm for images, _, pixel_nm in shown.values()]
+glue.require(sizes[0] == sizes[1], f"both sides show windows of the same size (they are {sizes} nm)")
 
 figure = plt.figure(figsize=(style.WIDTH * 1.4, 8.0))
-sizes = []
-for part, (build, title) in zip(
-    figure.subfigures(1, 2, wspace=0.04), ((study.build, "simulated"), (kasthuri, "real")), strict=True
-):
-    patches, labels, pixel_nm = windows(build)
-    sizes.append(patches.shape[1] * pixel_nm)
+for part, (title, (images, labels, pixel_nm)) in zip(figure.subfigures(1, 2, wspace=0.04), shown.items(), strict=True):
     part.suptitle(title, fontweight="bold")
     axes = part.subplots(4, 3)
     for panel in axes.flat:
         panel.set_axis_off()
-    for panel, patch, label in zip(axes.flat, patches, labels, strict=False):
-        style.image(panel, patch, pixel_nm, BAR_NM)
+    for panel, image, label in zip(axes.flat, images, labels, strict=False):
+        style.image(panel, image, pixel_nm, BAR_NM)
         panel.set_title(glue.CLASSES[label], color=style.CLASS_COLOURS[label], fontsize=8, pad=2)
-glue.require(sizes[0] == sizes[1], f"both sides show windows of the same size (they are {sizes} nm)")
 
 study.save_figure(
     figure,
     f"""**Synapses of {study.data_phrase} (left) and of real electron microscopy (right) at the same scale.**
-    Real: mouse somatosensory cortex (Kasthuri et al. 2015, cutout AC3).
-    Of each class, evenly spaced in the order of their ids among the patches that lie wholly in the volume, or else the
-    least padded; windows of {sizes[0] / 1000:.2g} µm, bar {BAR_NM} nm.""",
+    Real: the folder {study.config.data.resolve().name}.
+    In each class, synapses are evenly spaced in the order of their ids, among the patches that lie wholly in the volume
+    or else are padded least; windows of {sizes[0] / 1000:.2g} µm, bar {BAR_NM} nm.""",
 )

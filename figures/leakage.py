@@ -1,4 +1,4 @@
-"""The prior of the pre and the post neuron, with synapses split at random and with neurons held out."""
+"""What a split by synapse gives away: class priors of the pre and post neuron under both protocols."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -7,21 +7,20 @@ import style
 from pipeline import glue
 
 PROTOCOLS = {
-    "leaky": ("#CC79A7", "^", "synapses split at random (leak)"),
-    "honest": ("#009E73", "o", "neurons held out"),
+    "leaky": {"color": style.FAULTY, "fmt": "^", "label": "synapses split at random (leak)"},
+    "honest": {"color": style.RIGHT, "fmt": "o", "label": "neurons held out"},
 }
 METRICS = ("accuracy", "balanced_accuracy", "roc_auc")
-CHANCE = {"color": "0.8", "linewidth": 0.8, "zorder": 0}
 
 study = glue.study("figures/leakage.py")
 values = study.values("leakage")
-priors = study.frame("leakage", "priors")
-scores = study.frame("leakage", "scores").set_index(["protocol", "metric"])
-weights = study.frame("leakage", "weights").set_index("side")
+priors = study.rows("leakage", "priors")
+scores = study.rows("leakage", "scores").set_index(["protocol", "metric"])
+weights = study.rows("leakage", "weights").set_index("side")
 
 figure, axes = plt.subplot_mosaic("ABCC;ABDD", figsize=(style.WIDTH, 4.2))
 
-edges = np.linspace(0, 1, 22)  # an odd number of bins: one half is the middle of one
+edges = np.linspace(0, 1, 22)  # an odd number of bins, so that one half is the middle of a bin
 for name, protocol in (("A", "leaky"), ("B", "honest")):
     panel = axes[name]
     for label, class_name in glue.CLASSES.items():
@@ -39,23 +38,18 @@ axes["A"].set_ylabel("Excitatory share of the pre neuron in training")
 axes["B"].set_yticklabels([])
 
 panel = axes["C"]
-for shift, (protocol, (colour, marker, words)) in zip((-0.08, 0.08), PROTOCOLS.items(), strict=True):
+for shift, (protocol, look) in zip((-0.08, 0.08), PROTOCOLS.items(), strict=True):
     rows = scores.loc[protocol].loc[list(METRICS)]
-    error = [rows["value"] - rows["low"], rows["high"] - rows["value"]]
-    place = np.arange(len(METRICS)) + shift
-    panel.errorbar(place, rows["value"], error, fmt=marker, color=colour, markersize=5, capsize=2, label=words)
-panel.axhline(0.5, **CHANCE)
+    style.estimates(panel, np.arange(len(METRICS)) + shift, rows["value"], rows, **look)
+panel.axhline(0.5, **style.REFERENCE)
 panel.set_xticks(range(len(METRICS)), labels=["accuracy", "balanced\naccuracy", "ROC AUC"])
 panel.set(xlim=(-0.5, len(METRICS) - 0.5), ylim=(0.45, 1.03))
 
 panel = axes["D"]
 place = np.arange(len(weights))
-colour, marker, _ = PROTOCOLS["leaky"]
-panel.plot(place - 0.08, weights["learned"], marker, color=colour, markersize=5)
-colour, marker, _ = PROTOCOLS["honest"]
-error = [weights["weight"] - weights["low"], weights["high"] - weights["weight"]]
-panel.errorbar(place + 0.08, weights["weight"], error, fmt=marker, color=colour, markersize=5, capsize=2)
-panel.axhline(0, **CHANCE)
+panel.errorbar(place - 0.08, weights["learned"], markersize=4.5, **PROTOCOLS["leaky"])
+style.estimates(panel, place + 0.08, weights["weight"], weights, value="weight", **PROTOCOLS["honest"])
+panel.axhline(0, **style.REFERENCE)
 panel.set_xticks(place, labels=[f"{side} neuron" for side in weights.index])
 panel.set(ylabel="Weight", xlim=(-0.5, len(weights) - 0.5))
 panel.margins(y=0.15)
@@ -66,16 +60,17 @@ for name, panel in axes.items():
 study.save_figure(
     figure,
     f"""**What a split by synapse gives away ({study.data_phrase}).**
-    The prior work's model, without images: the share of excitatory synapses (Laplace-smoothed) among the training
-    synapses of the presynaptic (pre) and of the postsynaptic (post) neuron, the logit of each, and logistic regression.
-    **A**, with {values["test_share"].text} of the {values["n_synapses"].text} synapses drawn for testing at random, the
-    pre neuron's share tells the class of the test synapses: {values["known_share"].text} of them belong to a neuron
-    that was seen in training.
-    **B**, with the {values["n_neurons"].text} pre neurons held out in {values["n_folds"].text} folds, it is one half
-    for every synapse.
-    **C**, scores at the threshold one half; ROC AUC, area under the receiver operating characteristic curve; grey:
+    The model of the earlier work, which uses no images: logistic regression on the logits of two shares, those of
+    excitatory synapses (Laplace-smoothed) among the training synapses of the presynaptic (pre) and of the postsynaptic
+    (post) neuron.
+    **A**, where {values["test_share"].text} of the {values["n_synapses"].text} synapses are drawn for testing at
+    random, the pre neuron's share reveals the class of the test synapses: {values["known_share"].text} of them belong
+    to a neuron that was seen in training.
+    **B**, where the {values["n_neurons"].text} pre neurons are held out in {values["n_folds"].text} folds, that share
+    is one half for every synapse.
+    **C**, scores at the threshold one half; ROC AUC, area under the receiver operating characteristic curve; dotted:
     chance.
-    **D**, weights of the two logits: learned in training under the leaky protocol; fitted again on held-out neurons
-    under the honest one, with intervals from standard errors clustered by pre neuron.
+    **D**, weights of the two logits: learned in training under the leaky protocol, and fitted again on held-out neurons
+    under the honest one, with intervals from standard errors clustered by pre neuron; dotted: no effect.
     Bars in C: {study.interval_phrase}.""",
 )

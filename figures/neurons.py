@@ -8,7 +8,7 @@ from pipeline import glue
 
 study = glue.study("figures/neurons.py")
 values = study.values("performance")
-neurons = study.frame("performance", "neurons")
+neurons = study.rows("performance", "neurons")
 
 figure, axes = plt.subplots(1, 2, figsize=(style.WIDTH, 3.3), sharex=True, sharey=True)
 for panel, name, (label, class_name) in zip(axes, "AB", glue.CLASSES.items(), strict=True):
@@ -21,7 +21,7 @@ for panel, name, (label, class_name) in zip(axes, "AB", glue.CLASSES.items(), st
         step="mid",
         color="0.88",
         linewidth=0,
-        label="expected of independent synapses",
+        label="expected for independent synapses",
     )
     panel.axhline(group["expected"].iloc[0], color="0.45", linestyle="--", linewidth=1, label="accuracy of the class")
     panel.scatter(
@@ -31,19 +31,18 @@ for panel, name, (label, class_name) in zip(axes, "AB", glue.CLASSES.items(), st
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     panel.set_title(f"{len(group)} {class_name} neurons")
     style.letter(panel, name)
-axes[0].set_ylabel("Share called correctly")
+axes[0].set_ylabel("Share classified correctly")
 handles = axes[0].get_legend_handles_labels()[0]
 figure.legend(handles=handles, loc="outside lower center", ncols=2)
 
 study.save_figure(
     figure,
     f"""**Accuracy of single neurons ({study.data_phrase}).**
-    Share of the test synapses of each presynaptic neuron that {values["best_model"].text} called correctly, against
+    Share of the test synapses of each presynaptic neuron that {values["best_model"].text} classified correctly, against
     their number: **A**, excitatory and **B**, inhibitory neurons; {values["n_test_synapses"].text} synapses of
-    {values["n_test_neurons"].text} neurons in all.
+    {values["n_test_neurons"].text} neurons in total.
     Dashed: accuracy of the class.
-    Grey: where {glue.percent(study.config.stats.confidence).text} of neurons would lie if their synapses were
-    independent draws at that accuracy (binomial quantiles);
-    outside of it: {values["n_neurons_outside"].text} of {values["n_test_neurons"].text} neurons
-    ({values["share_neurons_outside"].text}).""",
+    Grey: the range in which {glue.percent(study.config.stats.confidence).text} of the neurons would lie if their
+    synapses were independent draws at that accuracy (binomial quantiles); {values["n_neurons_outside"].text} of
+    {values["n_test_neurons"].text} neurons ({values["share_neurons_outside"].text}) lie outside.""",
 )

@@ -1,4 +1,4 @@
-"""The combined systems over their thresholds, their errors, the queue of disagreements, and polyadic clefts."""
+"""Combined systems over their thresholds, their errors, the queue of disagreements, and polyadic clefts."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,7 +10,7 @@ from pipeline import glue
 ERRORS = {
     "cleft missed": (["missed"], "#0072B2"),
     "clefts merged": (["merged"], "#56B4E9"),
-    "wrong or no pair": (["wrong_partner", "wrong_direction", "unassigned"], "#D55E00"),
+    "wrong or no pair": (["wrong_partner", "reversed", "unassigned"], "#D55E00"),
     "cleft in pieces": (["split"], "#CC79A7"),
     "no synapse there": (["false"], "#F0E442"),
 }
@@ -18,10 +18,10 @@ METHODS = {"avan": ("AVAN", "#009E73", "-"), "pruner": ("proximity pruner", "#CC
 
 study = glue.study("figures/partners.py")
 values = study.values("partners")
-detections = study.frame("partners", "detections")
-systems = study.frame("partners", "systems")
-queue = study.frame("partners", "queue")
-polyadic = study.frame("partners", "polyadic")
+detections = study.rows("partners", "detections")
+systems = study.rows("partners", "systems")
+queue = study.rows("partners", "queue")
+polyadic = study.rows("partners", "polyadic")
 
 figure = plt.figure(figsize=(style.WIDTH, 5.5))
 figure.get_layout_engine().set(h_pad=0.08)
@@ -35,23 +35,22 @@ for panel, system in zip(panels, systems.itertuples(), strict=True):
         f"no setting of {system.label} has a higher F1 on validation than the chosen one",
     )
     for size, part in tried.sort_values("threshold").groupby("min_size_vx"):
-        own = size == system.min_size_vx
-        look = (
-            {"linewidth": 1.6, "color": "black", "label": "validation"} if own else {"linewidth": 0.6, "color": "0.6"}
-        )
+        look = {"linewidth": 0.6, "color": "0.6"}
+        if size == system.min_size_vx:
+            look = {"linewidth": 1.6, "color": "black", "label": "validation"}
         panel.plot(part["threshold"], part["edge_f1"], **look)
     panel.plot(system.threshold, system.val_edge_f1, "ko", markerfacecolor="white", label="chosen", zorder=3)
     panel.plot(system.threshold, system.test_edge_f1, "D", color="#D55E00", label="chosen, on test", zorder=4)
-    panel.set(xlabel="Threshold", title=system.label[0].upper() + system.label[1:])
+    panel.set(xlabel="Threshold", title=glue.sentence_case(system.label))
     panel.xaxis.set_major_locator(MaxNLocator(4))
 panels[0].set_ylabel("F1 of edges")
 upper.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
-upper.text(0.005, 0.985, "A", va="top", fontweight="bold", fontsize=10)
+style.corner_letter(upper, "A")
 
 error_panel, queue_panel, polyadic_panel = lower.subplots(1, 3)
 left = np.zeros(len(systems))
-for label, (verdicts, colour) in ERRORS.items():
-    width = systems[[f"test_n_{verdict}" for verdict in verdicts]].sum(axis=1).to_numpy()
+for label, (outcomes, colour) in ERRORS.items():
+    width = systems[[f"test_n_{outcome}" for outcome in outcomes]].sum(axis=1).to_numpy()
     look = {"color": colour, "edgecolor": "black", "linewidth": 0.5}
     error_panel.barh(np.arange(len(systems)), width, left=left, label=label, **look)
     left += width
@@ -63,10 +62,8 @@ error_panel.legend(loc="upper center", bbox_to_anchor=(0.3, -0.3), ncols=1)
 style.letter(error_panel, "B")
 
 for method, (label, colour, line) in METHODS.items():
-    panel = queue_panel
-    panel.step(
-        [0, *queue["read"]], [0, *queue[f"{method}_found"]], where="post", color=colour, linestyle=line, label=label
-    )
+    read, met = [0, *queue["read"]], [0, *queue[f"{method}_found"]]
+    queue_panel.step(read, met, where="post", color=colour, linestyle=line, label=label)
 queue_panel.axvline(queue["disagree"].sum(), color="0.6", linewidth=0.8, zorder=1)
 queue_panel.set(xlabel="Clefts read", ylabel="Wrong edges met", xlim=(0, None), ylim=(0, None))
 queue_panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
@@ -76,19 +73,10 @@ style.letter(queue_panel, "C")
 
 of_number = polyadic[polyadic["n_posts"] != "all"]
 place = np.arange(len(of_number))
-error = [of_number["complete"] - of_number["low"], of_number["high"] - of_number["complete"]]
 polyadic_panel.plot(place - 0.15, of_number["precision"], "^", color="#0072B2", label="precision")
 polyadic_panel.plot(place, of_number["recall"], "s", color="#E69F00", label="recall")
-polyadic_panel.errorbar(
-    place + 0.15,
-    of_number["complete"],
-    yerr=error,
-    fmt="o",
-    color="black",
-    linewidth=1.1,
-    label="all right",
-    markersize=4.5,
-)
+look = {"fmt": "o", "color": "black", "capsize": 0, "label": "all correct"}
+style.estimates(polyadic_panel, place + 0.15, of_number["complete"], of_number, value="complete", **look)
 polyadic_panel.set_xticks(place, of_number["n_posts"])
 polyadic_panel.set(xlabel="Postsynaptic partners", ylabel="Share", ylim=(0, 1.05), xlim=(-0.5, len(of_number) - 0.5))
 polyadic_panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.3), ncols=1)
@@ -100,14 +88,14 @@ study.save_figure(
     **A**, combined systems, one panel for each representation of clefts that a network was trained to predict: cleft
     mask; STDT, signed tanh distance transform; signed proximity, positive on the presynaptic and negative on the
     postsynaptic side.
-    F1, the harmonic mean of precision and recall, of graph edges (a cleft that was found and given its true partners)
-    against the detection threshold, in the validation region; thin lines are other smallest sizes of a cleft.
-    The circle is the chosen setting, with the highest F1 on validation; the diamond is its value on the test tissue.
-    **B**, errors on the test tissue at the chosen settings, which has {values["n_true_test"].text} true clefts.
-    **C**, wrong edges that a proofreader meets who reads the {values["n_detected"].text} detected clefts in the order
-    of the queue, for two methods of assignment; left of the line are the {values["n_disagreements"].text} clefts on
-    which the two disagree.
+    F1, the harmonic mean of precision and recall, of graph edges (a cleft that was detected and given its true
+    partners) against the detection threshold, in the validation region; thin lines are other minimum sizes of a cleft.
+    The circle is the chosen setting, which has the highest F1 on validation; the diamond is its F1 on the test tissue.
+    **B**, errors on the test tissue, which has {values["n_true_test"].text} true clefts, at the chosen settings.
+    **C**, wrong edges that a proofreader encounters on reading the {values["n_detected"].text} detected clefts in the
+    order of the queue, for two methods of assignment; left of the line are the {values["n_disagreements"].text} clefts
+    on which the two disagree.
     **D**, clefts with several postsynaptic partners: precision and recall of partners, and the share of clefts with all
-    partners right and no other, with exact binomial {glue.percent(study.config.stats.confidence).text} intervals, for
+    true partners and no other, with exact binomial {glue.percent(study.config.stats.confidence).text} intervals, for
     {values["n_polyadic"].text} test clefts.""",
 )

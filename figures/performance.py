@@ -1,8 +1,7 @@
-"""ROC and precision-recall curves, confusion and confidence on the test neurons."""
+"""ROC and precision-recall curves, confusion matrix and predicted probabilities on the test neurons."""
 
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 import style
 
 from pipeline import glue
@@ -11,13 +10,13 @@ SHORT = {"roc_auc": "AUC", "average_precision": "AP"}
 
 study = glue.study("figures/performance.py")
 values = study.values("performance")
-curves = study.frame("performance", "curves")
-confusion = study.frame("performance", "confusion")
-confidence = study.frame("performance", "confidence")
-difference = study.frame("performance", "difference").set_index("metric")
+curves = study.rows("performance", "curves")
+confusion = study.rows("performance", "confusion")
+confidence = study.rows("performance", "confidence")
+difference = study.rows("performance", "difference").set_index("metric")
 best, control = values["best_model"], values["control_model"]
 tau = values["best_tau"].value
-runs = study.frame("performance", "runs").set_index("model").loc[curves["model"].unique()]
+runs = study.rows("performance", "runs").set_index("model").loc[curves["model"].unique()]
 
 for model, label in runs["label"].items():
     roc = curves[(curves["model"] == model) & (curves["curve"] == "roc")]
@@ -29,7 +28,7 @@ glue.require(
     confusion["synapses"].sum() == values["n_test_synapses"].value, "the confusion matrix counts every test synapse"
 )
 low, high = difference.loc["roc_auc", ["low", "high"]]
-verdict = "exceeds" if low > 0 else "is below" if high < 0 else "does not clearly differ from"
+comparison = "exceeds" if low > 0 else "is below" if high < 0 else "does not clearly differ from"
 
 figure, axes = plt.subplots(2, 2, figsize=(style.WIDTH, 6.4 + 0.15 * len(runs)))
 
@@ -37,9 +36,9 @@ prevalence = values["test_excitatory_share"].value
 for panel, curve, name in ((axes[0, 0], "roc", "A"), (axes[0, 1], "pr", "B")):
     for model, run in runs.iterrows():
         line = curves[(curves["model"] == model) & (curves["curve"] == curve)]
-        scores = [f"{name} {values[f'{model}_{metric}'].value:.2f}" for metric, name in SHORT.items()]
+        scores = [f"{short} {values[f'{model}_{metric}'].value:.2f}" for metric, short in SHORT.items()]
         legend = f"{run['label']}: {', '.join(scores)}"
-        look = {"color": style.KIND_COLOURS[run["kind"]]} if run["trained"] else style.CONTROL
+        look = {"color": style.DIMENSIONALITY_COLOURS[run["dimensionality"]]} if run["trained"] else style.CONTROL
         panel.plot(line["x"], line["y"], label=legend, zorder=3, **look)
     style.letter(panel, name)
     panel.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
@@ -50,16 +49,16 @@ axes[0, 1].axhline(prevalence, color="0.8", linewidth=0.8, zorder=1)
 axes[0, 1].set(xlabel="Recall", ylabel="Precision")
 
 counts = confusion.pivot(index="label", columns="predicted", values="synapses").loc[[1, 0], [1, 0]]
-share = counts.div(counts.sum(axis=1), axis=0)
-texts = [
-    [f"{glue.count(n).text}\n{glue.percent(fraction).text}" for n, fraction in zip(*row, strict=True)]
-    for row in zip(counts.to_numpy(), share.to_numpy(), strict=True)
-]
+share = counts.div(counts.sum(axis=1), axis=0).to_numpy()
 panel = axes[1, 0]
 names = [glue.CLASSES[label] for label in counts.index]
-sns.heatmap(share, annot=texts, fmt="", cmap="Greys", vmin=0, vmax=1, cbar=False, square=True, linewidths=1, ax=panel)
-panel.set_xticklabels(names)
-panel.set_yticklabels(names, rotation=90, va="center")
+panel.imshow(share, cmap="Greys", vmin=0, vmax=1)
+for (row, column), n in np.ndenumerate(counts.to_numpy()):
+    words = f"{glue.count(n).text}\n{glue.percent(share[row, column]).text}"
+    panel.text(column, row, words, ha="center", va="center", color="white" if share[row, column] > 0.5 else style.INK)
+panel.spines[:].set_visible(False)
+panel.set_xticks([0, 1], names)
+panel.set_yticks([0, 1], names, rotation=90, va="center")
 panel.tick_params(length=0)
 panel.set(xlabel="Predicted class", ylabel="True class")
 style.letter(panel, "C")
@@ -83,13 +82,13 @@ study.save_figure(
     {values["n_test_synapses"].text} test synapses of {values["n_test_neurons"].text} presynaptic neurons that no model
     was trained on; excitatory is the positive class.
     **A**, receiver operating characteristic (ROC) of the trained model with the highest validation AUC (area under the
-    curve) for each kind of input: one section, several, or a cube; the straight line is chance.
+    curve) for each dimensionality of the input: one section, several sections, or a cube; the straight line is chance.
     **B**, precision against recall, with AP, the average precision; the horizontal line is the share of excitatory
     synapses, {values["test_excitatory_share"].text}.
     Grey, broken: the control, random weights under a fitted logistic head.
     **C**, synapses and row percentages of {best.text}, the trained model with the highest validation AUC, at the
     threshold that maximised balanced accuracy on the validation neurons.
     **D**, its predicted probabilities by true class.
-    Its test AUC {verdict} that of {control.text} (difference {values["difference_roc_auc"].text}; brackets are
+    Its test AUC {comparison} that of {control.text} (difference {values["difference_roc_auc"].text}; brackets are
     {study.interval_phrase}).""",
 )

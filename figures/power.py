@@ -1,4 +1,4 @@
-"""What neurons buy: precision with test neurons; AUC with training neurons, where networks were trained on parts."""
+"""Gain from more neurons: interval width by number of test neurons, AUC by number of training neurons."""
 
 import matplotlib.pyplot as plt
 import style
@@ -8,27 +8,19 @@ from pipeline import glue
 
 study = glue.study("figures/power.py")
 values = study.values("inference")
-widths = study.frame("inference", "half_widths")
+widths = study.rows("inference", "half_widths")
 wanted, needed, here = (values[name] for name in ("half_width_wanted", "neurons_needed", "n_test_neurons"))
-
-learning = study.frame("inference", "learning").query("metric == 'roc_auc'")
+learning = study.rows("inference", "learning").query("metric == 'roc_auc'")
 
 n_panels = 1 if learning.empty else 2
 figure, axes = plt.subplots(1, n_panels, figsize=((0.75 if n_panels == 1 else 1) * style.WIDTH, 3.2), squeeze=False)
 panel = axes[0, 0]
 panel.plot(widths["n_neurons"], widths["closed_form"], color="black", label="closed form", zorder=3)
 panel.plot(widths["n_neurons"], widths["resampled"], "o", color="#E69F00", markersize=5, label="resampled", zorder=4)
-panel.axhline(wanted.value, color="0.5", linestyle=":", linewidth=1)
+panel.axhline(wanted.value, **style.REFERENCE)
 panel.axvline(here.value, color="#0072B2", linestyle="--", linewidth=1, label=f"this study: {here.text} neurons")
-panel.plot(
-    needed.value,
-    wanted.value,
-    "s",
-    color="#009E73",
-    markersize=6,
-    label=f"±{wanted.text}: {needed.text} neurons",
-    zorder=5,
-)
+look = {"color": "#009E73", "markersize": 6, "zorder": 5, "label": f"±{wanted.text}: {needed.text} neurons"}
+panel.plot(needed.value, wanted.value, "s", **look)
 panel.set_xscale("log")
 panel.set_yscale("log")
 for axis in (panel.xaxis, panel.yaxis):
@@ -43,8 +35,7 @@ if n_panels == 2:
     style.letter(panel, "A")
     panel = axes[0, 1]
     for colour, (label, rows) in zip(style.MODEL_COLOURS, learning.groupby("label", sort=False), strict=False):
-        error = [rows["value"] - rows["low"], rows["high"] - rows["value"]]
-        panel.errorbar(rows["n_train_neurons"], rows["value"], error, color=colour, marker="o", capsize=2, label=label)
+        style.estimates(panel, rows["n_train_neurons"], rows["value"], rows, color=colour, marker="o", label=label)
     sizes = sorted(learning["n_train_neurons"].unique())
     panel.set_xscale("log")
     panel.set_xticks(sizes, [glue.count(n).text for n in sizes])
@@ -54,16 +45,17 @@ if n_panels == 2:
     style.letter(panel, "B")
 
 curves = f"""**B**, area under the receiver operating characteristic curve (ROC AUC) on the test neurons against the
-    number of training neurons of networks of the same recipe; bars: {study.interval_phrase}, which do not tell how
-    another choice of training neurons would do."""
+    number of training neurons, for networks trained by the same recipe; bars: {study.interval_phrase}, which do not
+    include the variation between choices of training neurons."""
 study.save_figure(
     figure,
-    f"""**What neurons buy ({study.data_phrase}).**
+    f"""**Gain from more neurons ({study.data_phrase}).**
     {"**A**, half-width" if n_panels == 2 else "Half-width"}
-    to be expected of the {glue.percent(study.config.stats.confidence).text} interval of balanced accuracy of
+    expected for the {glue.percent(study.config.stats.confidence).text} interval of balanced accuracy of
     {values["best_model"].text} against the number of test neurons, from the variance between the
     {here.text} test neurons of this study: in closed form, and from {glue.count(study.config.stats.n_bootstrap).text}
-    draws of so many neurons.
-    Square: the number at which the half-width falls to {wanted.text}; broken: the number of test neurons here.
+    draws of that many neurons.
+    Square: the number of neurons at which the half-width falls to {wanted.text}; broken: the number of test neurons in
+    this study.
     {curves if n_panels == 2 else ""}""",
 )

@@ -1,4 +1,4 @@
-"""Grey-level quantiles and radial power spectrum beside those of real electron microscopy."""
+"""Grey-level quantiles and power spectrum compared with real electron microscopy."""
 
 import matplotlib.pyplot as plt
 import style
@@ -7,8 +7,8 @@ from pipeline import glue
 
 study = glue.study("figures/realism.py")
 values = study.values("realism")
-quantiles = study.frame("realism", "quantiles")
-spectrum = study.frame("realism", "spectrum")
+quantiles = study.rows("realism", "quantiles")
+spectrum = study.rows("realism", "spectrum")
 
 ours = {"color": style.MODEL_COLOURS[0], "marker": "o", "markersize": 3.5, "label": study.data_phrase}
 real = {"color": "black", "marker": "s", "markersize": 3.5, "linestyle": "--", "label": "real, Kasthuri AC3"}
@@ -28,11 +28,12 @@ for panel, name, place in zip(axes, "AB", ("lower right", "lower left"), strict=
 
 study.save_figure(
     figure,
-    f"""**Texture of {study.data_phrase} beside real electron microscopy.**
+    f"""**Texture of {study.data_phrase} compared with real electron microscopy.**
     {values["n_patches"].text} patches of this edition and {values["n_real_patches"].text} of mouse somatosensory
     cortex (Kasthuri et al. 2015, cutout AC3), both in pixels of 8 nm.
     **A**, quantiles of the grey level.
-    **B**, power spectrum averaged over directions; each patch was freed of its mean and tapered (Hann window).
+    **B**, power spectrum averaged over directions; the mean of each patch was subtracted and the patch tapered (Hann
+    window).
     The largest relative difference is {values["largest_difference"].text}, in
     {values["largest_difference_in"].text}.""",
 )

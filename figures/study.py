@@ -1,4 +1,4 @@
-"""AUC and balanced accuracy of every family of models, by what its networks see."""
+"""ROC AUC and balanced accuracy of every family of models, grouped by the dimensionality of the input."""
 
 import textwrap
 
@@ -13,12 +13,12 @@ PANELS = {"roc_auc": "A", "balanced_accuracy": "B"}
 
 study = glue.study("figures/study.py")
 values = study.values("study")
-families = study.frame("study", "families")
-metrics = study.frame("study", "metrics").set_index(["metric", "family"])
-spread = study.frame("study", "spread").set_index(["metric", "family"])["value"].sort_index()
+families = study.rows("study", "families")
+metrics = study.rows("study", "metrics").set_index(["metric", "family"])
+spread = study.rows("study", "spread").set_index(["metric", "family"])["value"].sort_index()
 several_seeds = values["most_seeds"].value > 1
 
-heading = families["kind"].map(HEADINGS).mask(families["folds"], CROSSED)
+heading = families["dimensionality"].map(HEADINGS).mask(families["folds"], CROSSED)
 rows = []  # (heading or label, family or None), from top to bottom
 for title in (*HEADINGS.values(), CROSSED):
     group = families[heading == title].sort_values("trained", ascending=False, kind="stable")
@@ -31,15 +31,15 @@ for panel, (metric, letter) in zip(axes, PANELS.items(), strict=True):
         if row is None:
             continue
         score = metrics.loc[metric, row["family"]]
-        colour = style.KIND_COLOURS[row["kind"]] if row["trained"] else style.CONTROL["color"]
+        colour = style.DIMENSIONALITY_COLOURS[row["dimensionality"]] if row["trained"] else style.CONTROL["color"]
         face = colour if row["trained"] else "white"
         panel.plot([score["low"], score["high"]], [y, y], color=colour, zorder=2)
         panel.plot(score["value"], y, marker="o", markersize=6, color=colour, markerfacecolor=face, zorder=3)
         if row["n_networks"] > 1:
             seeds = spread.loc[metric, row["family"]]
             panel.plot(seeds, [y] * len(seeds), ".", markersize=3.5, color="black", zorder=4)
-    panel.axvline(0.5, color="0.5", linestyle=":", linewidth=1, zorder=1)
-    panel.set(xlabel=glue.METRICS[metric][0].upper() + glue.METRICS[metric][1:], xlim=(None, 1.02))
+    panel.axvline(0.5, **style.REFERENCE)
+    panel.set(xlabel=glue.sentence_case(glue.METRICS[metric]), xlim=(None, 1.02))
     panel.grid(axis="x", color="0.93", linewidth=0.6)
     panel.set_axisbelow(True)
     panel.tick_params(axis="y", length=0)
@@ -50,15 +50,15 @@ for tick, (_, row) in zip(axes[0].get_yticklabels(), rows, strict=True):
 axes[0].set_ylim(len(rows) - 0.5, -0.5)
 
 n = values["n_families"].text
-seeds = "Small black dots: single networks, of models trained with several seeds; large: their mean. "
-crossed = f"{CROSSED}: each neuron called by the network of the fold that held it out. "
+seeds = "Small black dots: single networks of models trained with several seeds; large dots: their mean. "
+crossed = f"{CROSSED}: each neuron is scored by the network of the fold that held it out. "
 study.save_figure(
     figure,
-    f"""**All {n} models on neurons that they never saw ({study.data_phrase}).**
+    f"""**All {n} models on held-out neurons ({study.data_phrase}).**
     **A**, area under the receiver operating characteristic curve (ROC AUC); **B**, balanced accuracy at the threshold
-    that was best on validation.
+    chosen on validation.
     Bars: {study.interval_phrase}.
-    {seeds if several_seeds else ""}Open, grey: untrained controls, random weights under a fitted logistic head.
+    {seeds if several_seeds else ""}Open and grey: untrained controls, random weights under a fitted logistic head.
     {crossed if families["folds"].any() else ""}Dotted: chance.
     {values["several_sections"].text}""",
 )

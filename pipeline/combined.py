@@ -1,51 +1,127 @@
 """The combined system: clefts detected in a tissue, given partners by AVAN, and compared with the true graph.
 
-Wiring, as `pipeline/stages.py` is: blocks and decisions are those of `pipeline.partners`, voxels those of
+Wiring, as `pipeline/stages` is: blocks and decisions are those of `pipeline.partners`, voxels those of
 `pipeline.extract`.
 """
 
 import functools
 import shutil
 import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import zarr
+from distributed import Client
 
 from pipeline.artefacts import read_json, sha256, write_json, write_parquet
-from pipeline.extract import clefts
-from pipeline.extract.volume import ModelVoxels, open_labels, open_model_voxels
-from pipeline.partners import assign, blocks, detections, graph, model, predict, stitch
-from pipeline.partners.samples import Samples
+from pipeline.columns import CENTER_NM, PARTNER_SEGMENTS
+from pipeline.config import Partners
+from pipeline.extract.boxes import Grid, bounds_on, nearest, resampled
+from pipeline.extract.clefts import shape_zyx
+from pipeline.extract.rows import border_nm
+from pipeline.extract.sample import Sample, Volumes, cut_sample
+from pipeline.extract.volume import ArrayVolume, Volume, cached_em, open_labels
+from pipeline.partners import assign, detections, graph, model, predict, stitch, tiles
+from pipeline.space import VoxelFrame, zyx
 
 #: Tiles of block-wise detection and their overlap on each side, and the blocks in which work is shared out (ZYX
 #: voxels). Larger tiles waste less on overlaps; feature maps of this one still fit a processor's cache.
 TILE, OVERLAP, BLOCK = (20, 160, 160), (2, 16, 16), (32, 256, 256)
 
-CENTER = [f"center_{axis}_nm" for axis in "xyz"]
-SEGMENTS = ["pre_segment_id", "post_segment_id"]
 
-#: The pairs of no clefts at all.
-NOTHING = pd.DataFrame(
-    {"synapse_id": np.int64([]), **dict.fromkeys(SEGMENTS, np.uint64([])), "confidence": 0.0, "margin": 0.0}
-)
+class Region:
+    """A tissue, or the part of `val` kept for validation, on the networks' voxels: bounds, true clefts, partners."""
+
+    def __init__(self, name: str, paths: Mapping[str, str], truth: pd.DataFrame, settings: Partners):
+        self.name, self.paths, self.settings = name, paths, settings
+        self.frame = VoxelFrame(settings.voxel_nm)
+        self.bounds_vx = bounds_on(self.frame, Volume(paths["em"], settings.voxel_nm))
+        if name == "val":
+            border = border_nm(self.frame.to_nm(self.bounds_vx), settings.val_fraction)
+            self.bounds_vx[0, 0] = np.ceil(border / settings.voxel_nm[0])
+        low, high = self.bounds_vx
+        labels = open_labels(paths["clefts"], settings.voxel_nm)
+        self.true = nearest(labels, Grid.of_voxels(low, high, self.frame))
+        ids, sizes = np.unique(self.true[self.true != 0], return_counts=True)
+        size_vx = pd.DataFrame({"synapse_id": ids.astype(np.int64), "size_vx": sizes})
+        self.truth = truth[["synapse_id", *PARTNER_SEGMENTS]].merge(size_vx, on="synapse_id")
+
+    @functools.cached_property
+    def em(self) -> ArrayVolume:
+        """The EM around all that may be detected, read once for all detectors and thresholds."""
+        volume = Volume(self.paths["em"], self.settings.voxel_nm)
+        return self._around("uint8", volume, lambda grid: resampled(volume, grid).pixels)
+
+    @functools.cached_property
+    def segmentation(self) -> ArrayVolume:
+        labels = open_labels(self.paths["segmentation"], self.settings.voxel_nm)
+        volume = Volume(self.paths["em"], self.settings.voxel_nm)
+        return self._around("uint64", volume, lambda grid: nearest(labels, grid))
+
+    def _around(self, dtype: str, em: Volume, read: Callable[[Grid], np.ndarray]) -> ArrayVolume:
+        """The region and half a sample more on each side, section by section.
+
+        As in `extract.sample`, voxels are centred on the EM's voxels that hold their middles.
+        """
+        reach = zyx(shape_zyx(self.settings)) // 2 + 1
+        low, high = self.bounds_vx[0] - reach, self.bounds_vx[1] + reach
+        values = np.empty(zyx(high - low), dtype)
+        for section, z in zip(values, range(low[2], high[2]), strict=True):
+            plane = Grid.of_voxels(np.array([*low[:2], z]), np.array([*high[:2], z + 1]), self.frame)
+            section[:] = read(Grid.at(plane.center_nm, plane.shape_zyx, em, plane.voxel_nm))[0]
+        return ArrayVolume(values, self.frame, low)
+
+
+class Detections:
+    """Samples of the clefts in a volume of detections, cut when they are read: for `predict` what a store is."""
+
+    def __init__(self, region: Region, found: pd.DataFrame, path: Path):
+        self.folder, self.voxel_nm, self.shape_zyx = path, region.settings.voxel_nm, shape_zyx(region.settings)
+        labels = open_labels(path, self.voxel_nm)
+        self._volumes, self._found = Volumes(region.em, region.segmentation, labels), found
+        unknown = dict.fromkeys(PARTNER_SEGMENTS, np.uint64(0))
+        self.index = pd.DataFrame({"row": np.arange(len(found)), "synapse_id": found["cleft_id"]})
+        self.index = self.index.assign(fault="", at_edge=False, **unknown).astype({"at_edge": bool})
+        segments = [np.zeros((0, 3), np.uint64)]
+        for row in range(len(found)):
+            sample = self._cut(row)
+            self.index.loc[row, "at_edge"] = sample.at_edge
+            ids = np.array(sample.numbered_segments[1], np.uint64)
+            segments.append(
+                np.stack([np.full_like(ids, row), np.arange(1, len(ids) + 1, dtype=np.uint64), ids], axis=1)
+            )
+        self.segments = pd.DataFrame(np.concatenate(segments), columns=["row", "local", "segment_id"])
+
+    def _cut(self, row: int) -> Sample:
+        cleft = self._found.iloc[row]
+        center_nm = cleft[CENTER_NM].to_numpy(float)
+        return cut_sample(int(cleft["cleft_id"]), center_nm, self._volumes, self.shape_zyx, self.voxel_nm)
+
+    def read(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
+        """(em, cleft, segments), each `[N, Z, Y, X]`, as `Samples.read`."""
+        cut = [self._cut(row) for row in rows]
+        arrays = zip(*((one.em, one.cleft, one.numbered_segments[0].astype(np.uint16)) for one in cut), strict=True)
+        return tuple(np.stack(array) for array in arrays)
 
 
 class System:
     """Detectors, AVAN and the proximity pruner (`files`, {network: model file}) on two tissues.
 
-    `settings` is a `config.Partners`, `work` a folder for volumes of scores and clefts, from which an interrupted
-    measurement goes on, `client` a Dask client or None.
+    `work` is a folder for volumes of scores and clefts, from which an interrupted measurement goes on.
     """
 
-    def __init__(self, files, settings, work, client):
+    def __init__(self, files: Mapping[str, Path], settings: Partners, work: Path, client: Client | None):
         self.files, self.settings, self.work, self.client = files, settings, work, client
         self.models = {name: model.load(files[name]) for name in ("avan", "proximity_pruner")}
         voxel_nm3 = np.prod(settings.voxel_nm)
         self.min_sizes_vx = [max(1, round(size / voxel_nm3)) for size in detections.MIN_SIZES_NM3]
-        self._pairs = {}
+        self._pairs: dict[tuple[str, Path], pd.DataFrame] = {}
 
-    def measure(self, volumes, truth):
+    def measure(
+        self, volumes: Mapping[str, Mapping[str, str]], truth: Mapping[str, pd.DataFrame]
+    ) -> tuple[pd.DataFrame, pd.DataFrame, Path]:
         """(rows of `detections.parquet`; rows of `volume.parquet`, and the volume of their clefts, as best on `val`).
 
         `volumes` and `truth` are `{region: ...}` for `val`, of whose tissue the part kept for validation is used, and
@@ -53,23 +129,22 @@ class System:
         """
         self._open(truth)
         regions = {name: Region(name, volumes[name], truth[name], self.settings) for name in volumes}
+        known = {name: region.truth for name, region in regions.items()}
         tables = []
         for representation in detections.REPRESENTATIONS:
-            found, _ = graph.grid_search(
-                representation,
-                lambda region, threshold, of=representation: self._detect(regions[region], of, threshold),
-                {name: region.truth for name, region in regions.items()},
-                detections.THRESHOLDS[representation],
-                self.min_sizes_vx,
-            )
-            tables.append(found)
+
+            def detect(name: str, threshold: float, of: str = representation) -> graph.Detected:
+                return self._detect(regions[name], of, threshold)
+
+            settings = detections.THRESHOLDS[representation], self.min_sizes_vx
+            tables.append(graph.grid_search(representation, detect, known, *settings))
         table = pd.concat(tables, ignore_index=True)
         chosen = table[table["chosen"] & (table["region"] == "val")]
         best = chosen.sort_values("edge_f1", kind="stable").iloc[-1]
         setting = regions["test"], best["representation"], best["threshold"]
         return table, self._both_methods(*setting, best["min_size_vx"]), self._clefts(*setting)[1]
 
-    def _open(self, truth):
+    def _open(self, truth: Mapping[str, pd.DataFrame]) -> None:
         """Make the folder ready: what other networks, or the same ones on other tissues, left there is removed."""
         wanted = {
             "networks": {name: sha256(file) for name, file in self.files.items()},
@@ -81,94 +156,73 @@ class System:
             shutil.rmtree(self.work, ignore_errors=True)
             write_json(record, wanted)
 
-    def _detect(self, region, representation, threshold):
+    def _detect(self, region: Region, representation: str, threshold: float) -> graph.Detected:
         """`graph.grid_search`'s detector: clefts with AVAN's pairs, and the voxels that they share with true ones."""
         found, path = self._clefts(region, representation, threshold)
-        pairs = self._assigned("avan", path)[["cleft_id", *SEGMENTS]]
-        predicted = found[["cleft_id", "size_vx", *CENTER]].merge(pairs, on="cleft_id", validate="one_to_one")
-        return predicted, detections.overlaps(zarr.open_array(path, mode="r")[:], region.true)
+        pairs = self._assigned("avan", region, found, path)[["cleft_id", *PARTNER_SEGMENTS]]
+        predicted = found[["cleft_id", "size_vx", *CENTER_NM]].merge(pairs, on="cleft_id", validate="one_to_one")
+        return predicted, detections.overlaps(np.asarray(zarr.open_array(path, mode="r")[:]), region.true)
 
-    def _both_methods(self, region, representation, threshold, min_size_vx):
+    def _both_methods(self, region: Region, representation: str, threshold: float, min_size_vx: int) -> pd.DataFrame:
         """Rows of `volume.parquet`: detected clefts, the pairs of AVAN and the proximity pruner, and the true ones."""
         predicted, shared = self._detect(region, representation, threshold)
         predicted, shared = graph.join_pieces(predicted[predicted["size_vx"] >= min_size_vx], shared)
-        _, path = self._clefts(region, representation, threshold)
+        found, path = self._clefts(region, representation, threshold)
         rows = predicted.rename(columns={f"center_{axis}_nm": f"{axis}_nm" for axis in "xyz"})
         rows = rows[["cleft_id", "x_nm", "y_nm", "z_nm", "size_vx"]]
         for method, short in (("avan", "avan"), ("proximity_pruner", "pruner")):
-            pairs = self._assigned(method, path)[["cleft_id", *SEGMENTS, "confidence", "margin"]]
+            pairs = self._assigned(method, region, found, path)
+            pairs = pairs[["cleft_id", *PARTNER_SEGMENTS, "confidence", "margin"]]
             names = [f"{short}_{name}" for name in ("pre", "post", "confidence", "margin")]
             rows = rows.merge(pairs.set_axis(["cleft_id", *names], axis=1), on="cleft_id", validate="one_to_one")
-        sizes = [
-            dict(zip(table[key], table["size_vx"], strict=True))
-            for table, key in ((predicted, "cleft_id"), (region.truth, "synapse_id"))
-        ]
-        matched = detections.matches(shared, *sizes).query("partners")[["cleft_id", "synapse_id"]]
-        true = matched.merge(region.truth[["synapse_id", *SEGMENTS]], on="synapse_id")
+        matched = graph.matched(predicted, shared, region.truth).query("partners")[["cleft_id", "synapse_id"]]
+        true = matched.merge(region.truth[["synapse_id", *PARTNER_SEGMENTS]], on="synapse_id")
         true = true.set_axis(["cleft_id", "true_synapse_id", "true_pre", "true_post"], axis=1).set_index("cleft_id")
         true = true.astype("uint64").reindex(rows["cleft_id"], fill_value=0)  # exact: nothing is filled with NaN
         return rows.join(true.astype({"true_synapse_id": "int64"}), on="cleft_id")
 
-    def _clefts(self, region, representation, threshold):
+    def _clefts(self, region: Region, representation: str, threshold: float) -> tuple[pd.DataFrame, Path]:
         """(table of the components of a score volume at a threshold, path of their volume), found once."""
         path = self.work / region.name / f"{representation}-{threshold}.zarr"
         table = path.with_suffix(".parquet")
         if not table.is_file():
             scores = self._scores(region, representation)
             found = stitch.components(scores, threshold, min(self.min_sizes_vx), BLOCK, path, self.client)
-            if len(found):  # a detector may find nothing at all
-                around = found.rename(columns={"cleft_id": "synapse_id"}).assign(region=region.name)
-                clefts.cut(around, region.volumes | {"clefts": path}, self.settings, path.with_suffix(""), self.client)
             write_parquet(table, found)
         return pd.read_parquet(table), path
 
-    def _scores(self, region, representation):
+    def _scores(self, region: Region, representation: str) -> Path:
         """A detector's scores of a whole region, block by block."""
         out = self.work / region.name / f"{representation}.zarr"
         if not out.exists():
             file, voxel_nm = self.files[f"detect_{representation}"], self.settings.voxel_nm
-            read = functools.partial(_read, region.volumes["em"], voxel_nm, uuid.uuid4().hex)
+            read = functools.partial(_read, region.paths["em"], voxel_nm, uuid.uuid4().hex)
             detect = functools.partial(_tile_scores, file)
             shared = (out, voxel_nm, sha256(file), self.client)
-            blocks.infer(read, region.bounds_vx, detect, TILE, OVERLAP, BLOCK, *shared)
+            tiles.infer(read, region.bounds_vx, detect, TILE, OVERLAP, BLOCK, *shared)
         return out
 
-    def _assigned(self, method, path):
+    def _assigned(self, method: str, region: Region, found: pd.DataFrame, path: Path) -> pd.DataFrame:
         """A method's pairs of all clefts of a volume of detections."""
         if (method, path) not in self._pairs:
-            folder = path.with_suffix("")
-            if folder.is_dir():
-                samples = Samples(folder)
-                decisions = predict.decisions(*self.models[method], samples, np.arange(len(samples)))
-                table = assign.assignments(method, decisions, samples.index, samples.segments)
-            else:
-                table = NOTHING
-            self._pairs[method, path] = table.rename(columns={"synapse_id": "cleft_id"})
+            samples = Detections(region, found, path)
+            network, card = self.models[method]
+            decisions = predict.decisions(network, card, samples, samples.index["row"].to_numpy())
+            table = assign.assignments(method, decisions, samples.index, samples.segments)
+            table = table.rename(columns={"synapse_id": "cleft_id"})
+            self._pairs[method, path] = table.astype({"confidence": float, "margin": float})
         return self._pairs[method, path]
 
 
-class Region:
-    """A tissue, or of `val` the part kept for validation: its volumes, bounds, true clefts and their partners."""
-
-    def __init__(self, name, volumes, truth, settings):
-        self.name, self.volumes = name, volumes
-        em = ModelVoxels(volumes["em"], settings.voxel_nm)
-        self.bounds_vx = em.bounds_vx.copy()
-        if name == "val":
-            self.bounds_vx[0, 0] = np.ceil(clefts.border_nm(em, settings.val_fraction) / settings.voxel_nm[0])
-        grid = [em.frame.centers_nm(np.arange(*self.bounds_vx[:, axis]), axis) for axis in (2, 1, 0)]
-        self.true = clefts.labels_at(grid, open_labels(volumes["clefts"], settings.voxel_nm))
-        ids, sizes = np.unique(self.true[self.true != 0], return_counts=True)
-        sizes = pd.DataFrame({"synapse_id": ids.astype(np.int64), "size_vx": sizes})
-        self.truth = truth[["synapse_id", *SEGMENTS]].merge(sizes, on="synapse_id")
-
-
-def _read(em_path, voxel_nm, run, low_vx, high_vx):
-    return open_model_voxels(em_path, voxel_nm, run).read(low_vx, high_vx)[0]
+def _read(
+    em_path: str, voxel_nm: tuple[float, float, float], run: str, low_vx: np.ndarray, high_vx: np.ndarray
+) -> np.ndarray:
+    grid = Grid.of_voxels(low_vx, high_vx, VoxelFrame(voxel_nm))
+    return resampled(cached_em(em_path, voxel_nm, run), grid).pixels
 
 
 @functools.lru_cache(maxsize=1)
-def _network(file):
+def _network(file: Path) -> tuple:
     """A worker's detector."""
     from pipeline.learn import device
 
@@ -176,7 +230,7 @@ def _network(file):
     return model.load(file)
 
 
-def _tile_scores(file, tile):
+def _tile_scores(file: Path, tile: np.ndarray) -> np.ndarray:
     """Scores `[Z, Y, X]` of a tile of EM: high where there is a cleft, whatever the representation."""
     network, card = _network(file)
     values = predict.dense(network, card, tile)

@@ -1,26 +1,26 @@
 """The typed configuration: one YAML file of `configs/` per edition of the paper.
 
-Every default is stated here once; a YAML file says only where its edition differs. Unknown keys raise, so a
-misspelt setting can never be silently ignored.
+Every default is stated once, here and in `recipes.py`; a YAML file says only where its edition differs. Unknown keys
+raise, so a misspelt setting can never be silently ignored.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self, TypeVar
 
 import pydantic
 import yaml
 
+from pipeline.errors import PipelineError
+from pipeline.recipes import Entry, Model, PartnerNetwork, Section
+
 CONFIG_DIR = Path(__file__).parent / "configs"
 
+AnyEntry = TypeVar("AnyEntry", bound=Entry)
 
-class ConfigError(ValueError):
+
+class ConfigError(PipelineError):
     """A configuration that cannot be used; the text names the file, the key and what to do."""
-
-
-class Section(pydantic.BaseModel):
-    """Base of every section: immutable, and closed to unknown keys."""
-
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
 
 class Tables(Section):
@@ -71,17 +71,15 @@ class Cave(Section):
 
 
 class Folder(Section):
-    """A folder of precomputed volumes with a `synapses.csv`; its path comes from the command line (`--data`)."""
+    """A folder of precomputed volumes with a `synapses.csv`; which one, the command line says (`--data`)."""
 
     kind: Literal["folder"]
-    path: Path | None = None
 
 
 class Connectome(Section):
-    """A folder with `neurons.parquet` and `connections.parquet`; its path comes from the command line (`--data`)."""
+    """A folder with `neurons.parquet` and `connections.parquet`; which one, the command line says (`--data`)."""
 
     kind: Literal["connectome"]
-    path: Path | None = None
 
 
 class Cohort(Section):
@@ -95,7 +93,7 @@ class Cohort(Section):
     n_folds: int = pydantic.Field(5, ge=2)
 
     @pydantic.model_validator(mode="after")
-    def _something_to_train_on(self):
+    def _something_to_train_on(self) -> Self:
         if self.val_fraction + self.test_fraction >= 1:
             raise ValueError("val_fraction and test_fraction together must stay below 1")
         return self
@@ -111,130 +109,6 @@ class Extract(Section):
     faults: Literal["raise", "list"] = "raise"  # unreadable or blank: an error at the end, or listed and left out
 
 
-class Recipe(Section):
-    """How a network is optimised; see `pipeline.learn.loop`."""
-
-    optimizer: Literal["adamw", "adam"] = "adamw"
-    learning_rate: float = pydantic.Field(1e-3, gt=0)  # peak
-    encoder_learning_rate: float | None = pydantic.Field(None, gt=0)  # peak below the head; None: the same
-    head_epochs: int = pydantic.Field(0, ge=0)  # first epochs, in which the encoder is frozen
-    schedule: Literal["cosine", "constant"] = "cosine"  # after the warm-up, per step
-    warmup_epochs: int = pydantic.Field(2, ge=0)
-    weight_decay: float = pydantic.Field(1e-2, ge=0)
-    loss: Literal["cross_entropy", "balanced_bce", "focal"] = "cross_entropy"
-    focal_gamma: float = pydantic.Field(2.0, ge=0)  # Lin et al. 2017; so is alpha
-    focal_alpha: float | None = pydantic.Field(0.25, gt=0, lt=1)  # weight of excitatory examples; None: no weights
-    label_smoothing: float = pydantic.Field(0.05, ge=0, lt=1)
-    sampling: Literal["balanced", "uniform"] = "balanced"  # by class and neuron, or every synapse once an epoch
-    dropout: float = pydantic.Field(0.2, ge=0, lt=1)
-    gradient_norm: float | None = pydantic.Field(1.0, gt=0)  # clipped to this
-    ema_decay: float = pydantic.Field(0.99, ge=0, lt=1)  # of the weights, per step, reached gradually; 0: no average
-    patience: int = pydantic.Field(10, ge=1)  # epochs without a better validation score before stopping
-    threads: int = pydantic.Field(1, ge=1)  # CPU threads of torch; fixed, since sums depend on their number
-    compile: bool = False  # torch.compile: minutes at the start, faster steps on a GPU
-    channels_last_3d: bool = False  # memory layout of cubes
-
-
-class Augmentation(Section):
-    """How far training images are changed; see `pipeline.learn.augment`. Probabilities are per image."""
-
-    shift_vx: int = pydantic.Field(4, ge=0)  # largest in-plane offset of the centre
-    misalignment_vx: int = pydantic.Field(2, ge=0)  # largest offset of one section
-    right_angles: bool = True  # turns by right angles and mirrorings; False: mirrorings only
-    rotation: float = pydantic.Field(0.5, ge=0, le=1)  # probability of any angle
-    rotation_degrees: float = pydantic.Field(180.0, ge=0, le=180)  # largest angle
-    scale: float = pydantic.Field(0.1, ge=0, lt=1)  # relative change of size, where rotated
-    elastic: float = pydantic.Field(0.2, ge=0, le=1)  # probability of a smooth warp along the section plane
-    gamma: float = pydantic.Field(0.3, ge=0)  # largest absolute log2 of the exponent
-    brightness: float = pydantic.Field(0.05, ge=0)  # offset per section and ramp over the field, of full scale
-    contrast: float = pydantic.Field(0.1, ge=0, lt=1)  # relative, per section
-    bad_section: float = pydantic.Field(0.1, ge=0, le=1)  # probability of one missing or bright section
-    blur: float = pydantic.Field(0.2, ge=0, le=1)
-    noise: float = pydantic.Field(0.04, ge=0)  # largest standard deviation, of full scale
-    cutout: float = pydantic.Field(0.3, ge=0, le=1)
-    mixup_alpha: float = pydantic.Field(0.0, ge=0)  # of the Beta distribution (Zhang et al. 2018); 0: off
-    cutmix_alpha: float = pydantic.Field(0.0, ge=0)  # likewise (Yun et al. 2019); with both, each batch draws one
-
-
-#: Axes of a network's images: 2D networks read sections as channels, 3D networks read cubes.
-DIMENSIONS = {"cnn": 2, "resnet18": 2, "resnet50": 2, "unet3d": 3, "r3d_18": 3, "mc3_18": 3, "r2plus1d_18": 3}
-
-PRESET_DIR = CONFIG_DIR / "presets"
-
-
-class Model(Section):
-    """One entry of the list of models to train; see `pipeline.learn`.
-
-    `preset` names a file of `configs/presets`, whose settings hold wherever the entry does not give its own.
-    """
-
-    name: str = pydantic.Field(pattern=r"^[a-z0-9_]+$")
-    preset: str | None = None
-    family: str | None = None  # the entry that this is one seed of
-    network: Literal[tuple(DIMENSIONS)]
-    trained: bool = True  # False: the control, random weights under a logistic head
-    pretrained: bool = False  # start from ImageNet (2D) or Kinetics-400 (r3d_18, mc3_18, r2plus1d_18) weights
-    norm: Literal["batch", "group"] | None = None  # None: the network's own
-    sections: int = pydantic.Field(1, ge=1)  # 2D networks: neighbouring sections, as channels ("2.5D" where several)
-    crop: tuple[int, ...] | None = None  # centre (Y, X), or (Z, Y, X) in 3D, that the network sees; None: all
-    attention: bool = False  # AVAN's presynaptic mask as one more channel: attention in place of a bare image
-    train_share: float = pydantic.Field(1.0, gt=0, le=1)  # of the training neurons of each class: a learning curve
-    folds: bool = False  # a network per fold, each neuron predicted by the one that never saw it
-    seed: int = 0
-    epochs: int = pydantic.Field(30, ge=1)
-    batch_size: int = pydantic.Field(32, ge=2)
-    recipe: Recipe = Recipe()
-    augmentation: Augmentation = Augmentation()
-
-    @property
-    def images(self):
-        """Which of the stored images the network reads: `patch`, or `cube` where it needs several sections."""
-        flat = DIMENSIONS[self.network] == 2 and self.sections == 1 and not self.attention  # masks are kept as cubes
-        return "patch" if flat else "cube"
-
-    @pydantic.model_validator(mode="before")
-    @classmethod
-    def _fill_in_preset(cls, values):
-        if not isinstance(values, dict) or values.get("preset") is None:
-            return values
-        path = PRESET_DIR / f"{values['preset']}.yaml"
-        if not path.is_file():
-            known = sorted(known.stem for known in PRESET_DIR.glob("*.yaml"))
-            raise ValueError(f"preset: no {values['preset']!r}; there are {known}")
-        preset = yaml.safe_load(path.read_text())
-        for section in ("recipe", "augmentation"):
-            preset[section] = preset.get(section, {}) | dict(values.get(section, {}))
-        return preset | {key: value for key, value in values.items() if key not in ("recipe", "augmentation")}
-
-    @pydantic.model_validator(mode="after")
-    def _network_can_do_it(self):
-        flat = DIMENSIONS[self.network] == 2
-        axes = ("Y", "X") if flat else ("Z", "Y", "X")
-        if self.crop is not None and (len(self.crop) != len(axes) or min(self.crop) < 1):
-            raise ValueError(f"crop: {self.network} needs {len(axes)} positive sizes {axes}, not {self.crop}")
-        if self.sections > 1 and not flat:
-            raise ValueError(f"sections: {self.network} reads cubes; their depth is the first size of `crop`")
-        if self.pretrained and self.network in ("cnn", "unet3d"):
-            raise ValueError(f"pretrained: there are no published weights of {self.network}")
-        if self.pretrained and self.norm == "group":
-            raise ValueError("pretrained: the published weights belong to batch normalisation")
-        if self.pretrained and not self.trained:
-            raise ValueError("pretrained: the untrained control has random weights")
-        if self.attention and (self.network not in ("cnn", "unet3d", "resnet18", "resnet50") or self.pretrained):
-            raise ValueError("attention: only cnn, resnet18, resnet50 and unet3d read a mask, and from random weights")
-        if self.attention and (self.augmentation.mixup_alpha or self.augmentation.cutmix_alpha):
-            raise ValueError("attention: MixUp and CutMix mix images alone; set their alpha to 0")
-        if self.train_share < 1 and self.folds:
-            raise ValueError("train_share: a cross-validated model trains on all neurons of the other folds")
-        if self.recipe.head_epochs >= self.epochs:
-            raise ValueError("recipe.head_epochs: at least one epoch must train the whole network")
-        return self
-
-
-#: What a network of `pipeline.partners` reads and tells; see `pipeline.partners.targets`.
-PARTNER_NETWORKS = ("avan", "mask_pruner", "proximity_pruner", "detect_mask", "detect_stdt", "detect_proximity")
-
-
 class Partners(Section):
     """Synaptic partner assignment and cleft detection; see `pipeline.partners`.
 
@@ -242,25 +116,44 @@ class Partners(Section):
     simulated from another seed and described by `test_tissue`.
     """
 
-    networks: tuple[Literal[PARTNER_NETWORKS], ...] = ()  # none: the edition has no part on partners
+    networks: tuple[PartnerNetwork, ...] = ()  # none: the edition has no part on partners
     voxel_nm: tuple[float, float, float] = (16.0, 16.0, 40.0)  # XYZ
     patch_zyx: tuple[int, int, int] = (14, 48, 48)  # of the networks' input
     margin_vx: int = pydantic.Field(12, ge=0)  # stored around a patch in the plane, so that it can be moved and turned
     n_background: int = pydantic.Field(200, ge=0)  # training patches anywhere, for detection
     val_fraction: float = pydantic.Field(0.15, gt=0, lt=1)  # of the tissue, the end of its X axis
     dilation_nm: float = pydantic.Field(80.0, gt=0)  # candidates overlap the cleft grown by this, at most one section
-    width: int = pydantic.Field(12, ge=4)  # channels of the networks' first level; doubles with each
-    epochs: int = pydantic.Field(6, ge=1)
-    epochs_of: dict[
-        Literal[PARTNER_NETWORKS], Annotated[int, pydantic.Field(ge=1)]
-    ] = {}  # networks with another number
-    batch_size: int = pydantic.Field(8, ge=1)
-    learning_rate: float = pydantic.Field(2e-3, gt=0)  # Adam; halved before each of the last two fifths
     tuning_epochs: int = pydantic.Field(15, ge=1)  # on the few synapses of another volume, from trained weights
     tuning_rate: float = pydantic.Field(5e-4, gt=0)
-    threads: int = pydantic.Field(1, ge=1)
-    augmentation: Augmentation = Augmentation()
     test_tissue: Simulated | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _each_network_once(self) -> Self:
+        _no_name_twice("networks", self.networks)
+        return self
+
+    def network(self, name: str) -> PartnerNetwork:
+        """The entry called `name`; ConfigError lists the names there are."""
+        return _by_name(name, self.networks, "partner network")
+
+    def tuning(self, name: str) -> PartnerNetwork:
+        """That entry for fine-tuning."""
+        entry = self.network(name)
+        recipe = entry.recipe.model_copy(update={"learning_rate": self.tuning_rate})
+        return entry.model_copy(update={"epochs": self.tuning_epochs, "recipe": recipe})
+
+
+def _no_name_twice(what: str, entries: Sequence[Entry]) -> None:
+    names = [entry.name for entry in entries]
+    if len(set(names)) < len(names):
+        raise ValueError(f"{what}: two entries share a name, in {names}")
+
+
+def _by_name(name: str, entries: Sequence[AnyEntry], what: str) -> AnyEntry:
+    for entry in entries:
+        if entry.name == name:
+            return entry
+    raise ConfigError(f"no {what} {name!r} in this configuration; it has {[entry.name for entry in entries]}")
 
 
 class Stats(Section):
@@ -282,7 +175,8 @@ class Compute(Section):
 class Config(Section):
     """A whole edition."""
 
-    name: str = pydantic.Field(pattern=r"^[a-z0-9_]+$")
+    name: str = pydantic.Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    data: Path | None = None  # the source, or a folder of real data beside it; from the command line, never a setting
     seed: int = 20260
     source: Annotated[Simulated | Cave | Folder | Connectome, pydantic.Field(discriminator="kind")]
     cohort: Cohort = Cohort()
@@ -294,7 +188,7 @@ class Config(Section):
 
     @pydantic.model_validator(mode="before")
     @classmethod
-    def _one_model_per_seed(cls, values):
+    def _one_model_per_seed(cls, values: dict) -> dict:
         """An entry with `seeds: [0, 1]` stands for `<name>_seed0` and `<name>_seed1` of one family."""
         entries = []
         for entry in values.get("models", ()):
@@ -307,25 +201,25 @@ class Config(Section):
         return values | {"models": entries}
 
     @pydantic.model_validator(mode="after")
-    def _unique_model_names(self):
-        names = [model.name for model in self.models]
-        if len(set(names)) < len(names):
-            raise ValueError(f"models: two entries share a name, in {names}")
+    def _each_model_once(self) -> Self:
+        _no_name_twice("models", self.models)
         return self
 
-    def model(self, name):
+    @property
+    def reads_folder(self) -> bool:
+        """Whether the source is a folder that the command line names."""
+        return self.source.kind in ("folder", "connectome")
+
+    def model(self, name: str) -> Model:
         """The model entry called `name`; ConfigError lists the names there are."""
-        for model in self.models:
-            if model.name == name:
-                return model
-        raise ConfigError(f"no model {name!r} in config {self.name!r}; it has {[m.name for m in self.models]}")
+        return _by_name(name, self.models, "model")
 
 
-def load(name, data=None):
+def load(name: str | Path, data: Path | None = None) -> Config:
     """Read a configuration by its name in `configs/` or by the path of a YAML file.
 
-    `data` is the folder of a `folder` or `connectome` source (the command line's `--data`). Raises ConfigError, naming
-    the file and each offending key.
+    `data` is a folder of real data (the command line's `--data`): the source of a `folder` or `connectome` edition,
+    whose results are then named by it too. Raises ConfigError, naming the file and each offending key.
     """
     path = Path(name) if str(name).endswith(".yaml") else CONFIG_DIR / f"{name}.yaml"
     if not path.is_file():
@@ -338,10 +232,11 @@ def load(name, data=None):
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must hold a mapping of settings")
     values.setdefault("name", path.stem)
-    if data is not None and isinstance(values.get("source"), dict):
-        if values["source"].get("kind") not in ("folder", "connectome"):
-            raise ConfigError(f"{path}: a data folder was given, but the source of this edition is no folder")
-        values["source"]["path"] = Path(data)
+    if data is not None:
+        values["data"] = Path(data)
+        source = values.get("source")
+        if isinstance(source, dict) and source.get("kind") in ("folder", "connectome"):
+            values["name"] += f"-{Path(data).resolve().name}"
     try:
         return Config.model_validate(values)
     except pydantic.ValidationError as error:

@@ -1,24 +1,28 @@
-"""What a script of `analysis/`, `figures/` or `tables/` needs: its inputs, its outputs, and one way to write numbers.
+"""What every script of `analysis/`, `figures/` and `tables/` shares: its inputs, its outputs, how numbers are written.
 
     study = glue.study("figures/performance.py")
 
-opens the edition that the environment names (SYNAPSE_EI_CONFIG, SYNAPSE_EI_DATA, SYNAPSE_EI_BUILD; by default the
-demo under `build/`), so that a reviewer can run any script alone. A script's outputs carry its name. Those of an
-earlier run are removed when it opens the study: a script that fails leaves no stale result behind.
+opens the edition that the environment names (SYNAPSE_EI_CONFIG, SYNAPSE_EI_DATA and SYNAPSE_EI_BUILD; by default the
+demo under `build/`), so that a reviewer can run any script by itself. Outputs carry the name of their script; those of
+an earlier run are removed when the study is opened, so that a script that fails leaves no stale result behind.
+
+The build reads from a script's source which analyses it needs: `values`, `values_if_any` and `rows` take literal names.
 """
 
 import contextlib
 import dataclasses
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import zarr
 
-from pipeline import artefacts, config
+from pipeline import artefacts
+from pipeline.config import Config, load
+from pipeline.errors import PipelineError
 
 CLASSES = {1: "excitatory", 0: "inhibitory"}
 
@@ -30,43 +34,24 @@ METRICS = {
     "f1": "F1",
 }
 
-NETWORKS = {
-    "cnn": "CNN",
-    "resnet18": "ResNet-18",
-    "resnet50": "ResNet-50",
-    "unet3d": "UNet3D",
-    "r3d_18": "R3D-18",
-    "mc3_18": "MC3-18",
-    "r2plus1d_18": "R(2+1)D-18",
-}
-
-#: Methods of partner assignment: networks, and rules that need none.
-PARTNER_NETWORKS = {"avan": "AVAN", "mask_pruner": "Mask pruner", "proximity_pruner": "Proximity pruner"}
-PARTNER_RULES = {
-    "largest_overlap": "Rule: largest overlaps",
-    "darker_is_pre": "Rule: nearest pair, darker is presynaptic",
-    "random_direction": "Rule: nearest pair, random direction",
-}
-
-#: What a network sees: one section, several as channels of a 2D network, or a cube.
-KINDS = ("2D", "2.5D", "3D")
+ESTIMATE = ["value", "low", "high"]  #: columns of an estimate and its interval
 
 
-class StudyError(RuntimeError):
-    """An input that is missing or unfit, or a claim that does not hold; the text says which and what to do."""
+class StudyError(PipelineError):
+    """An input that is missing or does not fit, or a claim that does not hold."""
 
 
 class Value(NamedTuple):
-    """A result: the raw value, and the text that the manuscript shows."""
+    """A result: the raw value and the text that the manuscript shows."""
 
-    value: object
+    value: Any
     text: str
 
 
 # --- One way to write numbers ---------------------------------------------------------------------------------------
 
 
-def _signed(number, digits):
+def _signed(number: float, digits: int) -> str:
     """Fixed decimals, a true minus sign, and no minus before a zero."""
     text = f"{_finite(number):,.{digits}f}"
     if float(text.replace(",", "")) == 0:
@@ -74,24 +59,24 @@ def _signed(number, digits):
     return text.replace("-", "−")
 
 
-def _finite(number):
+def _finite(number: float) -> float:
     if not math.isfinite(number):
         raise StudyError(f"{number} is no result that can be reported")
     return float(number)
 
 
-def count(n):
+def count(n: int) -> Value:
     """`1,234`"""
     return Value(int(n), f"{int(n):,}")
 
 
-def number(value, digits=2):
+def number(value: float, digits: int = 2) -> Value:
     """`0.87`"""
     return Value(_finite(value), _signed(value, digits))
 
 
-def significant(value, digits=2):
-    """`0.0077`, and `7.7 × 10⁻⁵` below a thousandth: so many significant digits, for values of any size."""
+def significant(value: float, digits: int = 2) -> Value:
+    """`0.0077`, or `7.7 × 10⁻⁵` below a thousandth: a number of any size to `digits` significant digits."""
     magnitude = math.floor(math.log10(abs(_finite(value)))) if value else 0
     if magnitude >= -3:
         return Value(float(value), _signed(value, max(0, digits - 1 - magnitude)))
@@ -99,41 +84,56 @@ def significant(value, digits=2):
     return Value(float(value), f"{_signed(value / 10.0**magnitude, digits - 1)} × 10{power}")
 
 
-def percent(fraction, digits=0):
-    """`12%`, of a fraction."""
+def percent(fraction: float, digits: int = 0) -> Value:
+    """`12%`"""
     return Value(_finite(fraction), _signed(100 * fraction, digits) + "%")
 
 
-def estimate(value, low, high, digits=2):
+def estimate(value: float, low: float, high: float, digits: int = 2) -> Value:
     """`0.87 [0.82, 0.91]`: an estimate with its interval; the raw value is the estimate."""
     return Value(_finite(value), f"{_signed(value, digits)} [{_signed(low, digits)}, {_signed(high, digits)}]")
 
 
-def share(fraction, low, high, digits=1):
+def estimate_of(row: Any, digits: int = 2) -> Value:
+    """`estimate` of a row (a Series or a named tuple) with the columns ESTIMATE."""
+    return estimate(row.value, row.low, row.high, digits)
+
+
+def resolved(difference: Any) -> bool:
+    """Whether the interval of a difference, a row with `low` and `high`, excludes zero."""
+    return bool(difference.low > 0 or difference.high < 0)
+
+
+def share(fraction: float, low: float, high: float, digits: int = 1) -> Value:
     """`99.4% [96.8%, 100.0%]`: a share with its interval; the raw value is the share."""
     brackets = (percent(part, digits).text for part in (low, high))
     return Value(_finite(fraction), f"{percent(fraction, digits).text} [{', '.join(brackets)}]")
 
 
-def p_value(p):
+def p_value(p: float) -> Value:
     """`p = 0.023`, or `p < 0.001`."""
     if not 0 <= p <= 1:
         raise StudyError(f"{p} is no p-value")
     return Value(float(p), "p < 0.001" if p < 0.001 else f"p = {p:.3f}")
 
 
-def text(words):
+def p_cell(value: Value | None) -> str:
+    """A p-value for a column that is headed p: `0.023` or `< 0.001`; a dash where there is none."""
+    return "–" if value is None else value.text.removeprefix("p ").removeprefix("= ")
+
+
+def text(words: str) -> Value:
     """Words, such as a model's name."""
     return Value(str(words), str(words))
 
 
-def sample(frame):
-    """`1,234 synapses of 25 presynaptic neurons`, of rows with `pre_neuron_id`."""
-    return f"{count(len(frame)).text} synapses of {count(frame['pre_neuron_id'].nunique()).text} presynaptic neurons"
+def sentence_case(words: str) -> str:
+    """The same words with a capital first letter, the others left as they are."""
+    return words[0].upper() + words[1:]
 
 
-def require(holds, claim):
-    """Stop with StudyError unless `claim`, which the script is about to show, holds."""
+def require(holds: Any, claim: str) -> None:
+    """Raise StudyError unless `claim`, which the script is about to show, holds."""
     if not holds:
         raise StudyError(f"the claim does not hold: {claim}. Change the text that makes it, or find out why")
 
@@ -143,104 +143,75 @@ def require(holds, claim):
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """One script's view of an edition: `config`, `build`, and `script`, its path in the repository."""
+    """What one script sees of an edition; `script` is its path in the repository."""
 
-    config: config.Config
+    config: Config
     build: artefacts.Build
     script: Path
+    edition: "Study | None" = None  # of a script about a folder of real data beside an edition
 
     @property
-    def simulated(self):
+    def simulated(self) -> bool:
         return self.config.source.kind == "simulated"
 
     @property
-    def data_phrase(self):
-        """What the data are, for captions; no caption of a simulation may omit it."""
+    def data_phrase(self) -> str:
+        """What the data are, for captions; every caption must contain it."""
         source = self.config.source
         if source.kind == "simulated":
             return "simulated neuropil"
         if source.kind == "cave":
             return f"MICrONS, {source.datastack}, materialization version {source.materialization_version}"
-        kind = "connectome" if source.kind == "connectome" else "electron microscopy"
-        return f"{kind} of the folder {source.path.name}" if source.path else kind
+        data = "connectome" if source.kind == "connectome" else "electron microscopy"
+        return f"{data} of the folder {self.config.data.resolve().name}" if self.config.data else data
 
     @property
-    def interval_phrase(self):
-        """What the brackets and bands are, for captions."""
+    def interval_phrase(self) -> str:
+        """What brackets and error bars show, for captions."""
         stats = self.config.stats
         return (
-            f"{percent(stats.confidence).text} intervals of a bootstrap that resamples presynaptic neurons within "
+            f"{percent(stats.confidence).text} intervals from a bootstrap that resamples presynaptic neurons within "
             f"their class ({count(stats.n_bootstrap).text} replicates)"
         )
 
     @property
-    def families(self):
-        """`{family: its models}` in the order of the configuration: the seeds of one entry, or an entry by itself."""
-        families = {}
-        for model in self.config.models:
-            families.setdefault(model.family or model.name, []).append(model)
-        return families
+    def resampling(self) -> dict[str, Any]:
+        """Arguments of the bootstrap: `n_replicates`, `confidence` and `seed`."""
+        stats = self.config.stats
+        return {"n_replicates": stats.n_bootstrap, "confidence": stats.confidence, "seed": self.config.seed}
 
-    @property
-    def family_labels(self):
-        """`{family: label for readers}`; no two are alike."""
-        labels = {}
-        for family, (model, *_) in self.families.items():
-            label = self._label(model)
-            labels[family] = label if label not in labels.values() else f"{label}, {family}"
-        return labels
-
-    @property
-    def model_labels(self):
-        """`{name: label for readers}` of the models, in the order of the configuration."""
-        labels = self.family_labels
-        return {
-            model.name: labels[model.family] + f", seed {model.seed}" if model.family else labels[model.name]
-            for model in self.config.models
-        }
-
-    def seen_by(self, model):
-        """`(kind, n)`: what a model sees, one of KINDS, and how many sections of it."""
-        if config.DIMENSIONS[model.network] == 3:
-            return "3D", (model.crop or self.config.extract.cube_zyx)[0]
-        return "2D" if model.sections == 1 else "2.5D", model.sections
-
-    def _label(self, model):
-        """What tells a model from others, apart from its seed."""
-        kind, sections = self.seen_by(model)
-        own_norm = "group" if model.network == "unet3d" else "batch"
-        parts = {
-            f"{sections} sections": kind == "2.5D",
-            f"{str(model.norm).capitalize()}Norm": model.norm not in (None, own_norm),
-            "pretrained": model.pretrained,
-            "untrained": not model.trained,
-            f"{percent(model.train_share).text} of the training neurons": model.train_share < 1,
-            f"{model.preset} recipe": model.preset is not None,
-            "with partner mask": model.attention,
-            "cross-validated": model.folds,
-        }
-        return ", ".join([NETWORKS[model.network], *(part for part, holds in parts.items() if holds)])
-
-    def read(self, path):
-        """A JSON, CSV or Parquet file of the build; StudyError says what makes a missing one."""
+    def read(self, path: Path | str) -> Any:
+        """A JSON, CSV or Parquet file of the build. Raises StudyError where it is missing."""
         path = Path(path)
         if not path.is_file():
             raise StudyError(f"{self.script} needs {path}, which does not exist: `make` builds what a script needs")
-        readers = {".json": artefacts.read_json, ".csv": pd.read_csv, ".parquet": pd.read_parquet}
+        readers: dict[str, Any] = {".json": artefacts.read_json, ".csv": pd.read_csv, ".parquet": pd.read_parquet}
         return readers[path.suffix](path)
 
-    def values(self, script):
+    def read_exact(self, path: Path, segment_columns: Iterable[str]) -> pd.DataFrame:
+        """`read` of a table of segment ids, which must still be uint64: as floats they would be rounded."""
+        table = self.read(path)
+        for column in segment_columns:
+            if table[column].dtype != np.uint64:
+                raise StudyError(f"{path}: {column} is {table[column].dtype}, but ids are exact as uint64 only")
+        return table
+
+    def values(self, script: str) -> dict[str, Value]:
         """`{name: Value}` of an analysis script."""
         return {name: Value(**entry) for name, entry in self.read(self.build.analysis / f"{script}.json").items()}
 
-    def frame(self, script, name):
+    def values_if_any(self, script: str) -> dict[str, Value]:
+        """`values` of an analysis that not every edition has; empty where this edition lacks it."""
+        return self.values(script) if (self.build.analysis / f"{script}.json").is_file() else {}
+
+    def rows(self, script: str, name: str) -> pd.DataFrame:
         """A table that an analysis script saved beside its values."""
         return self.read(self.build.analysis / f"{script}.{name}.parquet")
 
-    def predictions(self, model):
+    def predictions(self, model: str) -> pd.DataFrame:
         """Predictions of a model, checked against the cohort, sorted by `synapse_id`.
 
-        In those of a cross-validated model every synapse is a test synapse, whatever its split in the cohort.
+        In a cross-validated model every synapse is a test synapse, whatever its split in the cohort.
         """
         path = self.build.predictions(model)
         rows = self.read(path).sort_values("synapse_id", ignore_index=True)
@@ -253,63 +224,76 @@ class Study:
             raise StudyError(f"{path}: p_excitatory must lie in [0, 1]; train the model again")
         return rows
 
-    def patches(self, synapse_ids):
-        """2D patches `[N, Y, X]` uint8 of the synapses, in their order."""
-        index = self.read(self.build.patches / "index.parquet")["synapse_id"]
+    def patches(self, synapse_ids: Iterable[int], array: str = "patch", folder: Path | None = None) -> np.ndarray:
+        """Images uint8 of the synapses, in their order: `patch` `[N, Y, X]` or `cube` `[N, Z, Y, X]`.
+
+        `folder` is that of another extraction than the build's own.
+        """
+        from pipeline.shards import Rows  # imports Zarr, which most scripts do not need
+
+        folder = folder or self.build.patches
+        index = self.read(folder / "index.parquet")["synapse_id"]
         row = pd.Series(index.index, index=index).reindex(synapse_ids)
         if row.isna().any():
-            raise StudyError(f"no patch of synapse {row.index[row.isna()][0]} in {self.build.patches}; extract again")
-        images = zarr.open_group(self.build.patches / "images.zarr", mode="r")["patch"]
-        return images.get_orthogonal_selection((row.to_numpy(dtype=np.int64),))
+            raise StudyError(f"no {array} of synapse {row.index[row.isna()][0]} in {folder}; extract again")
+        return Rows(folder / "images.zarr" / array)[row.to_numpy(dtype=np.int64)]
 
-    def outputs(self):
+    def outputs(self) -> list[Path]:
         """Files that this script made, now or in an earlier run: those of its folder with its name."""
         return sorted((self.build.root / self.script.parent).glob(f"{self.script.stem}.*"))
 
-    def save(self, values, **frames):
-        """Write `analysis/<script>.json`, `{name: {"value", "text"}}`, after `analysis/<script>.<frame>.parquet`."""
-        for name, frame in frames.items():
-            artefacts.write_parquet(self.build.analysis / f"{self.script.stem}.{name}.parquet", frame)
+    def save(self, values: dict[str, Value], **tables: pd.DataFrame) -> None:
+        """Write the tables to `analysis/<script>.<name>.parquet`, then the values to `analysis/<script>.json`."""
+        for name, table in tables.items():
+            artefacts.write_parquet(self.build.analysis / f"{self.script.stem}.{name}.parquet", table)
         entries = {name: value._asdict() for name, value in values.items()}
         artefacts.write_json(self.build.analysis / f"{self.script.stem}.json", entries)
 
-    def save_figure(self, figure, caption):
-        """Write `figures/<script>.caption.md`, `.svg` and `.png`: all of them, or none."""
+    def save_figure(self, figure: Any, caption: str) -> None:
+        """Write `figures/<script>.caption.md`, `.svg` and `.png` of a Matplotlib figure: all of them, or none."""
         with contextlib.ExitStack() as stack:
             paths = [stack.enter_context(artefacts.atomic(self._output(f))) for f in ("png", "svg", "caption.md")]
             figure.savefig(paths[0])
             figure.savefig(paths[1], metadata={"Date": None})
             paths[2].write_text(self._caption(caption), encoding="utf-8")
 
-    def save_table(self, table, caption, words=()):
-        """Write `tables/<script>.caption.md`, `.csv` and `.md`: all of them, or none. Cells are texts.
+    def save_table(self, table: pd.DataFrame, caption: str, words: Iterable[str] = ()) -> None:
+        """Write `tables/<script>.caption.md`, `.csv` and `.md` of a table of texts: all of them, or none.
 
-        The first column and those named in `words` are set flush left, so that long ones wrap; numbers flush right.
+        The first column and those named in `words` are aligned left, so that long texts wrap; the others right.
         """
         with contextlib.ExitStack() as stack:
             paths = [stack.enter_context(artefacts.atomic(self._output(f))) for f in ("md", "csv", "caption.md")]
             align = ["left" if n == 0 or name in words else "right" for n, name in enumerate(table.columns)]
-            paths[0].write_text(
-                table.to_markdown(index=False, disable_numparse=True, colalign=align) + "\n", encoding="utf-8"
-            )
+            markdown = table.to_markdown(index=False, disable_numparse=True, colalign=align)
+            paths[0].write_text(markdown + "\n", encoding="utf-8")
             table.to_csv(paths[1], index=False)
             paths[2].write_text(self._caption(caption), encoding="utf-8")
 
-    def _output(self, suffix):
+    def _output(self, suffix: str) -> Path:
         return self.build.root / self.script.parent / f"{self.script.stem}.{suffix}"
 
-    def _caption(self, caption):
-        """One line that says what the data are and which script made it."""
+    def _caption(self, caption: str) -> str:
+        """The caption on one line, with its source. Raises StudyError where it does not say what the data are."""
         caption = " ".join(caption.split())
         if self.data_phrase not in caption:
             raise StudyError(f"the caption of {self.script} does not say what the data are ({self.data_phrase})")
         return f"{caption} Source: `{self.script}`.\n"
 
 
-def study(script):
-    """Open the study for `script`, a path in the repository such as "figures/performance.py"."""
-    edition = config.load(os.environ.get("SYNAPSE_EI_CONFIG", "demo"), os.environ.get("SYNAPSE_EI_DATA"))
-    opened = Study(edition, artefacts.Build(edition.name, os.environ.get("SYNAPSE_EI_BUILD", "build")), Path(script))
+def study(script: str, on_data: bool = False) -> Study:
+    """Open the study for `script`, a path in the repository such as "figures/performance.py".
+
+    With `on_data` the script is about a folder of real data beside the edition, whose results have their own build;
+    `study.edition` is then the study of the edition itself.
+    """
+    config = load(os.environ.get("SYNAPSE_EI_CONFIG", "demo"), os.environ.get("SYNAPSE_EI_DATA"))
+    build = artefacts.Build(config.name, os.environ.get("SYNAPSE_EI_BUILD", "build"))
+    opened = edition = Study(config, build, Path(script))
+    if on_data:
+        if config.data is None:
+            raise StudyError(f"{script} is about a folder of real data: set SYNAPSE_EI_DATA to it")
+        opened = Study(config, build.on(config.data), Path(script), edition)
     for path in opened.outputs():
         path.unlink()
     return opened

@@ -5,10 +5,13 @@ file, so that 100,000 cubes make some 1,600 files. Zarr's own selection by row n
 row; here the shard's index, at the end of its file, says where a row's bytes lie, and they are read as they are.
 """
 
+from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import zarr
+from numpy.typing import ArrayLike
 from zarr.codecs import BytesCodec, ShardingCodec
 
 from pipeline.errors import PipelineError
@@ -49,9 +52,9 @@ class Rows:
     def __init__(self, path: Path):
         self.path = Path(path)
         array = zarr.open_array(self.path, mode="r")
-        codecs = array.metadata.codecs
-        plain = len(codecs) == 1 and isinstance(codecs[0], ShardingCodec)
-        if not plain or not all(isinstance(codec, BytesCodec) for codec in codecs[0].codecs):
+        codecs: list[Any] = list(getattr(array.metadata, "codecs", ()))
+        inner = codecs[0].codecs if len(codecs) == 1 and isinstance(codecs[0], ShardingCodec) else ()
+        if array.shards is None or not inner or not all(isinstance(codec, BytesCodec) for codec in inner):
             raise ShardError(f"{self.path} is no uncompressed sharded array: make it again")
         self.shape, self.dtype = array.shape, array.dtype
         self._n, self._rest = array.shards[0], (0,) * (array.ndim - 1)
@@ -60,9 +63,9 @@ class Rows:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, rows) -> np.ndarray:
+    def __getitem__(self, rows: ArrayLike) -> np.ndarray:
         rows = np.asarray(rows, dtype=np.int64)
-        if rows.size and not (0 <= rows.min() and rows.max() < len(self)):
+        if rows.size and not (rows.min() >= 0 and rows.max() < len(self)):
             raise IndexError(f"rows {rows.min()} to {rows.max()} of {self.path}, which has {len(self)}")
         found = np.empty((len(rows), *self.shape[1:]), self.dtype)
         shard = rows // self._n
@@ -83,13 +86,13 @@ class Rows:
     def _file(self, number: int) -> Path:
         return self.path.joinpath("c", str(number), *(str(n) for n in self._rest))
 
-    def _open(self, path: Path):
+    def _open(self, path: Path) -> FileIO:
         try:
             return path.open("rb", buffering=0)
         except FileNotFoundError:
             raise ShardError(f"{path} is missing: make {self.path.parent} again") from None
 
-    def _index(self, number: int, file) -> np.ndarray:
+    def _index(self, number: int, file: FileIO) -> np.ndarray:
         """Offset of each row of a shard, from the index at the end of its file: (offset, size) pairs and a checksum."""
         if number not in self._offsets:
             size, n_bytes = file.seek(0, 2), 16 * self._n

@@ -1,4 +1,4 @@
-"""What the parts of the split have in common."""
+"""Leakage audit: what the sets of the split have in common."""
 
 import pandas as pd
 
@@ -6,8 +6,8 @@ from pipeline import glue
 
 study = glue.study("tables/audit.py")
 values = study.values("cohort")
-audit = study.frame("cohort", "audit")
-glue.require((audit["shared_presynaptic"] == 0).all(), "no presynaptic neuron is in two parts")
+audit = study.rows("cohort", "audit")
+glue.require((audit["shared_presynaptic"] == 0).all(), "no presynaptic neuron is in two sets")
 
 titles = {
     "shared_presynaptic": "Shared presynaptic neurons",
@@ -15,15 +15,16 @@ titles = {
     "overlapping_cubes": "Pairs of overlapping cubes",
     "synapses_in_overlap": "Synapses in such pairs",
 }
-table = pd.DataFrame({"Parts": audit["parts"]})
+table = pd.DataFrame({"Sets": audit["sets"]})
 for column, title in titles.items():
     table[title] = [glue.count(n).text for n in audit[column]]
 
 study.save_table(
     table,
-    f"""Audit of leakage between the parts of the split ({study.data_phrase}; {values["n_synapses"].text} synapses of
+    f"""Audit of leakage between the sets of the split ({study.data_phrase}; {values["n_synapses"].text} synapses of
     {values["n_neurons"].text} presynaptic neurons).
-    Two parts may not share a presynaptic neuron, which carries the label.
-    They may share postsynaptic neurons and tissue: a cube is the box of image that a three-dimensional model sees
-    around a synapse, and the last column counts the synapses of both parts whose cube overlaps one of the other.""",
+    Two sets may not share a presynaptic neuron, which carries the label.
+    They may share postsynaptic neurons and tissue: a cube is the box of image around a synapse that a
+    three-dimensional model sees, and the last column counts the synapses of both sets whose cube overlaps a cube of the
+    other set.""",
 )

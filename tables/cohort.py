@@ -1,4 +1,4 @@
-"""Neurons and synapses of each class in each part of the split."""
+"""Neurons and synapses of each class in each set of the split."""
 
 import pandas as pd
 
@@ -6,12 +6,12 @@ from pipeline import glue
 
 study = glue.study("tables/cohort.py")
 values = study.values("cohort")
-splits = study.frame("cohort", "splits")
-glue.require(values["n_shared_presynaptic"].value == 0, "no presynaptic neuron is in two parts")
+splits = study.rows("cohort", "splits")
+glue.require(values["n_shared_presynaptic"].value == 0, "no presynaptic neuron is in two sets")
 
-table = pd.DataFrame({"Part": splits["part"].unique()})
+table = pd.DataFrame({"Set": splits["set"].unique()})
 for name in glue.CLASSES.values():
-    of_class = splits[splits["class"] == name].set_index("part").loc[table["Part"]]
+    of_class = splits[splits["class"] == name].set_index("set").loc[table["Set"]]
     for column in ("neurons", "synapses"):
         table[f"{name.capitalize()} {column}"] = [glue.count(n).text for n in of_class[column]]
     table[f"Median per {name} neuron"] = [
@@ -21,7 +21,8 @@ for name in glue.CLASSES.values():
 study.save_table(
     table,
     f"""Cohort ({study.data_phrase}): presynaptic neurons of each class and their synapses, {values["n_synapses"].text}
-    synapses of {values["n_neurons"].text} neurons in all.
-    Medians are of the synapses of a neuron.
-    A neuron is in one part only; thresholds and the best model are chosen on validation, and test is used once.""",
+    synapses of {values["n_neurons"].text} neurons in total.
+    Medians are numbers of synapses per neuron.
+    A neuron is in one set only; thresholds and the best model are chosen on validation, and the test set is used
+    once.""",
 )

@@ -1,23 +1,17 @@
-"""Pairs of models: difference in AUC and in balanced accuracy, clustered and naive tests."""
+"""Pairs of models: differences in AUC and balanced accuracy, with clustered and naive tests."""
 
 import pandas as pd
 
 from pipeline import glue
 
-MOST = 21  # pairs of which all are shown; of more, those with the best model
+MOST_SHOWN = 21  # of more pairs, only those with the best model are shown
 
 study = glue.study("tables/comparison.py")
 values = study.values("inference")
-pairs = study.frame("inference", "pairs").set_index(["metric", "model_a", "model_b"])
-label = study.frame("inference", "models").set_index("model")["label"]
+pairs = study.rows("inference", "pairs").set_index(["metric", "model_a", "model_b"])
+label = study.rows("inference", "models").set_index("model")["label"]
 best = values["best_model"]
-all_shown = values["n_pairs"].value <= MOST
-
-
-def p(value):
-    """A p-value without the letter, since the column has it."""
-    return glue.p_value(value).text.removeprefix("p = ").removeprefix("p ")
-
+all_shown = values["n_pairs"].value <= MOST_SHOWN
 
 rows = []
 for a, b in pairs.loc["roc_auc"].index:
@@ -27,12 +21,12 @@ for a, b in pairs.loc["roc_auc"].index:
     rows.append(
         {
             "First − second": f"{label[a]} − {label[b]}",
-            "AUC": glue.estimate(*auc[["value", "low", "high"]]).text,
-            "p, AUC": p(auc["p_holm"]),
-            "DeLong": p(auc["p_naive"]),
-            "Balanced accuracy (BA)": glue.estimate(*balanced[["value", "low", "high"]]).text,
-            "p, BA": p(balanced["p_holm"]),
-            "McNemar": p(accuracy["p_naive"]),
+            "AUC": glue.estimate_of(auc).text,
+            "p, AUC": glue.p_cell(glue.p_value(auc["p_holm"])),
+            "DeLong": glue.p_cell(glue.p_value(auc["p_naive"])),
+            "Balanced accuracy (BA)": glue.estimate_of(balanced).text,
+            "p, BA": glue.p_cell(glue.p_value(balanced["p_holm"])),
+            "McNemar": glue.p_cell(glue.p_value(accuracy["p_naive"])),
         }
     )
 
@@ -44,8 +38,9 @@ study.save_table(
     AUC, area under the receiver operating characteristic curve; balanced accuracy at each model's threshold chosen on
     validation.
     Brackets: {study.interval_phrase}, on shared resamples.
-    p: permutation test that exchanges all answers of a neuron, adjusted over all {values["n_pairs"].text} pairs (Holm).
-    DeLong and McNemar: p of these tests, of AUC and of plain accuracy; they take every synapse for an independent draw,
-    are not adjusted, and stand here for comparison only.
-    Of a model trained with several seeds, the network with the best validation AUC takes part.""",
+    p: permutation test that exchanges all predictions for a neuron at once, adjusted over all
+    {values["n_pairs"].text} pairs by Holm's method.
+    DeLong and McNemar: p-values of these tests for AUC and for plain accuracy; they treat every synapse as an
+    independent draw, are not adjusted, and are shown for comparison only.
+    Models trained with several seeds are represented by the network with the best validation AUC.""",
 )

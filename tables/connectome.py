@@ -1,4 +1,4 @@
-"""AUROC of connectivity alone, by group of features."""
+"""ROC AUC of connectivity alone, by group of features."""
 
 import pandas as pd
 
@@ -33,9 +33,9 @@ study.save_table(
     {values["n_connections"].text} connections of {values["n_excitatory_neurons"].text} excitatory and
     {values["n_inhibitory_neurons"].text} inhibitory presynaptic neurons, in {values["n_folds"].text} folds by
     presynaptic neuron.
-    ROC AUC, area under the receiver operating characteristic curve, of each connection and of each neuron by the mean
-    log odds of its connections; brackets: {study.interval_phrase}.
-    Multiplicity: synapses of the pair.
-    Post neuron: its class, depth, and the share of inhibitory among its inputs of other folds.
-    Neither the proofreading of an axon nor its number of connections is used.""",
+    ROC AUC, area under the receiver operating characteristic curve, of single connections and of neurons scored by the
+    mean log odds of their connections; brackets: {study.interval_phrase}.
+    Multiplicity: number of synapses of the pair.
+    Post neuron: its class, its depth, and the inhibitory share of its inputs in other folds.
+    Neither the proofreading of an axon nor its number of connections is a feature.""",
 )

@@ -1,4 +1,4 @@
-"""Odds ratios of an error of the best model."""
+"""Odds ratios of an error of the best model, by property of the synapse and of its image."""
 
 import pandas as pd
 
@@ -6,7 +6,7 @@ from pipeline import glue
 
 study = glue.study("tables/errors.py")
 values = study.values("errors")
-odds = study.frame("errors", "odds")
+odds = study.rows("errors", "odds")
 COLUMNS = {"together": "Odds ratio, all together", "alone": "Odds ratio, one by one"}
 
 rows = []
@@ -22,14 +22,14 @@ if not rows:
 study.save_table(
     pd.DataFrame(rows),
     f"""Errors of {values["model"].text} on {values["n_synapses"].text} test synapses of {values["n_neurons"].text}
-    presynaptic neurons ({study.data_phrase}): {values["n_errors"].text} were called wrong
+    presynaptic neurons ({study.data_phrase}): {values["n_errors"].text} were misclassified
     ({values["error_share"].text}).
     Odds ratios of an error, above one where errors are more likely, with
     {glue.percent(study.config.stats.confidence).text} intervals of a logistic model fitted by generalised estimating
-    equations, in which synapses of a neuron go together; "per" gives the standard deviation that an odds ratio
-    stands for.
-    All together: one model of all predictors; one by one: each predictor beside the class alone.
+    equations, which allow synapses of a neuron to be correlated; "per" gives the standard deviation to which an odds
+    ratio refers.
+    All together: one model with all predictors; one by one: each predictor with the class as the only other one.
     Left out, because unknown or the same for all synapses: {values["left_out"].text}.
-    Neither intervals nor p-values are adjusted for the number of predictors; a dash stands where too few neurons or
-    errors leave no answer.""",
+    Neither intervals nor p-values are adjusted for the number of predictors; a dash marks models that could not be
+    fitted because there are too few neurons or errors.""",
 )

@@ -1,4 +1,4 @@
-"""What each step of knowledge about the wiring adds to the image."""
+"""Gain from each further step of knowledge about the wiring over the image alone."""
 
 import pandas as pd
 
@@ -19,7 +19,7 @@ shaft = "all_shaft_alone_roc_auc" in values
 
 
 def gain(name):
-    """`0.04 [0.02, 0.07], p = 0.002`, or a dash where there is nothing to compare."""
+    """`0.04 [0.02, 0.07], p = 0.002`, or a dash for scores that are not compared."""
     return f"{values[name].text}, {values[f'{name}_p'].text}" if name in values else "–"
 
 
@@ -29,7 +29,7 @@ for known, words in KNOWN.items():
         continue
     for step, title in {**STEPS, **MODELS}.items():
         if step == "alone" and known != "all":
-            continue  # it has no features
+            continue  # the image alone has no features
         prefix = f"{step}_{known}" if step in MODELS else known
         suffix = "" if step in MODELS else f"_{step}"
         cells = {"Score": title, "Features": "none" if step == "alone" else words}
@@ -41,7 +41,7 @@ for known, words in KNOWN.items():
             cells["AUC, shafts"] = values[f"{prefix}_shaft{suffix}_roc_auc"].text
         rows.append(cells)
 
-spine = """Without spines: without the features that tell whether a synapse, and the axon's other synapses, lie on
+spine = """Without spines: without the features that say whether a synapse, and the axon's other synapses, lie on
 spines. """
 of_shaft = (
     f"""Shafts: the synapses that do not lie on spines ({values["n_shaft_excitatory"].text} excitatory,
@@ -53,12 +53,12 @@ study.save_table(
     pd.DataFrame(rows),
     f"""The image of a synapse ({values["image_model"].text}) stacked with features of connectivity
     ({study.data_phrase}), by what must be known: the synapse itself, its postsynaptic neuron, the whole presynaptic
-    axon; below, the same features of all three without the image.
-    Fitted on {values["n_validation_neurons"].text} validation neurons (without the image: training and validation
-    neurons), scored on {values["n_synapses"].text} test synapses of {values["n_neurons"].text} neurons.
+    axon; below, all these features without the image.
+    Fitted on {values["n_validation_neurons"].text} validation neurons (without the image, on training and validation
+    neurons) and scored on {values["n_synapses"].text} test synapses of {values["n_neurons"].text} neurons.
     AUC, area under the receiver operating characteristic curve; balanced accuracy at the threshold chosen on
     validation.
-    Gain: difference to the image alone, and the p-value of a permutation test that exchanges all answers of a neuron,
-    adjusted over all pairs of the four steps (Holm).
+    Gain: difference from the image alone, and the p-value of a permutation test that exchanges all predictions for a
+    neuron at once, adjusted over all pairs of the four steps by Holm's method.
     {spine if "no_spine_all_alone_roc_auc" in values else ""}{of_shaft}Brackets: {study.interval_phrase}.""",
 )

@@ -1,18 +1,18 @@
-"""What was trained, and how: one row a family of models."""
+"""Models and their training: input, size, loss, epochs and validation AUC of each family."""
 
 import pandas as pd
 
-from pipeline import glue
+from pipeline import glue, labels
 
 LOSSES = {"cross_entropy": "cross-entropy", "balanced_bce": "balanced BCE", "focal": "focal"}
 
 study = glue.study("tables/models.py")
-families = study.frame("study", "families").set_index("family")
+families = study.rows("study", "families").set_index("family")
 cohort = study.values("cohort")
 
 
 def training(model):
-    """Loss and mixing of a trained model, or the head of a control."""
+    """Loss and mixing of a trained model, or the fitted head of a control."""
     if not model.trained:
         return "logistic head"
     mixing = {"MixUp": model.augmentation.mixup_alpha, "CutMix": model.augmentation.cutmix_alpha}
@@ -20,7 +20,7 @@ def training(model):
 
 
 def epochs(model, low, high):
-    """`16 of 24`, or `14 to 18 of 24` of several seeds: epochs whose weights were kept, of the most allowed."""
+    """`16 of 24`, or `14 to 18 of 24` for several seeds: the epoch whose weights were kept, of the maximum number."""
     if pd.isna(low):
         return f"at most {model.epochs}"
     kept = glue.count(low).text if low == high else f"{glue.count(low).text} to {glue.count(high).text}"
@@ -29,12 +29,12 @@ def epochs(model, low, high):
 
 rows = []
 for family, row in families.iterrows():
-    model = study.families[family][0]
-    kind, sections = study.seen_by(model)
+    model = labels.families(study.config)[family][0]
+    dimensionality, sections = labels.input_of(model, study.config)
     rows.append(
         {
             "Model": row["label"],
-            "Input": f"{kind}, {sections} section{'s' * (sections > 1)}",
+            "Input": f"{dimensionality}, {sections} section{'s' * (sections > 1)}",
             "Parameters": glue.count(row["parameters"]).text,
             "Loss, mixing": training(model),
             "Epochs": epochs(model, row["best_epoch_low"], row["best_epoch_high"]) if model.trained else "none",
@@ -44,10 +44,11 @@ for family, row in families.iterrows():
     )
 devices = " and ".join(sorted({device for row in families["device"] for device in row.split(" and ")}))
 
-several = "A model trained with several seeds has one row: the range of its epochs, and means. "
-elsewhere = any(model.attention or model.train_share < 1 for model in study.config.models)
-crossed = f"""The {study.config.cohort.n_folds} networks of a cross-validated model each chose on a fold of their own:
-epochs are the most allowed, and the AUC is their mean."""
+several = "A model trained with several seeds has one row, with the range of its epochs and means of the rest. "
+unlisted = "Not listed: models trained on part of the training neurons, or given a mask in addition to the image."
+elsewhere = any(model.reads_mask or model.train_share < 1 for model in study.config.models)
+crossed = f"""The {study.config.cohort.n_folds} networks of a cross-validated model were each validated on another fold:
+the maximum number of epochs is given, and the AUC is their mean."""
 study.save_table(
     pd.DataFrame(rows),
     f"""Models ({study.data_phrase}).
@@ -55,9 +56,9 @@ study.save_table(
     Input: 2D, one section; 2.5D, several neighbouring sections as channels of a 2D network; 3D, a cube.
     Loss: cross-entropy, class-balanced binary cross-entropy (BCE) or focal loss; MixUp and CutMix
     mix pairs of images and their labels.
-    Epochs: the one whose weights were kept, of the most allowed; seconds were measured on this build ({devices}).
+    Epochs: the epoch whose weights were kept, of the maximum number; seconds were measured in this build ({devices}).
     {several if (families["n_networks"] > 1).any() else ""}AUC is the area under the receiver operating characteristic
     curve on the {cohort["n_val_synapses"].text} validation synapses of {cohort["n_val_neurons"].text} presynaptic
-    neurons, by which the best models were chosen. {crossed if families["folds"].any() else ""}
-    {"Not listed: models on part of the training neurons or with a mask beside the image." if elsewhere else ""}""",
+    neurons, on which the best models were chosen. {crossed if families["folds"].any() else ""}
+    {unlisted if elsewhere else ""}""",
 )

@@ -1,4 +1,4 @@
-"""Grey-level quantiles and spectral power beside those of real electron microscopy."""
+"""Grey-level quantiles and spectral power compared with real electron microscopy."""
 
 import pandas as pd
 
@@ -8,27 +8,26 @@ study = glue.study("tables/realism.py")
 values = study.values("realism")
 columns = {"ours": study.data_phrase.capitalize(), "real": "Real"}
 
-
-quantiles = study.frame("realism", "quantiles").assign(
+quantiles = study.rows("realism", "quantiles").assign(
     name=lambda rows: [f"grey level, {glue.percent(level).text} quantile" for level in rows["level"]]
 )
-spectrum = study.frame("realism", "spectrum").assign(
+spectrum = study.rows("realism", "spectrum").assign(
     name=lambda rows: [f"power near {glue.number(f, 1).text} cycles/µm" for f in rows["frequency_per_um"]]
 )
 tables = []
-for frame, write in ((quantiles, glue.count), (spectrum, glue.significant)):
-    table = pd.DataFrame({"Statistic": frame["name"]})
+for statistics, write in ((quantiles, glue.count), (spectrum, glue.significant)):
+    table = pd.DataFrame({"Statistic": statistics["name"]})
     for column, title in columns.items():
-        table[title] = [write(value).text for value in frame[column]]
-    table["Relative difference"] = [glue.percent(value).text for value in frame["relative_difference"]]
+        table[title] = [write(value).text for value in statistics[column]]
+    table["Relative difference"] = [glue.percent(value).text for value in statistics["relative_difference"]]
     tables.append(table)
 
 study.save_table(
     pd.concat(tables),
-    f"""Texture of {study.data_phrase} ({values["n_patches"].text} patches) beside real electron microscopy
+    f"""Texture of {study.data_phrase} ({values["n_patches"].text} patches) compared with real electron microscopy
     ({values["n_real_patches"].text} patches of mouse somatosensory cortex, Kasthuri et al. 2015, cutout AC3), in
     pixels of 8 nm.
-    Grey levels run from 0 (black) to 255; power is the spectral density in grey levels squared times µm², averaged over
-    directions in bands around the given frequency.
+    Grey levels run from 0 (black) to 255; power is the spectral density in squared grey levels times µm²,
+    averaged over directions in bands around the given frequency.
     Differences are relative to the real value; the largest is {values["largest_difference"].text}.""",
 )

@@ -1,54 +1,65 @@
-"""Every number that earlier work reported, and what this edition gets for it.
+"""Reported and reproduced: every number of earlier work, and what this edition obtains for it.
 
-What was reported is typed here, with its source; what is ours comes from the analyses of this edition. An analysis that
-the edition does not have leaves "not in this edition".
+Reported numbers are typed here, with their source; ours come from the analyses of this edition, and are "not in this
+edition" where it lacks the analysis.
 """
 
 import pandas as pd
 
-from pipeline import glue
+from pipeline import glue, labels
 
 ABSENT = "not in this edition"
-SCRIPTS = ("cohort", "performance", "units", "leakage", "confidence", "partners", "connectome")
 
 study = glue.study("tables/reproduced.py")
-made = {name: (study.build.analysis / f"{name}.json").is_file() for name in (*SCRIPTS, "study")}
-values = {f"{name}.{key}": value.text for name in SCRIPTS if made[name] for key, value in study.values(name).items()}
+analyses = {
+    "cohort": study.values_if_any("cohort"),
+    "performance": study.values_if_any("performance"),
+    "study": study.values_if_any("study"),
+    "units": study.values_if_any("units"),
+    "leakage": study.values_if_any("leakage"),
+    "confidence": study.values_if_any("confidence"),
+    "partners": study.values_if_any("partners"),
+    "connectome": study.values_if_any("connectome"),
+}
+values = {f"{script}.{key}": value.text for script, found in analyses.items() for key, value in found.items()}
 
 
 def ours(pattern):
-    """`pattern` with `{script.name}` replaced by our values, or ABSENT where one of them is not there."""
+    """`pattern` with `{script.name}` replaced by our values, or ABSENT where one of them is missing."""
     parts = pattern.replace("}", "{").split("{")
     if any(key not in values for key in parts[1::2]):
         return ABSENT
     return "".join(values[part] if i % 2 else part for i, part in enumerate(parts))
 
 
-def network(kind, preset=None, **metrics):
-    """Scores, `metric="words before it"`, of the family that follows the preset, else of the best on validation."""
-    if not made["study"]:
+def network(dimensionality, preset=None, **metrics):
+    """Scores, `metric="words before it"`, of the family trained by the preset, or else of the best on validation."""
+    if not analyses["study"]:
         return ABSENT
-    families = study.frame("study", "families").query("trained and not folds and kind == @kind")
-    following = [name for name, (model, *_) in study.families.items() if preset is not None and model.preset == preset]
+    families = study.rows("study", "families").query("trained and not folds and dimensionality == @dimensionality")
+    following = [
+        name
+        for name, (model, *_) in labels.families(study.config).items()
+        if preset is not None and model.preset == preset
+    ]
     exact = families[families["family"].isin(following)]
     candidates = exact if len(exact) else families
     if candidates.empty:
         return ABSENT
     family = candidates.loc[candidates["validation_auc"].idxmax()]
-    scores = study.frame("study", "metrics").set_index(["family", "metric"]).loc[family["family"]]
-    texts = [
-        words + glue.estimate(*scores.loc[metric, ["value", "low", "high"]]).text for metric, words in metrics.items()
-    ]
+    scores = study.rows("study", "metrics").set_index(["family", "metric"]).loc[family["family"]]
+    texts = [words + glue.estimate_of(scores.loc[metric]).text for metric, words in metrics.items()]
     return f"{', '.join(texts)} ({family['label']})"
 
 
 def seconds():
-    """Seconds an epoch of the first network on cubes."""
-    runs = study.frame("performance", "runs") if made["performance"] else pd.DataFrame({"kind": [], "trained": []})
-    cubes = runs[(runs["kind"] == "3D") & runs["trained"].astype(bool)]
-    if cubes.empty:
+    """Seconds per epoch of the first network on cubes."""
+    if not analyses["performance"]:
         return ABSENT
-    run = cubes.iloc[0]
+    runs = study.rows("performance", "runs").query("trained and dimensionality == '3D'")
+    if runs.empty:
+        return ABSENT
+    run = runs.iloc[0]
     return f"{glue.number(run['seconds_per_epoch'], 1).text} s ({run['label']}, {run['device']})"
 
 
@@ -58,13 +69,13 @@ ROWS = [
         "2D, neurons held out: accuracy [@massoudi2026]",
         "about 0.83 stated; 0.733 to 0.758 printed (0.65 on validation)",
         network("2D", "massoudi2026", balanced_accuracy="balanced ", accuracy="plain "),
-        "Other tissue and neurons; its statement and its notebook differ from each other. Needs MICrONS.",
+        "Other tissue and neurons; their text and their notebook differ. Needs MICrONS.",
     ),
     (
         "Cells with a class [@massoudi2026]",
         "about 45,150 excitatory, 5,287 inhibitory",
         ours("{cohort.n_excitatory_neurons} and {cohort.n_inhibitory_neurons} neurons"),
-        "Ours are those of the cohort, with a proofread axon and with synapses. Needs MICrONS.",
+        "Ours are the neurons of the cohort, which have a proofread axon and synapses. Needs MICrONS.",
     ),
     # System B
     (
@@ -80,7 +91,7 @@ ROWS = [
             "{cohort.n_train_neurons}, {cohort.n_val_neurons}, {cohort.n_test_neurons} neurons; "
             "{cohort.n_train_synapses}, {cohort.n_val_synapses}, {cohort.n_test_synapses} synapses"
         ),
-        "Here every synapse is used; what is balanced is the draw of training images.",
+        "Here every synapse is used, and training images are drawn so that the classes are balanced.",
     ),
     (
         "2D ResNet: accuracy [@domassoudi]",
@@ -92,14 +103,14 @@ ROWS = [
         "3D networks, units misread: accuracy [@domassoudi]",
         "56.1% at best, others 0.497 to 0.50",
         ours("{units.misread_accuracy}, balanced {units.misread_balanced_accuracy} ({units.model})"),
-        "Other tissue and settings; the middle slice is right, and a network may find it. Half is chance on their "
-        "balanced test set; on ours it is for balanced accuracy.",
+        "Other tissue and settings; the middle slice is correct, and a network may find it. Chance is 0.5 for accuracy "
+        "on their balanced test set, and for balanced accuracy on ours.",
     ),
     (
-        "3D networks, units right: accuracy",
+        "3D networks, correct units: accuracy",
         "not reported",
         network("3D", "team-3d", accuracy="", balanced_accuracy="balanced "),
-        "What the prior work would have needed to compare.",
+        "The comparison that the earlier work lacked.",
     ),
     (
         "Time of an epoch in 3D [@domassoudi]",
@@ -111,7 +122,7 @@ ROWS = [
         "Download of 16 cubes [@domassoudi]",
         "607 s",
         "not measured",
-        "It is the time of the way from MICrONS's servers. Needs MICrONS.",
+        "It measures the connection to the servers of MICrONS. Needs MICrONS.",
     ),
     (
         "Connectivity alone: accuracy, balanced accuracy [@domassoudi]",
@@ -120,14 +131,14 @@ ROWS = [
             "synapses split at random {leakage.leaky_accuracy}, {leakage.leaky_balanced_accuracy}; "
             "neurons held out {leakage.honest_accuracy}, {leakage.honest_balanced_accuracy}"
         ),
-        "The leak is reproduced, and gone where neurons are held out. Other tissue.",
+        "The leak is reproduced, and disappears where neurons are held out. Other tissue.",
     ),
     # The faults
     (
         "Units: depth of a cube [@domassoudi]",
         "32 slices over 51 µm",
-        ours("{units.n_slices} slices over {units.span_um} µm; cut right, {units.right_span_um} µm"),
-        "The same step of 40 sections on this edition's cubes.",
+        ours("{units.n_slices} slices over {units.span_um} µm; cut correctly, {units.right_span_um} µm"),
+        "The same step of 40 sections, applied to this edition's cubes.",
     ),
     (
         "Leakage: weights of the pre and post prior [@domassoudi]",
@@ -136,7 +147,7 @@ ROWS = [
             "learned {leakage.leaky_pre_learned}, {leakage.leaky_post_learned}; on held-out neurons "
             "{leakage.honest_pre_weight}, {leakage.honest_post_weight}"
         ),
-        "A penalised weight grows with the number of synapses of which it is learned.",
+        "A penalised weight grows with the number of synapses from which it is learned.",
     ),
     (
         "Leakage in real connectivity: balanced accuracy",
@@ -151,11 +162,11 @@ ROWS = [
         "Confidence: test set [@domassoudi]",
         "450 synapses of 6 neurons",
         ours(
-            "of {confidence.n_fewest} such neurons, {confidence.nominal} intervals hold the truth with probability "
-            "{confidence.synapses_6_balanced_accuracy} if synapses count as independent, "
+            "with {confidence.n_fewest} such neurons, {confidence.nominal} intervals contain the truth with "
+            "probability {confidence.synapses_6_balanced_accuracy} if synapses are treated as independent, "
             "{confidence.expanded_6_balanced_accuracy} if neurons are resampled"
         ),
-        "Balanced accuracy of simulated test sets with known truth.",
+        "Balanced accuracy of simulated test sets with a known truth.",
     ),
     # System C
     (
@@ -183,16 +194,16 @@ ROWS = [
             "of {partners.n_detected} detections, {partners.n_disputed} disputed: {partners.disputed_errors_avan} "
             "errors of AVAN, {partners.disputed_errors_pruner} of the proximity pruner"
         ),
-        "Theirs by proofreading of tissue, ours against the simulation's truth.",
+        "Theirs by proofreading, ours against the truth of the simulation.",
     ),
     (
-        "Clefts found for the graph: clefts missed, by target of the network [@turner2019; @heinrich2018]",
+        "Clefts detected for the graph: clefts missed, by target of the network [@turner2019; @heinrich2018]",
         "more by signed proximity than by cleft mask and signed distance",
         ours(
             "of {partners.n_true_test} clefts, {partners.mask_n_missed} by cleft mask, {partners.stdt_n_missed} by "
             "signed distance, {partners.proximity_n_missed} by signed proximity"
         ),
-        "Theirs: the tissue above, thresholds searched as here.",
+        "Theirs: the tissue above, with thresholds searched as here.",
     ),
     # Points of reference
     (
@@ -212,7 +223,7 @@ ROWS = [
         "Random weights, ResNet-18, 3D: AUC [@wilson2022]",
         "0.858",
         ours("{performance.control_roc_auc} ({performance.control_model})"),
-        "The floor under every score; theirs with synapses split at random. Needs MICrONS.",
+        "The baseline of every score; theirs with synapses split at random. Needs MICrONS.",
     ),
     (
         "Six transmitters in the fly, per synapse and per neuron: accuracy [@eckstein2024]",
@@ -234,20 +245,21 @@ ROWS = [
             ("soma-to-soma geometry", "0.609", "geometry_logistic_connection"),
             ("all, logistic", "0.747", "all_logistic_connection"),
             ("all, gradient boosting", "0.842", "all_boosting_connection"),
-            ("the same, share of inhibition leaving out one connection", "0.88", "leak_leaky_300"),
+            ("the same, inhibitory share leaving out one connection", "0.88", "leak_leaky_300"),
         )
     ),
 ]
 
 study.save_table(
     pd.DataFrame(ROWS, columns=["Number", "Reported", "Here", "Why they differ"]),
-    f"""Reported and reproduced: every number of earlier work that this project was measured against, and what this
-    edition ({study.data_phrase}) gets.
-    "{ABSENT.capitalize()}": another edition of the same code makes it, with the data named at the end of the row.
-    "Needs": the data on which alone the reported number could be met; MICrONS is read by the edition `minnie65`.
-    Networks are those that follow the earlier recipe where the edition has them, else the best of the kind on
-    validation, named in brackets; numbers of this project are for neurons that were held out, unless they say so.
-    Brackets: {study.interval_phrase}; for partner assignment, exact binomial ones of clefts.
+    f"""Reported and reproduced: every number of earlier work that this project is compared with, and what this edition
+    ({study.data_phrase}) obtains.
+    "{ABSENT.capitalize()}": computed by another edition of the same code, with the data named at the end of the row.
+    "Needs": the data without which the reported number cannot be reproduced; the edition `minnie65` reads MICrONS.
+    Networks are those trained by the earlier recipe where the edition has them, or else the best of the same
+    dimensionality on validation, named in parentheses; numbers of this project are for held-out neurons unless stated
+    otherwise.
+    Brackets: {study.interval_phrase}; for partner assignment, exact binomial intervals over clefts.
     AUC, area under the receiver operating characteristic curve; AVAN, attentional voxel association network; prior, the
     share of excitatory synapses among a neuron's training synapses.""",
     words=("Reported", "Here", "Why they differ"),

@@ -1,4 +1,4 @@
-"""All test metrics of the best model and of the control, and their difference."""
+"""Test metrics of the best model and of the untrained control, and their difference."""
 
 import pandas as pd
 
@@ -12,14 +12,14 @@ roles = {best.text: "best", control.text: "control", "Difference": "difference"}
 rows = []
 for metric, title in glue.METRICS.items():
     cells = {column: values[f"{role}_{metric}"].text for column, role in roles.items()}
-    rows.append({"Metric": title[0].upper() + title[1:]} | cells)
+    rows.append({"Metric": glue.sentence_case(title)} | cells)
 
 study.save_table(
     pd.DataFrame(rows),
     f"""Best model and control on held-out neurons ({study.data_phrase}): {values["n_test_synapses"].text} test synapses
     of {values["n_test_neurons"].text} presynaptic neurons.
-    Best model and control are the trained and the untrained one with the highest validation AUC; the last column is
-    their paired difference on the same resampled neurons.
+    These are the trained and the untrained model with the highest validation AUC; the last column is their paired
+    difference on the same resampled neurons.
     Brackets: {study.interval_phrase}.
     ROC AUC, area under the receiver operating characteristic curve; average precision, area under the
     precision-recall curve; F1, harmonic mean of precision and recall.

@@ -17,13 +17,17 @@ import zarr
 from scipy.spatial import KDTree
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, f1_score, roc_auc_score
 
-from pipeline import artefacts, combined, compute, config
+from pipeline import artefacts, combined, compute, config, shards
 from pipeline.extract import patches
-from pipeline.learn import data, device, loop
+from pipeline.learn import checkpoint, data, device, engine
+from pipeline.learn.classification import Classification
 from pipeline.models import registry
-from pipeline.partners import blocks, candidates, model, predict
+from pipeline.models.names import ASSIGNERS
+from pipeline.partners import candidates, model, predict, tiles
 from pipeline.space import EM
 from pipeline.stats import bootstrap
+
+WIDTH = 12  # of the partner networks
 
 
 def _seconds(function):
@@ -98,17 +102,17 @@ def bench_training(network, crop, n_synapses=256, n_epochs=3):
     synapses["label"] = synapses["pre_neuron_id"] % 2
     with tempfile.TemporaryDirectory() as folder:
         group = zarr.create_group(Path(folder) / "images.zarr")
-        for kind, shape in (("patch", (192, 192)), ("cube", (16, 96, 96))):
-            group.create_array(
-                kind, data=rng.integers(0, 255, (n_synapses, *shape), dtype=np.uint8), chunks=(8, *shape)
-            )
+        for name, shape in (("patch", (192, 192)), ("cube", (16, 96, 96))):
+            axes = ("synapse", *"zyx"[3 - len(shape) :])
+            array = shards.create(group, name, (n_synapses, *shape), shards.rows_per_shard(shape), axes)
+            array[:] = rng.integers(0, 255, array.shape, dtype=np.uint8)
         synapses[["synapse_id"]].to_parquet(Path(folder) / "index.parquet")
         artefacts.write_json(Path(folder) / "manifest.json", {"voxel_nm": [8.0, 8.0, 40.0]})
-        images = data.Images(folder, model.images, synapses["synapse_id"])
-        training = loop._Training(
-            registry.build(network).to(place), images, synapses.assign(split="train"), model, seed=0
-        )
-        memory = data.normalise(data.centre(images.read(np.arange(n_synapses)), images.input_zyx(model)).float() / 255)
+        images = data.Images({"em": Path(folder)}, model.array, synapses["synapse_id"])
+        task = Classification(registry.build(network).to(place), images, synapses.assign(split="train"), model, seed=0)
+        training = engine._Training(task, model, seed=0)
+        stored = data.centre(images.read(np.arange(n_synapses)), images.input_zyx(model))
+        memory = data.normalise_em(stored.float() / 255)
     memory, target = memory.to(place), torch.tensor(synapses["label"]).to(place)
     bare = registry.build(network).to(place).train()
     optimizer = torch.optim.AdamW(bare.parameters())
@@ -134,8 +138,7 @@ def bench_training(network, crop, n_synapses=256, n_epochs=3):
 
 def _card(network):
     settings = config.Partners()
-    shape = {name: getattr(settings, name) for name in ("width", "voxel_nm", "patch_zyx", "dilation_nm")}
-    return model.Card(network, **shape)
+    return model.card(network, WIDTH, settings.voxel_nm, settings.patch_zyx, settings.dilation_nm)
 
 
 def _clefts(card, n_clefts, n_cells=5):
@@ -144,18 +147,18 @@ def _clefts(card, n_clefts, n_cells=5):
     With five cells there are some 13 ordered pairs of candidates a cleft, as in the simulated tissue.
     """
     rng = np.random.default_rng(0)
-    z, y, x = places = np.indices(card.patch_zyx)
+    z, y, x = places = np.indices(card.shape_zyx)
     places_nm = places.reshape(3, -1).T * card.voxel_nm[::-1]
     cells = rng.uniform(places_nm.min(axis=0), places_nm.max(axis=0), (n_clefts, n_cells, 3))
-    segments = [KDTree(own).query(places_nm)[1].reshape(card.patch_zyx) + 1 for own in cells]
-    middle = [size // 2 for size in card.patch_zyx]
+    segments = [KDTree(own).query(places_nm)[1].reshape(card.shape_zyx) + 1 for own in cells]
+    middle = [size // 2 for size in card.shape_zyx]
     cleft = (abs(z - middle[0]) < 3) & (abs(y - middle[1]) < 2) & (abs(x - middle[2]) < 10)
-    em = rng.integers(0, 255, (n_clefts, *card.patch_zyx), dtype=np.uint8)
+    em = rng.integers(0, 255, (n_clefts, *card.shape_zyx), dtype=np.uint8)
     arrays = em, np.broadcast_to(cleft, em.shape), np.array(segments, np.uint16)
     return SimpleNamespace(
         folder="memory",
         voxel_nm=card.voxel_nm,
-        shape_zyx=card.patch_zyx,
+        shape_zyx=card.shape_zyx,
         index=pd.DataFrame({"fault": [""] * n_clefts, "at_edge": False}),
         read=lambda rows: [array[rows] for array in arrays],
     )
@@ -165,12 +168,13 @@ def _assign(name, n_clefts):
     """In a process of its own: (seconds for all clefts, ordered pairs per cleft, the process' peak memory in GiB)."""
     device.prepare(threads=1)
     card = _card(name)
-    network, samples = model.build(name, card.width).eval(), _clefts(card, n_clefts)
+    network, samples = model.build(name, WIDTH).eval(), _clefts(card, n_clefts)
     predict.decisions(network, card, samples, [0])  # warm
     seconds = _seconds(lambda: predict.decisions(network, card, samples, np.arange(n_clefts)))
     _, clefts, segments = samples.read(np.arange(n_clefts))
     near = [
-        candidates.segments_near(*one, card.voxel_nm, card.dilation_nm) for one in zip(segments, clefts, strict=True)
+        candidates.segments_near(*one, card.voxel_nm, card.decision["dilation_nm"])
+        for one in zip(segments, clefts, strict=True)
     ]
     n_pairs = np.mean([len(numbers) * (len(numbers) - 1) for numbers, _ in near])
     return seconds, n_pairs, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -179,7 +183,7 @@ def _assign(name, n_clefts):
 def bench_assignment(n_clefts=64):
     """Clefts per second of AVAN, one pass each, and of the pruners, one pass for each ordered pair of candidates."""
     found = {}
-    for name in model.ASSIGNERS:
+    for name in ASSIGNERS:
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
             found[name] = process.submit(_assign, name, n_clefts).result()
     avan, n_pairs, _ = found["avan"]
@@ -200,7 +204,7 @@ def bench_blocks(shape=(32, 192, 384), block=(16, 96, 192), n_repeats=3):
     bounds = ((0, 0, 0), shape[::-1])
     with tempfile.TemporaryDirectory() as folder:
         file, em, out = (Path(folder) / name for name in ("model.safetensors", "em.zarr", "scores.zarr"))
-        model.save(file, model.build(card.network, card.width), card)
+        checkpoint.save(file, model.build(card.network, WIDTH), card)
         zarr.create_array(em, data=np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8), chunks=block)
         read, detect = functools.partial(_read, em), functools.partial(combined._tile_scores, file)
         grid = (combined.TILE, combined.OVERLAP, block, out, card.voxel_nm, "bench")
@@ -208,7 +212,7 @@ def bench_blocks(shape=(32, 192, 384), block=(16, 96, 192), n_repeats=3):
         for n in (1, 2):
             with compute.workers(config.Compute(workers=n)) as client:
                 client.run(detect, np.zeros(combined.TILE, np.uint8))  # warm
-                infer = functools.partial(blocks.infer, read, bounds, detect, *grid, client)
+                infer = functools.partial(tiles.infer, read, bounds, detect, *grid, client)
                 seconds.append(min(_seconds(infer) for _ in range(n_repeats)))
     alone, together = seconds
     print(

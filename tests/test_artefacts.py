@@ -61,13 +61,25 @@ def test_hash_of_a_file_is_sha256_and_of_a_folder_follows_names_and_bytes(tmp_pa
     assert len({before, renamed, artefacts.sha256(file.parent)}) == 3
 
 
-def test_provenance_holds_the_hashes_of_what_was_read_and_written(tmp_path):
+def _copy(build, key, text="out"):
+    """A step that copies nothing: whether its work was done."""
+    files = [build.root / "in.txt"], [build.root / "out.txt"]
+    with artefacts.step(build, "copy", "figures/copy.py", {"settings": key}, *files) as step:
+        if not step.is_current:
+            artefacts.write_text(build.root / "out.txt", text)
+            step.facts["device"] = "cpu"
+    return not step.is_current
+
+
+@pytest.fixture
+def build(tmp_path):
     build = artefacts.Build("demo", tmp_path)
     artefacts.write_text(build.root / "in.txt", "in")
-    with artefacts.step(
-        build, "copy", "figures/copy.py", [build.root / "in.txt"], [build.root / "out.txt"], device="cpu"
-    ):
-        artefacts.write_text(build.root / "out.txt", "out")
+    return build
+
+
+def test_provenance_holds_the_hashes_of_what_was_read_and_written(build):
+    assert _copy(build, 1)
     artefacts.merge_provenance(build)
     record = json.loads(build.provenance.read_text())["copy"]
     assert record["inputs"] == {"in.txt": hashlib.sha256(b"in").hexdigest()}
@@ -77,8 +89,26 @@ def test_provenance_holds_the_hashes_of_what_was_read_and_written(tmp_path):
     assert record["seconds"] >= 0
 
 
-def test_a_failed_step_leaves_no_record(tmp_path):
-    build = artefacts.Build("demo", tmp_path)
-    with pytest.raises(RuntimeError), artefacts.step(build, "x", "x.py", [], []):
+def test_a_step_is_done_again_for_other_contents_and_nothing_else(build):
+    assert _copy(build, 1)
+    (build.root / "in.txt").touch()
+    assert not _copy(build, 1)
+    assert _copy(build, 2)
+    artefacts.write_text(build.root / "in.txt", "another")
+    assert _copy(build, 2)
+    (build.root / "out.txt").unlink()
+    assert _copy(build, 2)
+    assert not _copy(build, 2)
+
+
+def test_a_step_that_failed_half_way_is_done_again_even_for_the_old_key(build):
+    assert _copy(build, 1)
+    with (
+        pytest.raises(RuntimeError),
+        artefacts.step(
+            build, "copy", "figures/copy.py", {"settings": 2}, [build.root / "in.txt"], [build.root / "out.txt"]
+        ),
+    ):
         raise RuntimeError
-    assert not build.root.exists()
+    assert not build.record("copy").exists()
+    assert _copy(build, 1)

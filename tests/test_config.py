@@ -49,9 +49,9 @@ def test_unknown_model_lists_the_edition_s_models(tmp_path):
         edition.model("b")
 
 
-def test_a_data_folder_is_refused_where_the_source_is_not_a_folder(tmp_path):
-    with pytest.raises(config.ConfigError, match="a data folder was given"):
-        config.load("demo", data=tmp_path)
+def test_results_of_a_folder_are_named_by_the_folder(tmp_path):
+    assert config.load("kasthuri", data=tmp_path / "ac3").name == "kasthuri-ac3"
+    assert config.load("demo", data=tmp_path / "ac3").name == "demo"
 
 
 @pytest.mark.parametrize(

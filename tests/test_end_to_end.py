@@ -1,9 +1,11 @@
 """`make paper` on a tiny edition, in a build folder of its own and, where the system allows, without any network."""
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import caveclient
@@ -32,29 +34,67 @@ def _without_network():
     return [] if subprocess.run([*prefix, "true"], capture_output=True).returncode else prefix
 
 
-def _make(root, *arguments, check=True):
-    """Run the repository's Makefile on the tiny edition, building under `root`; returns the finished process."""
+@pytest.fixture(scope="module")
+def house(tmp_path_factory):
+    """A copy of the repository, so that its files can be touched and edited."""
+    if not list((REPOSITORY / ".venv").glob(".installed-*")):
+        pytest.skip("no .venv of the Makefile: run `make test`")
+    root = tmp_path_factory.mktemp("house")
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+    for name in listed.stdout.split():
+        if (REPOSITORY / name).is_file():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(REPOSITORY / name, root / name)
+    return root
+
+
+def _make(house, *arguments, check=True):
+    """Run a house's Makefile on the tiny edition; returns the finished process."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "SYNAPSE_EI"))}
-    command = [*_without_network(), "make", "paper", f"CONFIG={TINY}", f"BUILD={root}", *arguments]
-    done = subprocess.run(command, cwd=REPOSITORY, env=clean, capture_output=True, text=True)
+    goal = () if any(not part.startswith("-") and "=" not in part for part in arguments) else ("paper",)
+    command = [*_without_network(), "make", *goal, f"VENV={REPOSITORY / '.venv'}", f"CONFIG={TINY}", *arguments]
+    done = subprocess.run(command, cwd=house, env=clean | {"PYTHONPATH": str(house)}, capture_output=True, text=True)
     if check:
         assert done.returncode == 0, done.stdout + done.stderr
     return done
 
 
+@contextlib.contextmanager
+def edited(house, *edits):
+    """Files of the house changed, put back afterwards; `edits` are (file, new end) or (file, old, new)."""
+    before = {file: (house / file).read_text() for file, *_ in edits}
+    for file, *change in edits:
+        text = (house / file).read_text()
+        assert len(change) == 1 or change[0] in text, f"{file} has no {change[0]!r}: adapt the test"
+        (house / file).write_text(text + change[0] if len(change) == 1 else text.replace(*change, 1))
+    try:
+        yield
+    finally:
+        for file, text in before.items():
+            (house / file).write_text(text)
+
+
 def _recipes(done):
     """The stages that a run of Make started, with their script or model."""
     lines = [line.split(" -m pipeline ")[1].split() for line in done.stdout.splitlines() if " -m pipeline " in line]
-    return {line[0] if line[0] not in ("draw", "analyse") else Path(line[5]).name for line in lines}
+    lines = [line for line in lines if line[0] != "plan"]
+    return {line[0] if line[0] not in ("draw", "analyse") else Path(line[1]).name for line in lines}
+
+
+def _worked(done):
+    """The steps that a run of Make did, rather than find up to date."""
+    return {line.split()[1].rstrip(":") for line in done.stderr.splitlines() if ": done in " in line}
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    if not (REPOSITORY / ".venv" / ".installed").is_file():
-        pytest.skip("no .venv of the Makefile: run `make test`")
-    root = tmp_path_factory.mktemp("build")
-    _make(root)
-    return Build("tiny", root)
+def built(house):
+    _make(house)
+    return Build("tiny", house / "build")
 
 
 def test_the_page_is_made_and_says_that_it_is_simulated(built):
@@ -99,7 +139,11 @@ def test_every_model_predicts_every_synapse_once(built):
 def test_every_method_answers_for_every_cleft_of_a_tissue_of_its_own(built):
     truth = pd.read_parquet(built.partners / "source" / "truth" / "synapses.parquet").set_index("synapse_id")
     table = pd.read_parquet(built.partners / "assignments.parquet")
-    methods = config.load(TINY).partners.networks[:3] + ("largest_overlap", "darker_is_pre", "random_direction")
+    methods = tuple(network.name for network in config.load(TINY).partners.networks[:3]) + (
+        "largest_overlap",
+        "darker_is_pre",
+        "random_direction",
+    )
     assert set(table["method"]) == set(methods)
     for _, rows in table.groupby("method"):
         known = truth.loc[rows["synapse_id"]]
@@ -144,16 +188,169 @@ def test_extracted_pixels_are_those_of_cloud_volume_at_the_annotated_point(built
         np.testing.assert_array_equal(images["cube"][row], cube[..., 0].T)
 
 
-def test_an_unchanged_tree_rebuilds_nothing(built):
-    assert _recipes(_make(built.root.parent)) == set()
+def test_an_unchanged_tree_rebuilds_nothing(built, house):
+    started = time.monotonic()
+    assert _recipes(_make(house)) == set()
+    assert time.monotonic() - started < 20  # the promise is 3 s on an idle machine
+    assert _recipes(_make(house, "-n")) == set()
 
 
-def test_a_changed_figure_script_rebuilds_its_figure_and_the_page(built):
-    done = _make(built.root.parent, "-W", "figures/neurons.py")
-    assert _recipes(done) == {"neurons.py", "page"}
+CODE = "\nUNUSED = 1\n"
+SCRIPTS = {"analysis", "figures", "tables", "page"}  # which read all settings
+PARTNER_STEPS = {"partner-samples", "partner-networks", "partner-tests", "masks"}
+NETWORKS = {"train", "units", "partner-networks", "partner-tests", "masks", "analysis-evidence"}
+
+#: Edits, and the steps whose key they change: a whole folder of scripts by the folder's name.
+EDITS = {
+    "a comment": ([("pipeline/simulate/render.py", "\n# A remark\n")], set()),
+    "a docstring": ([("pipeline/learn/losses.py", '"""', '"""Reworded. ')], set()),
+    "where work is done": ([(TINY, "networks_at_once: 2", "networks_at_once: 1")], set()),
+    "code that only evidence maps use": ([("pipeline/learn/evidence.py", CODE)], {"analysis-evidence"}),
+    "code that only real tissue needs": ([("pipeline/learn/matching.py", CODE)], set()),
+    "code of the command line": ([("pipeline/__main__.py", CODE)], set()),
+    "code of a command for one's own data": ([("pipeline/stages/predict.py", CODE)], set()),
+    "code of the simulation": ([("pipeline/simulate/packing.py", CODE)], {"simulate", "partner-tissue"}),
+    "the seed of the test tissue": (
+        [("pipeline/stages/partner_tissue.py", "TEST_SEED = 2", "TEST_SEED = 3")],
+        {"partner-tissue"},
+    ),
+    "code of the annotation service": ([("pipeline/cave/queries.py", CODE)], {"cohort"}),
+    "code of the leakage audit": ([("pipeline/cohort/audit.py", CODE)], {"cohort"}),
+    "normalisation layers": ([("pipeline/models/norms.py", CODE)], NETWORKS),
+    "code of AVAN's network": (
+        [("pipeline/models/rsunet.py", CODE)],
+        {"partner-networks", "partner-tests", "masks"},
+    ),
+    "code of the misread cubes": ([("pipeline/extract/misread.py", CODE)], {"units"}),
+    "a figure's script": ([("figures/neurons.py", CODE)], {"figures-neurons"}),
+    "the style of figures": ([("figures/style.py", CODE)], {"figures"}),
+    "a table's script": ([("tables/results.py", CODE)], {"tables-results"}),
+    "a remark in a notebook": ([("analysis/cohort.py", "\n# A remark\n")], {"analysis-cohort"}),
+    "one way to write numbers": ([("pipeline/glue.py", CODE)], {"analysis", "figures", "tables"}),
+    "a sentence": ([("paper/index.qmd", "\nOne more sentence.\n")], {"page"}),
+    "the style of pages": ([("paper/style.css", "\n")], {"page", "companion"}),
+    "the renderer": ([("pipeline/render/quarto.lua", "\n")], {"page"}),
+    "the template of proofreading": ([("pipeline/render/queue.html", "\n")], {"queue"}),
+    "a reference": ([("analysis/reference/kasthuri_ac3.json", " ")], {"analysis-realism"}),
+    "synapses of the tissue": (
+        [(TINY, "synapses_per_neuron: 7", "synapses_per_neuron: 8")],
+        {"simulate", "cohort", *SCRIPTS},
+    ),
+    "size of the images": (
+        [(TINY, "patch_px: 128", "patch_px: 120")],
+        {"cohort", "extract", "units", "masks", *SCRIPTS},
+    ),
+    "epochs of a classifier": ([(TINY, "epochs: 2", "epochs: 3")], {"train", "units", *SCRIPTS}),
+    "the test tissue": (
+        [(TINY, "n_excitatory: 5", "n_excitatory: 6")],
+        {"partner-tissue", "partner-networks", "partner-tests", "masks", *SCRIPTS},
+    ),
+    "replicates": ([(TINY, "n_bootstrap: 200", "n_bootstrap: 300")], SCRIPTS),
+    "the source in flow style": (
+        [
+            (
+                TINY,
+                """source:
+  kind: simulated
+  size_um: [7.0, 7.0, 3.2]
+  n_excitatory: 20
+  n_inhibitory: 16
+  synapses_per_neuron: 7
+""",
+                """source: {kind: simulated, size_um: [7.0, 7.0, 3.2],
+  n_excitatory: 20, n_inhibitory: 16, synapses_per_neuron: 7}
+""",
+            )
+        ],
+        set(),
+    ),
+}
 
 
-def test_a_failed_step_fails_the_build_and_leaves_the_old_page(built):
+def _keys(house):
+    """`{step: key}` after `plan`, as Make runs it first."""
+    command = [REPOSITORY / ".venv/bin/python", "-m", "pipeline", "plan", "--config", TINY]
+    subprocess.run(command, cwd=house, env=os.environ | {"PYTHONPATH": str(house)}, check=True)
+    return {path.stem: path.read_text() for path in (house / "build" / "tiny" / "keys").glob("*.json")}
+
+
+@pytest.fixture(scope="module")
+def keys(built, house):
+    return _keys(house)
+
+
+@pytest.mark.parametrize("what", EDITS)
+def test_an_edit_makes_stale_what_it_can_change_and_no_more(keys, house, what):
+    edits, expected = EDITS[what]
+    with edited(house, *edits):
+        found = _keys(house)
+    assert found.keys() == keys.keys()
+    stale = {step for step, key in found.items() if key != keys[step]}
+    folders = {
+        folder: {step for step in keys if step.startswith(f"{folder}-")} for folder in ("analysis", "figures", "tables")
+    }
+    assert stale == {step for name in expected for step in folders.get(name, {name})}
+
+
+def test_facts_of_an_edition_do_not_depend_on_how_its_file_is_written(keys, house):
+    edits, _ = EDITS["the source in flow style"]
+    included = house / "build" / "make" / "tiny.mk"
+    before = included.read_text()
+    assert "KIND := simulated\n" in before
+    with edited(house, *edits):
+        _keys(house)
+        assert included.read_text() == before
+
+
+def test_a_checkout_costs_nothing(built, house):
+    """New times of change on every file, the same contents: nothing runs again, and `make -n` says so."""
+    for path in house.rglob("*"):
+        if path.is_file() and "build" not in path.relative_to(house).parts:
+            path.touch()
+    assert _recipes(_make(house, "-n")) == set()
+
+
+def test_what_a_script_reads_is_known_from_the_script_alone(built, house):
+    with edited(house, ("figures/neurons.py", "\nstudy.values('cohort')\n")):
+        _make(house, "-n")
+        (line,) = [x for x in (house / "build/make/tiny.mk").read_text().splitlines() if "figures/neurons.png:" in x]
+    assert "analysis/cohort.json" in line
+    assert "analysis/performance.json" in line
+
+
+def test_a_folder_of_real_data_has_results_of_its_own(built, house):
+    for data in ("somewhere/first", "somewhere/second"):
+        (house / data).mkdir(parents=True)
+        (house / data / "synapses.csv").write_text("")
+        done = _make(house, "-n", "transfer", f"DATA={data}")
+        assert {"real-patches", "transfer", "transfer.py"} <= _recipes(done)
+        assert f"build/tiny/real/{Path(data).name}/tables/transfer.md" in done.stdout
+    assert "name the folder of real data" in _make(house, "transfer", check=False).stdout
+
+
+def test_a_lost_prediction_is_made_again(built, house):
+    before = built.predictions("small").read_bytes()
+    built.predictions("small").unlink()
+    assert "train" in _recipes(_make(house))
+    assert built.predictions("small").read_bytes() == before
+
+
+def test_a_changed_figure_script_rebuilds_its_figure_and_the_page(built, house):
+    with edited(house, ("figures/neurons.py", CODE)):
+        assert _worked(_make(house)) == {"figures-neurons", "page"}
+    assert _recipes(_make(house, "-n")) == {"neurons.py", "page"}
+    _make(house)
+
+
+def test_a_step_whose_inputs_come_out_as_they_were_is_not_done_again(built, house):
+    with edited(house, ("pipeline/cohort/audit.py", CODE)):
+        done = _make(house)
+    assert _worked(done) == {"cohort"}
+    assert "extract: up to date" in done.stderr
+    _make(house)
+
+
+def test_a_failed_step_fails_the_build_and_leaves_the_old_page(built, house):
     page = built.site / "index.html"
     before = page.read_bytes()
     predictions = built.predictions("small")
@@ -162,14 +359,14 @@ def test_a_failed_step_fails_the_build_and_leaves_the_old_page(built):
         frame = pd.read_parquet(predictions)
         frame.loc[0, "p_excitatory"] = float("nan")
         frame.to_parquet(predictions, index=False)
-        done = _make(built.root.parent, check=False)
+        done = _make(house, check=False)
         assert done.returncode != 0
         assert "p_excitatory must lie in [0, 1]" in done.stderr
         assert not (built.analysis / "performance.json").exists()
         assert page.read_bytes() == before
     finally:
         predictions.write_bytes(whole)
-    _make(built.root.parent)
+    _make(house)
     assert page.is_file()
 
 

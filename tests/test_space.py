@@ -8,7 +8,7 @@ from pipeline import space
 
 def test_published_position_is_the_expected_em_voxel():
     """minnie65: an annotation at 4x4x40 nm lies at half its x and y in the 8x8x40 nm image, z unchanged."""
-    voxel = space.ANNOTATION.convert_vx((240640, 207872, 21360), space.EM)
+    voxel = space.EM.to_vx(space.ANNOTATION.to_nm((240640, 207872, 21360)))
     assert voxel.tolist() == [120320, 103936, 21360]
     assert space.ANNOTATION.to_nm((240640, 207872, 21360)).tolist() == [962560.0, 831488.0, 854400.0]
 
@@ -16,7 +16,7 @@ def test_published_position_is_the_expected_em_voxel():
 def test_taking_voxels_for_nanometres_lands_elsewhere():
     """The units fault of the prior work: 4x4x40 voxels read as nm put 32 sections 40 sections apart."""
     position = np.array([240640, 207872, 21360])
-    right = space.ANNOTATION.convert_vx(position, space.EM)
+    right = space.EM.to_vx(space.ANNOTATION.to_nm(position))
     assert np.all(np.abs(space.EM.to_vx(position) - right) > 10_000)
 
 

@@ -1,22 +1,21 @@
 """Leakage audit: what the parts of a split share. Shared presynaptic neurons are an error, the rest is reported."""
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from scipy.spatial import cKDTree
 
-NAMES = {1: "excitatory", 0: "inhibitory"}
+from pipeline.cohort import CohortError
+from pipeline.columns import CENTER_NM, CLASS_OF_LABEL
 
 
-class LeakageError(ValueError):
-    """A cohort whose labels leak between splits; the text names neurons or synapses."""
-
-
-def audit(synapses, cube_nm, conflicts):
+def audit(synapses: pd.DataFrame, cube_nm: Sequence[float], conflicts: pd.DataFrame) -> dict:
     """Everything that two splits have in common, as a dict for `audit.json`.
 
     `synapses` follows the contract of `cohort/synapses.parquet`; `cube_nm` is the size (XYZ, nm) of the tissue that
-    a model sees around each synapse; `conflicts` comes from `labels.merge`. Raises LeakageError on synapse ids that
+    a model sees around each synapse; `conflicts` comes from `labels.merge`. Raises CohortError on synapse ids that
     repeat, neurons with both labels, and presynaptic neurons in more than one split.
     """
     _refuse(synapses.loc[synapses["synapse_id"].duplicated(), "synapse_id"], "synapse ids occur more than once")
@@ -38,14 +37,14 @@ def audit(synapses, cube_nm, conflicts):
     }
 
 
-def _refuse(ids, what):
+def _refuse(ids: pd.Series | pd.Index, what: str) -> None:
     if len(ids):
-        raise LeakageError(f"{len(ids)} {what}, such as {list(ids[:5])}")
+        raise CohortError(f"{len(ids)} {what}, such as {list(ids[:5])}")
 
 
-def _counts(part):
+def _counts(part: pd.DataFrame) -> dict:
     """Neurons and synapses of each class."""
-    classes = {name: part[part["label"] == label] for label, name in NAMES.items()}
+    classes = {name: part[part["label"] == label] for label, name in CLASS_OF_LABEL.items()}
     classes["unlabelled"] = part[part["label"].isna()]
     return {
         name: {"neurons": int(rows["pre_neuron_id"].nunique()), "synapses": len(rows)}
@@ -54,7 +53,7 @@ def _counts(part):
     }
 
 
-def _shared_post(a, b):
+def _shared_post(a: pd.DataFrame, b: pd.DataFrame) -> dict:
     """Postsynaptic neurons that both receive synapses of a and of b, and how many synapses they receive."""
     shared = set(a["post_neuron_id"]) & set(b["post_neuron_id"]) - {0}  # 0: no segment
     return {
@@ -63,16 +62,15 @@ def _shared_post(a, b):
     }
 
 
-def _overlaps(a, b, cube_nm):
+def _overlaps(a: pd.DataFrame, b: pd.DataFrame, cube_nm: Sequence[float]) -> dict:
     """Pairs of cubes, one of a and one of b, that share tissue; and the synapses of a and of b in such pairs.
 
-    In units of the cube's sides two cubes overlap where their centres are less than 1 apart in every axis.
+    In units of the cube's sides, two cubes overlap where their centres are less than 1 apart along every axis.
     """
-    centers = ["center_x_nm", "center_y_nm", "center_z_nm"]
     reach = 1 - 1e-9  # cubes that touch share nothing, whatever the rounding
-    trees = [cKDTree(part[centers].to_numpy() / np.asarray(cube_nm, dtype=float)) for part in (a, b)]
+    trees = [cKDTree(part[CENTER_NM].to_numpy() / np.asarray(cube_nm, dtype=float)) for part in (a, b)]
 
-    def touched(one, other):
+    def touched(one: cKDTree, other: cKDTree) -> int:
         nearest, _ = other.query(one.data, p=np.inf, distance_upper_bound=reach)
         return int(np.isfinite(nearest).sum())
 

@@ -9,10 +9,12 @@ The three tables refer to nuclei (`target_id`) and come joined with the root id 
 3. A neuron that only one of the two knows takes that label.
 
 Excluded as well: nuclei without a segment (root id 0), segments with several nuclei (merged cells, so that no label
-is the axon's), and nuclei to which one table gives several classes. Whatever is excluded for its label is listed.
+is the axon's), and nuclei to which one table gives several classes. Every exclusion for a label is listed.
 """
 
 import pandas as pd
+
+from pipeline.cohort import CohortError
 
 #: Classes as the tables write them, in lower case; None is a cell that the annotator left open.
 CLASSES = {
@@ -39,23 +41,21 @@ NEURON_COLUMNS = ["neuron_id", "cell_class", *SOMA]
 CONFLICT_COLUMNS = ["nucleus_id", "root_id", *SOURCES, "decision", "reason"]
 
 
-class LabelError(ValueError):
-    """Tables of cell types that cannot be merged; the text names the table and the values."""
-
-
-def merge(column, metamodel, baylor):
+def merge(
+    column: pd.DataFrame, metamodel: pd.DataFrame, baylor: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame, list[dict]]:
     """One label per neuron: `(neurons, conflicts, flow)`.
 
-    Arguments are the three tables, each with `target_id`, `pt_root_id` and its class column (see SOURCES).
+    Each table has `target_id`, `pt_root_id`, `pt_{x,y,z}_nm` (the nucleus) and its class column (see SOURCES).
     `neurons` has the columns `pre_neuron_id` (root id) and `label` (1 = excitatory, 0 = inhibitory), sorted by id.
     `conflicts` (CONFLICT_COLUMNS) lists, with reasons, the nuclei that were excluded and those where the manual
     table overruled the metamodel (`decision` is `kept`). `flow` counts the neurons left after each step.
-    Raises LabelError on missing columns, unknown classes, and a nucleus with several root ids.
+    Raises CohortError on missing columns, unknown classes, and a nucleus with several root ids.
     """
     wide = _cells({"column": column, "metamodel": metamodel, "baylor": baylor})
     overruled = wide["column"].notna() & wide["metamodel"].notna() & (wide["column"] != wide["metamodel"])
     left = pd.Series(True, index=wide.index)
-    flow = [{"step": "cells in a table of cell types", "neurons": len(wide), "synapses": None}]
+    flow: list[dict] = [{"step": "cells in a table of cell types", "neurons": len(wide), "synapses": None}]
     for step, keep in (
         ("nucleus lies in a segment", ~wide["orphaned"]),
         ("one nucleus in the segment", ~wide["merged"]),
@@ -80,18 +80,15 @@ def merge(column, metamodel, baylor):
     return neurons.sort_values("pre_neuron_id", ignore_index=True), conflicts[CONFLICT_COLUMNS], flow
 
 
-def neurons(column, metamodel, baylor):
+def neurons(column: pd.DataFrame, metamodel: pd.DataFrame, baylor: pd.DataFrame) -> pd.DataFrame:
     """Every segment with a nucleus that the tables name, by the same rules: DataFrame of NEURON_COLUMNS, sorted by id.
 
-    The three tables also have `pt_{x,y,z}_nm`, the nucleus. `cell_class` is excitatory, inhibitory or nonneuron, and
+    `cell_class` is excitatory, inhibitory or nonneuron, and
     missing where no table knows it, where tables disagree and where a segment has several nuclei; the last have no
-    soma position either. Raises LabelError as `merge` does.
+    soma position either. Raises CohortError as `merge` does.
     """
     tables = {"column": column, "metamodel": metamodel, "baylor": baylor}
     wide = _cells(tables)
-    for source, table in tables.items():
-        if missing := [name for name in POINT if name not in table]:
-            raise LabelError(f"the {source} table of cell types lacks the columns {missing}; it has {list(table)}")
     somata = pd.concat([table.set_index("target_id")[POINT] for table in tables.values()]).set_axis(SOMA, axis=1)
     somata = somata[~somata.index.duplicated()].reindex(wide["nucleus_id"]).reset_index(drop=True)
     uncertain = wide["merged"] | wide["contradictory"] | wide["disagree"]
@@ -102,20 +99,20 @@ def neurons(column, metamodel, baylor):
             **somata.astype("float64").mask(wide["merged"]),
         }
     )
-    found = found[~wide["orphaned"]].drop_duplicates("neuron_id")  # of a merged segment all rows are alike
+    found = found[~wide["orphaned"]].drop_duplicates("neuron_id")  # all rows of a merged segment are the same
     return found.sort_values("neuron_id", ignore_index=True)
 
 
-def _cells(tables):
+def _cells(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """One row a nucleus: `nucleus_id`, `root_id`, the class that each source gives, and what follows from them.
 
-    `class` is that of AIBS, or of Baylor where AIBS has none; four columns say why a nucleus is no good.
+    `class` is that of AIBS, or of Baylor where AIBS gives none; four columns say why a nucleus has no usable class.
     """
     cells = pd.concat([_classes(source, table) for source, table in tables.items()], ignore_index=True)
     nuclei = cells[["nucleus_id", "root_id"]].drop_duplicates().sort_values("nucleus_id", ignore_index=True)
     moved = nuclei.loc[nuclei["nucleus_id"].duplicated(), "nucleus_id"]
     if len(moved):
-        raise LabelError(
+        raise CohortError(
             f"nucleus {moved.iloc[0]} has several root ids; the tables must come from one materialization version"
         )
     wide = nuclei.merge(_one_class_each(cells), on="nucleus_id", how="left")
@@ -130,14 +127,13 @@ def _cells(tables):
     )
 
 
-def _classes(source, table):
+def _classes(source: str, table: pd.DataFrame) -> pd.DataFrame:
     """Rows `source, nucleus_id, root_id, class` of one table; class is missing where the annotator left it open."""
-    wanted = ["target_id", "pt_root_id", SOURCES[source]]
-    if missing := [name for name in wanted if name not in table]:
-        raise LabelError(f"the {source} table of cell types lacks the columns {missing}; it has {list(table.columns)}")
+    if missing := [name for name in ("target_id", "pt_root_id", *POINT, SOURCES[source]) if name not in table]:
+        raise CohortError(f"the {source} table of cell types lacks the columns {missing}; it has {list(table.columns)}")
     written = table[SOURCES[source]].fillna("").astype(str).str.strip().str.lower()
     if unknown := sorted(set(written) - set(CLASSES)):
-        raise LabelError(
+        raise CohortError(
             f"the {source} table has unknown classes {unknown} in {SOURCES[source]}; "
             "state what they mean in pipeline/cohort/labels.py"
         )
@@ -145,7 +141,7 @@ def _classes(source, table):
     return ids.assign(source=source, **{"class": written.map(CLASSES)})
 
 
-def _one_class_each(cells):
+def _one_class_each(cells: pd.DataFrame) -> pd.DataFrame:
     """One row per nucleus with a class, one column per source; `several` where a source contradicts itself."""
     known = cells.dropna(subset="class").drop_duplicates(["nucleus_id", "source", "class"])
     several = known.duplicated(["nucleus_id", "source"], keep=False)

@@ -4,29 +4,33 @@ All synapses of a neuron go to the same part, since they share its staining, its
 gets its share of the neurons of each class (exactly, up to rounding) and about that share of their synapses.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
+
+from pipeline.cohort import CohortError
+from pipeline.columns import CLASS_OF_LABEL
 
 #: Neurons of each class that a split needs: an interval that resamples neurons takes at least two in the test part.
 MINIMUM = {"train": 2, "val": 1, "test": 2}
 
-#: Relative deviation of a part's synapses from its share that is left alone, so that the draw stays random.
+#: A part whose synapses deviate from its share by less than this fraction is left as drawn, so that it stays random.
 TOLERANCE = 0.05
 
 
-class SplitError(ValueError):
-    """No class-balanced split by neuron exists; the text says which class has how many neurons, and what is needed."""
+def by_neuron(synapses: pd.DataFrame, val_fraction: float, test_fraction: float, seed: int) -> pd.Series:
+    """Split of each synapse, train/val/test on the index of `synapses` (`pre_neuron_id`, `label`).
 
-
-def by_neuron(synapses, val_fraction, test_fraction, seed):
-    """Split of each synapse, Series of train/val/test on the index of `synapses` (`pre_neuron_id`, `label`)."""
+    Raises CohortError where a label is missing or a class has too few neurons.
+    """
     fractions = {"train": 1 - val_fraction - test_fraction, "val": val_fraction, "test": test_fraction}
 
-    def quotas(n, name):
+    def quotas(n: int, name: str) -> list[int]:
         sizes = {part: max(MINIMUM[part], round(n * fractions[part])) for part in ("val", "test")}
         sizes = {"train": n - sum(sizes.values()), **sizes}
         if sizes["train"] < MINIMUM["train"]:
-            raise SplitError(
+            raise CohortError(
                 f"no split by neuron: {n} {name} neurons; each class needs at least {sum(MINIMUM.values())} "
                 f"({', '.join(f'{part} {least}' for part, least in MINIMUM.items())}), and more where the validation "
                 f"and test fractions ({val_fraction}, {test_fraction}) leave too few to train on. Relax the filters "
@@ -34,16 +38,18 @@ def by_neuron(synapses, val_fraction, test_fraction, seed):
             )
         return list(sizes.values())
 
-    part = _deal(synapses, quotas, seed)
-    return part.map(dict(enumerate(MINIMUM)))
+    return _deal(synapses, quotas, seed).map(dict(enumerate(MINIMUM)))
 
 
-def folds(synapses, n_folds, seed):
-    """Fold 0 ... n_folds - 1 of each synapse, so that every neuron is tested once, with its class's share per fold."""
+def folds(synapses: pd.DataFrame, n_folds: int, seed: int) -> pd.Series:
+    """Fold 0 ... n_folds - 1 of each synapse, so that every neuron is tested once, with its class's share per fold.
 
-    def quotas(n, name):
+    Errors as for `by_neuron`.
+    """
+
+    def quotas(n: int, name: str) -> list[int]:
         if n < n_folds:
-            raise SplitError(
+            raise CohortError(
                 f"no {n_folds} folds by neuron: {n} {name} neurons; every fold needs at least one of each class. "
                 f"Set `n_folds` to at most {n}, or relax the filters of the cohort"
             )
@@ -53,27 +59,25 @@ def folds(synapses, n_folds, seed):
     return _deal(synapses, quotas, seed)
 
 
-def _deal(synapses, quotas, seed):
+def _deal(synapses: pd.DataFrame, quotas: Callable[[int, str], list[int]], seed: int) -> pd.Series:
     """Deal the neurons of each class into parts of `quotas(n, class name)` neurons; the part of each synapse."""
     if unlabelled := int(synapses["label"].isna().sum()):
-        raise SplitError(f"{unlabelled} synapses have no label; only labelled neurons can be balanced by class")
-    neurons = synapses.groupby("pre_neuron_id")["label"].agg(["min", "max", "size"])
-    if (mixed := neurons["min"] != neurons["max"]).any():
-        raise SplitError(f"{mixed.sum()} neurons have both labels, such as {neurons.index[mixed][:5].tolist()}")
+        raise CohortError(f"{unlabelled} synapses have no label; only labelled neurons can be balanced by class")
+    neurons = synapses.groupby("pre_neuron_id")["label"].agg(["first", "size"])
     streams = np.random.SeedSequence(seed).spawn(2)
     parts = []
-    for (label, name), stream in zip(((1, "excitatory"), (0, "inhibitory")), streams, strict=True):
-        size = neurons.loc[neurons["min"] == label, "size"]
+    for (label, name), stream in zip(CLASS_OF_LABEL.items(), streams, strict=True):
+        size = neurons.loc[neurons["first"] == label, "size"]
         part = _balanced_draw(size.to_numpy(), np.array(quotas(len(size), name)), np.random.default_rng(stream))
         parts.append(pd.Series(part, index=size.index))
     return synapses["pre_neuron_id"].map(pd.concat(parts)).astype("int64")
 
 
-def _balanced_draw(size, quota, rng):
-    """Part of each of n neurons with `size` synapses [n]: `quota` [P] neurons a part, synapses shared out alike.
+def _balanced_draw(size: np.ndarray, quota: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Part of each of n neurons with `size` synapses [n]: `quota` [P] neurons a part, with even shares of synapses.
 
-    A random draw, in which the part with the most synapses for its due and the part with the least then swap the two
-    neurons that level them best, until all are within TOLERANCE of their due or no such swap is left.
+    A random draw; then the part with the most synapses for its due and the part with the least swap the two neurons
+    that level them best, until all are within TOLERANCE of their due or no such swap is left.
     """
     part = rng.permutation(np.repeat(np.arange(quota.size), quota))
     due = quota / quota.sum() * size.sum()
@@ -86,6 +90,6 @@ def _balanced_draw(size, quota, rng):
         givers, takers = np.flatnonzero(part == most), np.flatnonzero(part == least)
         error = np.abs(size[givers][:, None] - size[takers] - surplus)
         giver, taker = np.unravel_index(error.argmin(), error.shape)
-        if error[giver, taker] > 0.99 * surplus:  # a swap that hardly levels: let rounding not repeat it for ever
+        if error[giver, taker] > 0.99 * surplus:  # a swap that hardly helps: rounding could repeat it for ever
             return part
         part[givers[giver]], part[takers[taker]] = least, most

@@ -6,8 +6,8 @@ A folder with two files, whose further columns are ignored:
   `soma_{x,y,z}_nm` (missing where unknown; the columns may be absent).
 - `connections.parquet`: `pre_neuron_id`, `post_neuron_id`, `n_synapses` (at least 1), one row a directed pair.
 
-A connection is scored where the class of its presynaptic neuron is excitatory or inhibitory; others have no label to
-score against and tell nothing about inhibition. The postsynaptic cell may be of any class, or unknown.
+A connection is scored where the class of its presynaptic neuron is excitatory or inhibitory; others have no label.
+The postsynaptic cell may be of any class, or unknown.
 """
 
 import logging
@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow
+from numpy.typing import ArrayLike
 from scipy.special import expit, logit
 
 from pipeline import artefacts
-from pipeline.connectivity import features, folds, models
+from pipeline.connectivity import ConnectivityError, features, folds, models
 
 log = logging.getLogger("pipeline")
 
@@ -30,15 +31,11 @@ _SOMA = [f"soma_{axis}_nm" for axis in "xyz"]
 _CLASSES = ("excitatory", "inhibitory", "nonneuron")
 
 
-class ConnectomeError(ValueError):
-    """A connectome that cannot be used; the text names file, row, column and value."""
-
-
-def predict(folder, out, seed=0):
+def predict(folder: Path, out: Path, seed: int = 0) -> pd.DataFrame:
     """Write one row a scored connection, with the columns COLUMNS in the order of the file, to the Parquet file `out`.
 
-    `p_excitatory` comes from gradient boosting of all features on the other folds. Raises ConnectomeError,
-    folds.FoldError where a class has fewer than N_FOLDS presynaptic neurons, and OSError. Returns the table.
+    `p_excitatory` comes from gradient boosting of all features on the other folds. Raises ConnectivityError for files
+    that cannot be used and where a class has fewer than N_FOLDS presynaptic neurons. Returns the table.
     """
     links = scored(folder, seed)
     links["p_excitatory"] = models.out_of_fold(links["label"], links["fold"], tables(links), models.boosting)
@@ -47,7 +44,7 @@ def predict(folder, out, seed=0):
     return links[COLUMNS]
 
 
-def scored(folder, seed=0):
+def scored(folder: Path, seed: int = 0) -> pd.DataFrame:
     """The connections that are scored, as links of `features`, with `label` and `fold`."""
     neurons, connections = read(folder)
     pre_class = neurons.set_index("neuron_id")["cell_class"].reindex(connections["pre_neuron_id"]).to_numpy()
@@ -60,25 +57,25 @@ def scored(folder, seed=0):
     return features.with_neurons(links, neurons)
 
 
-def tables(links):
+def tables(links: pd.DataFrame) -> dict[int, pd.DataFrame]:
     """Features of the links for the model of each fold, `{fold: DataFrame}`."""
     return {fold: features.table(links, links["fold"], hidden=fold) for fold in range(N_FOLDS)}
 
 
-def per_neuron(links):
+def per_neuron(links: pd.DataFrame) -> pd.DataFrame:
     """One row a presynaptic neuron, `pre_neuron_id, label, p_excitatory`: the mean log odds of its connections.
 
-    The mean, not the sum: the number of an axon's connections tells how far it was proofread.
+    The mean, not the sum: the number of an axon's connections reflects how far it was proofread.
     """
     log_odds = logit(links["p_excitatory"].clip(1e-9, 1 - 1e-9)).groupby(links["pre_neuron_id"]).mean()
     label = links.groupby("pre_neuron_id")["label"].first()
     return pd.DataFrame({"label": label, "p_excitatory": expit(log_odds)}).reset_index()
 
 
-def read(folder):
+def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Neurons (`neuron_id`, `cell_class`, `soma_{x,y,z}_nm`) and connections of a folder, ids exact as int64.
 
-    Raises ConnectomeError, in whose text rows are counted from 0.
+    Raises ConnectivityError, in whose text rows are counted from 0.
     """
     neurons = _File(Path(folder) / "neurons.parquet", ["neuron_id", "cell_class"])
     identity = neurons.integers("neuron_id")
@@ -100,50 +97,50 @@ def read(folder):
 
 
 class _File:
-    """A Parquet table whose checks raise ConnectomeError with the place of the first fault."""
+    """A Parquet table whose checks raise ConnectivityError and name the first bad row."""
 
-    def __init__(self, path, required):
+    def __init__(self, path: Path, required: list[str]) -> None:
         self.path = path
         if not path.is_file():
-            raise ConnectomeError(f"{path} does not exist; a connectome has neurons.parquet and connections.parquet")
+            raise ConnectivityError(f"{path} does not exist; a connectome has neurons.parquet and connections.parquet")
         try:
             # Nullable integers: pandas would otherwise turn ids beside a missing one into floats, which round them.
             rows = pd.read_parquet(path, dtype_backend="numpy_nullable")
         except pyarrow.ArrowException as error:
-            raise ConnectomeError(f"{path} is no readable Parquet file: {error}") from None
+            raise ConnectivityError(f"{path} is no readable Parquet file: {error}") from None
         if missing := [name for name in required if name not in rows]:
-            raise ConnectomeError(f"{path} lacks the columns {missing}; it has {list(rows.columns)}")
+            raise ConnectivityError(f"{path} lacks the columns {missing}; it has {list(rows.columns)}")
         if rows.empty:
-            raise ConnectomeError(f"{path} has no rows")
+            raise ConnectivityError(f"{path} has no rows")
         self.rows = rows.reset_index(drop=True)
 
-    def integers(self, name):
+    def integers(self, name: str) -> pd.Series:
         """A column of whole numbers as int64; it must be stored as integers, since floats do not hold every id."""
         column = self.rows[name]
         self.refuse(name, column.isna(), "is missing")
         if not pd.api.types.is_integer_dtype(column):
-            raise ConnectomeError(
+            raise ConnectivityError(
                 f"{self.path}, column {name} is stored as {column.dtype}; it must hold 64-bit integers"
             )
         self.refuse(name, column > np.iinfo(np.int64).max, "does not fit a signed 64-bit integer")
         return column.astype("int64")
 
-    def positions(self, name):
+    def positions(self, name: str) -> np.ndarray:
         """A column of nm as floats, NaN where missing; all NaN, with a warning, where there is no such column."""
         if name not in self.rows:
             log.warning("%s has no column %s: features of soma positions are unknown", self.path, name)
             return np.full(len(self.rows), np.nan)
         if not pd.api.types.is_numeric_dtype(self.rows[name]):
-            raise ConnectomeError(f"{self.path}, column {name} is stored as {self.rows[name].dtype}, not as numbers")
+            raise ConnectivityError(f"{self.path}, column {name} is stored as {self.rows[name].dtype}, not as numbers")
         values = self.rows[name].astype("Float64").to_numpy(dtype=float, na_value=np.nan)
         self.refuse(name, np.isinf(values), "is no position")
         return values
 
-    def refuse(self, name, wrong, what):
+    def refuse(self, name: str, wrong: ArrayLike, what: str) -> None:
         """Raise for the first row where `wrong` is true, with the number of others."""
         wrong = np.asarray(wrong, dtype=bool)
         if not wrong.any():
             return
         row, others = int(wrong.argmax()), int(wrong.sum()) - 1
         more = f" (and {others} more rows)" if others else ""
-        raise ConnectomeError(f"{self.path}, row {row}, column {name}: {self.rows[name][row]!s} {what}{more}")
+        raise ConnectivityError(f"{self.path}, row {row}, column {name}: {self.rows[name][row]!s} {what}{more}")

@@ -4,13 +4,15 @@ A table of *links* has one row a connection or a synapse: `pre_neuron_id`, `post
 0 inhibitory: the class of the presynaptic neuron), and what `with_neurons` adds. Connections have `n_synapses`;
 synapses may have `size` (voxels), `on_spine` and `center_y_nm`. Features whose columns are absent are left out, and
 a value that is unknown is NaN; so is every feature of a post neuron whose id is missing. How far an axon was proofread
-is no feature: here it goes with the class, and so does the number of connections that an axon has.
+is no feature, nor is the number of its connections: both go with the class in these data.
 """
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 #: What one must know to have a feature.
 LEAKAGE = {"synapse": "local to the synapse", "post": "needs the post neuron", "axon": "needs the whole axon"}
@@ -47,16 +49,12 @@ FEATURES = {
 CLASSES = ("excitatory", "inhibitory", "nonneuron", "unknown")
 
 
-class FeatureError(ValueError):
-    """A table of which no honest features can be made; the text says why."""
-
-
-def names(table, leakage):
+def names(table: pd.DataFrame, leakage: Collection[str]) -> list[str]:
     """The columns of `table` that need nothing beyond what `leakage`, keys of LEAKAGE, names."""
     return [name for name in table.columns if FEATURES[name].leakage in leakage]
 
 
-def with_neurons(links, neurons):
+def with_neurons(links: pd.DataFrame, neurons: pd.DataFrame) -> pd.DataFrame:
     """`links` with `post_class` (of CLASSES), and `pre_` and `post_soma_{x,y,z}_nm`, from a table of neurons.
 
     `neurons` has one row a neuron: `neuron_id`, `cell_class` (missing where unknown) and `soma_{x,y,z}_nm`; a neuron
@@ -72,43 +70,43 @@ def with_neurons(links, neurons):
     return links.assign(**added)
 
 
-def table(links, part, hidden=None):
-    """All features of the links that can be had: DataFrame `[N, features]` float64, on the index of `links`.
+def table(links: pd.DataFrame, part: ArrayLike, hidden: object = None) -> pd.DataFrame:
+    """All features that the columns of `links` allow: `[N, features]` float64, on the index of `links`.
 
-    `part` and `hidden` as for `inhibitory_share`, the one feature that sees labels.
+    `part` and `hidden` as for `inhibitory_share`, the one feature that uses labels.
     """
     columns = _fixed(links) | {"post_inhibitory_share": inhibitory_share(links, part, hidden)}
     return pd.DataFrame({name: columns[name] for name in FEATURES if name in columns}, index=links.index, dtype=float)
 
 
-def inhibitory_share(links, part, hidden=None):
+def inhibitory_share(links: pd.DataFrame, part: ArrayLike, hidden: object = None) -> np.ndarray:
     """Share of inhibitory neurons among the inputs of each link's post neuron, from other parts only: `[N]`.
 
     `part` [N] is the fold or split of each link; all links of a presynaptic neuron are in one. A link sees neither the
     inputs of its own part nor those of the part `hidden`, which a model that is fitted on the table will be scored on.
-    An input is a presynaptic neuron, however many synapses it makes; Laplace smoothing adds one of each class.
-    Of a post neuron whose id is missing the share is NaN.
+    An input is a presynaptic neuron, however many synapses it makes; Laplace smoothing adds one of each class. The
+    share is NaN where the id of the post neuron is missing.
     """
     parts, part = np.unique(part, return_inverse=True)
     neuron, _ = pd.factorize(links["pre_neuron_id"])
     part_of = np.empty(neuron.max() + 1, dtype=np.int64)
     part_of[neuron] = part
     if (part_of[neuron] != part).any():
-        raise FeatureError("synapses of one presynaptic neuron lie in several parts: its label would leak between them")
+        raise ValueError("synapses of one presynaptic neuron lie in several parts: its label would leak between them")
     post, ids = pd.factorize(links["post_neuron_id"])  # -1 where missing
     once = ~links.duplicated(["pre_neuron_id", "post_neuron_id"]).to_numpy() & (post >= 0)
     counts = np.zeros((2, len(ids) + 1, len(parts)), dtype=np.int64)  # the last stays empty
     np.add.at(counts, (links["label"].to_numpy(dtype=np.int64)[once], post[once], part[once]), 1)
     if hidden is not None:
         if hidden not in parts:
-            raise FeatureError(f"no part {hidden!r} to hide; there are {parts.tolist()}")
+            raise ValueError(f"no part {hidden!r} to hide; there are {parts.tolist()}")
         counts[:, :, parts == hidden] = 0
     inhibitory, excitatory = counts.sum(axis=2)[:, post] - counts[:, post, part]
     return np.where(post >= 0, (inhibitory + 1) / (inhibitory + excitatory + 2), np.nan)
 
 
-def leave_one_out_share(links):
-    """The mistake: the same share from all other links of the post neuron, those of the tested neurons too: `[N]`.
+def leave_one_out_share(links: pd.DataFrame) -> np.ndarray:
+    """The leaky share: from all other links of the post neuron, including those of tested neurons: `[N]`.
 
     A link then differs from its neighbours at the same post neuron by exactly its own label, which a model can read
     backwards. Kept to show how much that is worth; never used for a result.
@@ -119,9 +117,9 @@ def leave_one_out_share(links):
     return (others + 1) / (np.bincount(post)[post] - 1 + 2)
 
 
-def _fixed(links):
-    """Features that see no label: `{name: [N]}`."""
-    found = {}
+def _fixed(links: pd.DataFrame) -> dict[str, ArrayLike]:
+    """Features that use no label: `{name: [N]}`."""
+    found: dict[str, ArrayLike] = {}
     if "size" in links:
         found["log_size"] = np.log1p(links["size"].to_numpy(dtype=float, na_value=np.nan))
         found["axon_log_size"] = _mean_of_others(found["log_size"], links["pre_neuron_id"])
@@ -144,9 +142,9 @@ def _fixed(links):
     return found
 
 
-def _mean_of_others(value, neuron):
+def _mean_of_others(value: ArrayLike, neuron: pd.Series) -> np.ndarray:
     """Mean of `value` [N] over the other rows of the same neuron; NaN where there are none."""
-    value = pd.Series(value, index=neuron.index)
-    groups = value.groupby(neuron)
-    n = groups.transform("count") - value.notna()
-    return ((groups.transform("sum") - value.fillna(0)) / n.where(n > 0)).to_numpy()
+    values = pd.Series(value, index=neuron.index)
+    groups = values.groupby(neuron)
+    n = groups.transform("count") - values.notna()
+    return ((groups.transform("sum") - values.fillna(0)) / n.where(n > 0)).to_numpy()

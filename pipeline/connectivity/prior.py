@@ -1,4 +1,4 @@
-"""The prior of the pre and post neuron: the prior work's connectivity model, exactly as it was, and the leak in it.
+"""The priors of the pre and post neuron: the connectivity model of the prior work, exactly as it was, and its leak.
 
 The share of excitatory synapses among a neuron's training synapses (Laplace-smoothed), of the presynaptic and of the
 postsynaptic neuron; the logit of each; a logistic regression on top, fitted on the same training synapses. Where
@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import statsmodels.api as sm
+from numpy.typing import ArrayLike
 from scipy.special import logit
 from sklearn.linear_model import LogisticRegression
 
@@ -22,7 +23,7 @@ class Prior(NamedTuple):
     p_excitatory: np.ndarray
 
 
-def fit(links, training):
+def fit(links: pd.DataFrame, training: np.ndarray) -> Prior:
     """Fit the model on the rows where `training` [N] is true, and apply it to all rows of `links`."""
     columns = ("pre_neuron_id", "post_neuron_id")
     log_odds = np.column_stack([_log_odds(links[column], links["label"], training) for column in columns])
@@ -31,11 +32,11 @@ def fit(links, training):
     return Prior(log_odds, model.coef_[0], model.predict_proba(log_odds)[:, 1])
 
 
-def refit(log_odds, label, neuron, confidence):
+def refit(log_odds: np.ndarray, label: ArrayLike, neuron: ArrayLike, confidence: float) -> pd.DataFrame:
     """What the two priors are worth on held-out rows: DataFrame `side` (pre, post), `weight, low, high`.
 
     Logistic regression of `label` [N] on `log_odds` [N, 2] without penalty, with Wald intervals clustered by
-    presynaptic neuron (`neuron` [N]). A prior that is the same for every row cannot tell rows apart, whatever its
+    presynaptic neuron (`neuron` [N]). A prior that is the same for every row does not distinguish them, whatever its
     weight: it has 0 [0, 0].
     """
     found = pd.DataFrame({"side": ["pre", "post"], "weight": 0.0, "low": 0.0, "high": 0.0})
@@ -49,22 +50,22 @@ def refit(log_odds, label, neuron, confidence):
     return found
 
 
-def random_split(n, test_fraction, seed):
+def random_split(n: int, test_fraction: float, seed: int) -> np.ndarray:
     """The leaky protocol: which of `n` synapses are for testing, drawn without regard to neurons, `[n]` bool."""
     return np.random.default_rng(seed).permutation(n) < round(test_fraction * n)
 
 
-def leaky_protocol(links, test_fraction, seed):
-    """The model as it was, with synapses split at random: what it says of the rows for testing.
+def leaky_protocol(links: pd.DataFrame, test_fraction: float, seed: int) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """The model as it was, with synapses split at random: its predictions for the test rows.
 
-    Returns those rows with `p_excitatory`, the log odds of both priors `[N, 2]`, and the weights learned in training.
+    Returns the test rows with `p_excitatory`, the log odds of both priors `[N, 2]`, and the learned weights.
     """
     test = random_split(len(links), test_fraction, seed)
     fitted = fit(links, ~test)
     return links[test].assign(p_excitatory=fitted.p_excitatory[test]), fitted.log_odds[test], fitted.weights
 
 
-def honest_protocol(links):
+def honest_protocol(links: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     """The same on held-out neurons: each row scored by the model trained on the other folds (`fold`, by neuron).
 
     The weights are the mean over folds.
@@ -78,7 +79,7 @@ def honest_protocol(links):
     return links.assign(p_excitatory=p_excitatory), log_odds, np.mean(learned, axis=0)
 
 
-def _log_odds(neuron, label, training):
+def _log_odds(neuron: pd.Series, label: ArrayLike, training: np.ndarray) -> np.ndarray:
     """Logit of (excitatory + 1) / (all + 2) of each row's neuron, counted over the training rows."""
     codes, ids = pd.factorize(neuron)
     label = np.asarray(label)[training]

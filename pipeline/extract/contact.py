@@ -3,6 +3,7 @@
 import numpy as np
 from scipy import ndimage
 
+from pipeline.extract.boxes import distances_nm
 from pipeline.space import zyx
 
 #: Partners are sought this near to the point: an annotator may click the bouton's side of a cleft or the density's
@@ -21,7 +22,7 @@ RADIUS_NM = 220.0
 FIELD_NM = NEAR_NM + RADIUS_NM + APART_NM
 
 
-def nearest_segments(segments, point_zyx, voxel_nm):
+def nearest_segments(segments: np.ndarray, point_zyx: np.ndarray, voxel_nm: tuple) -> np.ndarray:
     """Ids of the one or two segments nearest a voxel, the nearest first; none where all are beyond `NEAR_NM`.
 
     `segments` [Z, Y, X] holds integer ids, 0 for none; `voxel_nm` is in XYZ order. Of segments equally near, the one
@@ -35,7 +36,7 @@ def nearest_segments(segments, point_zyx, voxel_nm):
     return ids[np.argsort(first)][:2]
 
 
-def contact_zone(segments, point_zyx, voxel_nm):
+def contact_zone(segments: np.ndarray, point_zyx: np.ndarray, voxel_nm: tuple) -> np.ndarray:
     """The thin zone, [Z, Y, X] bool, between the two segments nearest a voxel; empty where there are no such two.
 
     `segments` [Z, Y, X] holds integer ids, 0 for none (background, or membranes left unlabelled); `voxel_nm` is in XYZ
@@ -54,7 +55,7 @@ def contact_zone(segments, point_zyx, voxel_nm):
         return zone
     between = apart <= max(REACH_NM, closest)
     middle = np.unravel_index(np.where(between, from_point, np.inf).argmin(), labels.shape)
-    near_middle, inner = _ball(labels.shape, middle, voxel_nm, RADIUS_NM)
+    near_middle, inner = _ball(labels.shape, np.array(middle), voxel_nm, RADIUS_NM)
     patch = np.zeros_like(between)
     patch[inner] = between[inner] & (near_middle <= RADIUS_NM)
     pieces, _ = ndimage.label(patch, np.ones((3, 3, 3)))
@@ -62,11 +63,10 @@ def contact_zone(segments, point_zyx, voxel_nm):
     return zone
 
 
-def _ball(shape, center_zyx, voxel_nm, radius_nm):
+def _ball(
+    shape: tuple, center_zyx: np.ndarray, voxel_nm: tuple, radius_nm: float
+) -> tuple[np.ndarray, tuple[slice, ...]]:
     """(distances in nm from a voxel, slices) of the part of an array of `shape` within `radius_nm` on each axis."""
-    spacing = zyx(voxel_nm)
-    reach = np.ceil(radius_nm / spacing).astype(int)
-    box = tuple(slice(max(0, c - r), min(n, c + r + 1)) for c, r, n in zip(center_zyx, reach, shape, strict=True))
-    steps = np.ogrid[box]
-    squares = [((axis - c) * nm) ** 2 for axis, c, nm in zip(steps, center_zyx, spacing, strict=True)]
-    return np.sqrt(sum(squares)), box
+    reach = np.ceil(radius_nm / zyx(voxel_nm)).astype(int)
+    low, high = np.maximum(np.subtract(center_zyx, reach), 0), np.minimum(np.add(center_zyx, reach) + 1, shape)
+    return distances_nm(high - low, center_zyx - low, voxel_nm), tuple(map(slice, low, high))

@@ -1,6 +1,6 @@
-"""What two plain numbers say about a synapse: how dark its postsynaptic side is, and how textured its bouton.
+"""Two plain measures of a synapse: how dark its postsynaptic side is, and how textured its bouton.
 
-A classifier of real synapses is worth what it has beyond these. Both need to know which segments the two partners are.
+They are floors: a classifier of real synapses is worth what it achieves beyond them. Both need the partners' segments.
 """
 
 import numpy as np
@@ -8,8 +8,9 @@ import pandas as pd
 from scipy import ndimage
 from tqdm import tqdm
 
-from pipeline.extract.plan import CENTER
-from pipeline.extract.volume import ExtractionError, Volume
+from pipeline.columns import CENTER_NM, PARTNER_SEGMENTS
+from pipeline.extract.boxes import distances_nm, voxels_around
+from pipeline.extract.volume import FINEST, ExtractionError, Volume
 from pipeline.space import zyx
 
 POST_NM = 100.0  # radius of the ball in which the postsynaptic grey level is averaged
@@ -18,12 +19,10 @@ POST_NM = 100.0  # radius of the ball in which the postsynaptic grey level is av
 PRE_NM = 300.0
 VESICLE_NM = 40.0  # texture is what deviates from a mean over about a vesicle's diameter
 
-SEGMENTS = ["pre_segment_id", "post_segment_id"]
-
 _MARGIN_NM = 4 * VESICLE_NM  # where SciPy's Gaussian ends
 
 
-def measure(synapses, em_path, segmentation_path):
+def measure(synapses: pd.DataFrame, em_path: str, segmentation_path: str) -> pd.DataFrame:
     """DataFrame `synapse_id, grey_post, texture_pre` of every synapse, in the order of `synapses`.
 
     `synapses` has `synapse_id`, `center_{x,y,z}_nm` (in the synapse's voxel), `pre_segment_id` and `post_segment_id`
@@ -35,22 +34,25 @@ def measure(synapses, em_path, segmentation_path):
     (standard deviation 40 nm). Missing where the segment has no voxel so near. Raises ExtractionError for volumes that
     do not match, synapses outside of them and chunks that cannot be read.
     """
-    finest = (0.0, 0.0, 0.0)
-    em, segmentation = Volume(em_path, finest), Volume(segmentation_path, finest, ("uint32", "uint64"))
+    em, segmentation = Volume(em_path, FINEST), Volume(segmentation_path, FINEST, ("uint32", "uint64"))
     if em.frame != segmentation.frame or (em.bounds_vx != segmentation.bounds_vx).any():
         raise ExtractionError(
             f"{segmentation_path} has voxels of {segmentation.frame.resolution_nm} nm in {segmentation.bounds_vx} (XYZ)"
             f", but {em_path} of {em.frame.resolution_nm} nm in {em.bounds_vx}; they must lie on the same voxels"
         )
+    resolution = np.array(em.frame.resolution_nm)
+    reach_nm = np.ceil((PRE_NM + np.array([_MARGIN_NM, _MARGIN_NM, 0])) / resolution) * resolution
     rows = []
-    columns = synapses[["synapse_id", *CENTER, *SEGMENTS]]
+    columns = synapses[["synapse_id", *CENTER_NM, *PARTNER_SEGMENTS]]
     for synapse_id, *center_nm, pre, post in tqdm(
         columns.itertuples(index=False), desc="floors", total=len(columns), disable=None, leave=False
     ):
         center_vx = em.frame.to_vx(center_nm)
-        if not ((em.bounds_vx[0] <= center_vx) & (center_vx < em.bounds_vx[1])).all():
+        if not em.inside(np.array(center_nm)):
             raise ExtractionError(f"synapse {synapse_id} at voxel {center_vx} (XYZ) is outside of {em_path}")
-        grey, segment, distance_nm = _ball(center_vx, em, segmentation)
+        low, high = voxels_around(em, em.frame.to_nm(center_vx + 0.5), reach_nm)
+        grey, segment = em.read(low, high)[0].astype(np.float64), segmentation.read(low, high)[0]
+        distance_nm = distances_nm(grey.shape, zyx(center_vx - low), em.frame.resolution_nm)
         sigma = VESICLE_NM / zyx(em.frame.resolution_nm)[1:]
         texture = (grey - ndimage.gaussian_filter(grey, (0, *sigma))) ** 2
         rows.append(
@@ -63,17 +65,5 @@ def measure(synapses, em_path, segmentation_path):
     return pd.DataFrame(rows)
 
 
-def _ball(center_vx, em, segmentation):
-    """Around a voxel: grey levels, segments and distances (nm), `[Z, Y, X]`, with a margin for the Gaussian."""
-    resolution = np.array(em.frame.resolution_nm)
-    reach = np.ceil((PRE_NM + np.array([_MARGIN_NM, _MARGIN_NM, 0])) / resolution).astype(np.int64)
-    low = np.maximum(center_vx - reach, em.bounds_vx[0])
-    high = np.minimum(center_vx + reach + 1, em.bounds_vx[1])
-    (grey, corner), (segment, _) = em.read(low, high), segmentation.read(low, high)
-    offset = np.indices(grey.shape) + zyx(corner - center_vx)[:, None, None, None]
-    distance = np.linalg.norm(offset * zyx(resolution)[:, None, None, None], axis=0)
-    return np.array(grey, dtype=np.float64), np.array(segment), distance  # without cloud-volume's own array class
-
-
-def _mean(values):
+def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if values.size else np.nan

@@ -10,35 +10,47 @@ work's notebook put in for those that failed, would be a fault of their own.
 """
 
 import functools
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
+from distributed import Client
 
-from pipeline.extract import cutout, patches
+from pipeline.config import Extract
+from pipeline.extract import patches
+from pipeline.extract.boxes import Grid, resampled
+from pipeline.extract.volume import Volume
+from pipeline.space import VoxelFrame
 
 #: Sections from slice to slice: the 40 nm that sections lie apart, taken for a number of sections.
 STEP = 40
 
 
-def extract(synapses, em_path, settings, out, client, seed):
+def extract(
+    synapses: pd.DataFrame, em_path: str, settings: Extract, out: Path, client: Client | None, seed: int
+) -> None:
     """As `patches.extract`, but for the cubes; `seed` draws the places of slices that lie beyond the volume."""
     cut = functools.partial(cut_synapse, seed=seed)
     patches.extract(synapses, em_path, settings, out, client, cut)
 
 
-def cut_synapse(center_nm, settings, volume, seed):
-    """As `cutout.cut_synapse`, with a misread cube."""
-    patch, cube, quality = cutout.cut_synapse(center_nm, settings, volume)
+def cut_synapse(center_nm: np.ndarray, settings: Extract, volume: Volume, seed: int) -> patches.Cut:
+    """As `patches.cut_synapse`, with a misread cube."""
+    patch, cube, quality = patches.cut_synapse(center_nm, settings, volume)
     places, _ = slice_centers(center_nm, settings, volume.frame, volume.bounds_vx, seed)
-    slices = [cutout.cut(place, (1, *cube.shape[1:]), volume, settings.voxel_nm) for place in places]
+    shape = (1, *cube.shape[1:])
+    slices = [resampled(volume, Grid.at(place, shape, volume, settings.voxel_nm)) for place in places]
     cube = np.concatenate([one.pixels for one in slices])
-    quality |= cutout.statistics("cube", cube)
+    quality |= patches.statistics("cube", cube)
     quality["cube_padded"] = float(np.mean([one.padded for one in slices]))
     quality["cube_blank_sections"] = int(sum(one.blank_sections.all() for one in slices))
     quality["n_chunks"] = len({tuple(low) for one in slices for low, _ in volume.chunks(one.low_vx, one.high_vx)})
     return patch, cube, quality
 
 
-def slice_centers(center_nm, settings, frame, bounds_vx, seed):
+def slice_centers(
+    center_nm: np.ndarray, settings: Extract, frame: VoxelFrame, bounds_vx: np.ndarray, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Centre of each slice of a misread cube (XYZ nm, `[Z, 3]`), and whether the mistake leads there `[Z]` bool.
 
     Where it leads beyond the volume (`frame`, `bounds_vx` [2, XYZ], upper excluded), the place is drawn from the

@@ -8,120 +8,158 @@ import dataclasses
 import functools
 import hashlib
 import logging
-import os
 import pickle
 import shutil
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import zarr
+from distributed import Client
 
-from pipeline import compute
+from pipeline import blocks, shards
 from pipeline.artefacts import read_json, sha256, write_json, write_parquet
+from pipeline.columns import CENTER_NM
 from pipeline.config import Extract
-from pipeline.extract import plan, store
-from pipeline.extract.cutout import cut_synapse
-from pipeline.extract.plan import CENTER, LISTED
-from pipeline.extract.volume import ExtractionError, Volume, open_cached
+from pipeline.extract import plan
+from pipeline.extract.boxes import resampled
+from pipeline.extract.volume import ExtractionError, Volume, cached_em
 
 log = logging.getLogger("pipeline")
 
+ARRAYS = {"patch": ("n", "y", "x"), "cube": ("n", "z", "y", "x")}
 
-def extract(synapses, em_path, settings, out, client, cut=cut_synapse):
+Cut = tuple[np.ndarray, np.ndarray, dict[str, Any]]  # patch [Y, X], cube [Z, Y, X], columns of `quality.parquet`
+
+
+def cut_synapse(center_nm: np.ndarray, settings: Extract, volume: Volume) -> Cut:
+    """The patch and the cube of one synapse, and their quality.
+
+    Raises ExtractionError for a chunk that cannot be read, for a blank patch (one grey value, or so the section that
+    holds the synapse) and for a voxel at the centre index that is more than one voxel from the synapse.
+    """
+    boxes = {name: resampled(volume, grid) for name, grid in plan.grids(center_nm, settings, volume).items()}
+    section = volume.frame.to_vx(center_nm)[2]
+    for name, box in boxes.items():
+        if box.pixels.min() == box.pixels.max():
+            raise ExtractionError(f"blank {name}: every voxel is {box.pixels.flat[0]}")
+        if box.blank_sections[section - box.low_vx[2]]:
+            raise ExtractionError(
+                f"blank {name}: section z = {section} of the volume, which holds the synapse, is empty"
+            )
+    flat, cube = boxes.values()
+    offset = np.abs(np.stack([flat.center_nm, cube.center_nm]) - center_nm) / settings.voxel_nm
+    if offset.max() > 1:
+        raise ExtractionError(f"the centre of the patch or cube is {offset.max():.2f} voxels away from the synapse")
+    chunks = {tuple(low) for box in (flat, cube) for low, _ in volume.chunks(box.low_vx, box.high_vx)}
+    quality = {
+        "center_offset_vx": float(offset.max()),
+        "patch_padded": flat.padded,
+        "cube_padded": cube.padded,
+        "cube_blank_sections": int(cube.blank_sections.sum()),
+        "n_chunks": len(chunks),
+        **statistics("patch", flat.pixels),
+        **statistics("cube", cube.pixels),
+    }
+    return flat.pixels[0], cube.pixels, quality
+
+
+def statistics(name: str, pixels: np.ndarray) -> dict[str, Any]:
+    """Mean, standard deviation and digest of uint8 pixels, as `<name>_mean`, `<name>_std` and `<name>_sha256`."""
+    return {
+        f"{name}_mean": float(pixels.mean()),
+        f"{name}_std": float(pixels.std(dtype=np.float32)),
+        f"{name}_sha256": hashlib.sha256(pixels.data).hexdigest(),
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What every block task knows."""
+
+    em_path: str
+    settings: Extract
+    images: Path  # the Zarr group
+    cut: Callable[[np.ndarray, Extract, Volume], Cut]
+    run: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)  # the lifetime of the workers' chunk caches
+
+
+def extract(
+    synapses: pd.DataFrame,
+    em_path: str,
+    settings: Extract,
+    out: Path,
+    client: Client | None,
+    cut: Callable[[np.ndarray, Extract, Volume], Cut] = cut_synapse,
+) -> None:
     """Write the patch and the cube of every synapse to the folder `out`, replacing it whole.
 
     `synapses` has `synapse_id` and `center_{x,y,z}_nm`; `em_path` is a cloud-volume path (`precomputed://file://...`,
-    `precomputed://https://...`); `settings` is a `config.Extract`; `client` a Dask client. The folder gets
-    `images.zarr` (`patch` [N, Y, X] and `cube` [N, Z, Y, X], uint8), `index.parquet` (`synapse_id` in row order),
-    `quality.parquet` (one row each), `manifest.json`, and the lists of what was left out, if the settings say so:
-    `dropped.csv` (boxes beyond the volume) and `faults.csv` (unreadable or blank). `cut` is what cuts one synapse.
+    `precomputed://https://...`). The folder gets `images.zarr` (`patch` [N, Y, X] and `cube` [N, Z, Y, X], uint8),
+    `index.parquet` (`synapse_id` in row order), `quality.parquet` (one row each), `manifest.json`, and the lists of
+    what was left out, if the settings say so: `dropped.csv` (boxes beyond the volume) and `faults.csv` (unreadable or
+    blank). `cut` is what cuts one synapse.
 
     Interrupted, it goes on from the finished blocks when called again with the same input, and ends with the same
     bytes. Raises ExtractionError for centres outside the volume, and at the end of the run for all synapses whose
     pixels are missing, undecodable or blank, unless `settings.faults` is "list".
     """
-    out = Path(out)
     volume = Volume(em_path, settings.voxel_nm)
     plan.check_table(synapses)
-    synapses = synapses[["synapse_id", *CENTER]].reset_index(drop=True)
+    synapses = synapses[["synapse_id", *CENTER_NM]].reset_index(drop=True)
     plan.check_inside(synapses, em_path, volume)
     kept, dropped = plan.apply_edge_policy(synapses, settings, volume)
     kept = kept.iloc[plan.morton_order(kept, volume)].reset_index(drop=True)
-    job = _prepare(out, kept, em_path, settings, volume, cut)
-    rows = store.shard_rows(settings)
-    blocks = [(start // rows, kept.iloc[start : start + rows]) for start in range(0, len(kept), rows)]
-    waiting = [block for block in blocks if not _finished(job.mark(block[0]))]
-    log.info("extract: %d synapses at mip %d; %d of %d blocks to do", len(kept), volume.mip, len(waiting), len(blocks))
-    for _ in compute.run(client, functools.partial(_extract_block, job), waiting, "extract"):
-        pass
-    records = pd.concat([pd.read_parquet(job.mark(number)) for number, _ in blocks], ignore_index=True)
-    faulty = records["fault"] != ""
-    if faulty.any() and (settings.faults == "raise" or faulty.all()):
-        raise ExtractionError(_fault_text(records[faulty], kept, em_path))
-    _publish(job, kept, records, dropped, volume, out)
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """What every block task knows. The work folder holds a finished-block table per block beside the growing store."""
-
-    em_path: str
-    settings: Extract
-    work: Path
-    run: str  # unique token of this run, the lifetime of the workers' chunk caches
-    cut: Callable  # `cutout.cut_synapse` or another with its signature
-
-    @property
-    def patches(self):
-        return self.work / "patches"
-
-    def mark(self, number):
-        return self.work / "blocks" / f"{number:06d}.parquet"
-
-
-def _prepare(out, kept, em_path, settings, volume, cut):
-    """The Job of this run, in a hidden work folder beside `out`; emptied if another plan was begun there."""
-    work = out.parent / f".{out.name}-work"
-    job = Job(em_path, settings, work, uuid.uuid4().hex, cut)
     wanted = {
         "synapses": hashlib.sha256(kept.to_csv(index=False).encode()).hexdigest(),
-        "em_path": em_path,
-        "volume": volume.info,
-        "written": _written(em_path),
+        "volume": volume.identity,
         "settings": settings.model_dump(mode="json", exclude={"faults"}),
         "cut": hashlib.sha256(pickle.dumps(cut)).hexdigest(),
     }
-    begun = work / "plan.json"
-    if begun.exists() and read_json(begun) == wanted and (job.patches / "images.zarr").exists():
-        return job
-    try:
-        shutil.rmtree(work, ignore_errors=True)
-        job.mark(0).parent.mkdir(parents=True)
-        store.create(job.patches / "images.zarr", len(kept), settings)
-        write_json(begun, wanted)
-    except OSError as error:
-        raise type(error)(error.errno, f"cannot write {work}: {error.strerror}") from None
-    return job
+    work = blocks.Work(out, wanted, lambda folder: _create(folder / "images.zarr", len(kept), settings))
+    job = Job(em_path, settings, work.content / "images.zarr", cut)
+    log.info("extract: %d synapses at mip %d", len(kept), volume.mip)
+    rows = _rows_per_shard(settings)
+    items = [(start, kept[start : start + rows]) for start in range(0, len(kept), rows)]
+    # a block with faults is tried again, since the volume may be mended
+    tables = work.run(
+        "extract", functools.partial(_cut_block, job), items, client, unfinished=lambda t: (t["fault"] != "").any()
+    )
+    records = pd.concat(tables, ignore_index=True)
+    faulty = records["fault"] != ""
+    if faulty.any() and (settings.faults == "raise" or faulty.all()):
+        raise ExtractionError(_fault_text(records[faulty], kept, em_path))
+    final = work.content
+    if faulty.any():
+        final = work.folder / "kept"
+        _copy(job.images, final / "images.zarr", np.flatnonzero(~faulty), settings)
+    if dropped is not None:
+        dropped.to_csv(final / "dropped.csv", index=False)
+    if settings.faults == "list":
+        kept[faulty].assign(fault=records["fault"][faulty]).to_csv(final / "faults.csv", index=False)
+    quality = records[~faulty].drop(columns="fault").astype({"cube_blank_sections": "int64", "n_chunks": "int64"})
+    _describe(final, quality, settings, volume, em_path, 0 if dropped is None else len(dropped), int(faulty.sum()))
+    work.publish(final)
 
 
-def _written(em_path):
-    """When a local volume's `info` was written: a volume made anew must not be mixed with one half extracted."""
-    _, local, folder = em_path.partition("file://")
-    return os.stat(Path(folder) / "info").st_mtime_ns if local else None
+def _rows_per_shard(settings: Extract) -> int:
+    return shards.rows_per_shard((settings.patch_px, settings.patch_px), settings.cube_zyx)
 
 
-def _finished(mark):
-    """Whether a block is done without faults; one with faults is tried again, since the volume may be mended."""
-    return mark.exists() and (pd.read_parquet(mark, columns=["fault"])["fault"] == "").all()
+def _create(path: Path, n: int, settings: Extract) -> dict[str, zarr.Array]:
+    """A group at `path` with the empty arrays `patch` [n, Y, X] and `cube` [n, Z, Y, X]."""
+    group, rows = zarr.create_group(path, overwrite=True), _rows_per_shard(settings)
+    shapes = {"patch": (settings.patch_px, settings.patch_px), "cube": settings.cube_zyx}
+    return {name: shards.create(group, name, (n, *shape), rows, ARRAYS[name]) for name, shape in shapes.items()}
 
 
-def _extract_block(job, block):
-    """Cut the synapses of one block, write its shards, then its table, whose presence says that the block is done."""
-    number, synapses = block
-    volume = open_cached(job.em_path, job.settings.voxel_nm, job.run)
+def _cut_block(job: Job, block: tuple[int, pd.DataFrame]) -> pd.DataFrame:
+    """Cut the synapses of one block and write their shards; returns their quality, and `fault` ("" = none)."""
+    start, synapses = block
+    volume = cached_em(job.em_path, job.settings.voxel_nm, job.run)
     patches = np.zeros((len(synapses), job.settings.patch_px, job.settings.patch_px), np.uint8)
     cubes = np.zeros((len(synapses), *job.settings.cube_zyx), np.uint8)
     records = []
@@ -131,18 +169,15 @@ def _extract_block(job, block):
             records.append({"synapse_id": synapse_id, "fault": "", **quality})
         except ExtractionError as error:  # collected: the run ends with one error, or one list, of all of them
             records.append({"synapse_id": synapse_id, "fault": str(error)})
-    try:
-        store.write_block(job.patches / "images.zarr", number, patches, cubes)
-    except OSError as error:
-        text = f"cannot write {job.patches}: {error.strerror}; finished blocks are kept, start again to go on"
-        raise type(error)(error.errno, text) from None
-    write_parquet(job.mark(number), pd.DataFrame(records))
+    for name, pixels in zip(ARRAYS, (patches, cubes), strict=True):
+        blocks.write(job.images / name, (slice(start, start + len(synapses)),), pixels)
+    return pd.DataFrame(records)
 
 
-def _fault_text(faults, kept, em_path):
-    lines = [f"  synapse {row.synapse_id}: {row.fault}" for row in faults.head(LISTED).itertuples()]
-    if len(faults) > LISTED:
-        lines.append(f"  and {len(faults) - LISTED} more: {faults['synapse_id'].iloc[LISTED:].tolist()}")
+def _fault_text(faults: pd.DataFrame, kept: pd.DataFrame, em_path: str) -> str:
+    lines = [f"  synapse {row.synapse_id}: {row.fault}" for row in faults.head(plan.LISTED).itertuples()]
+    if len(faults) > plan.LISTED:
+        lines.append(f"  and {len(faults) - plan.LISTED} more: {faults['synapse_id'].iloc[plan.LISTED :].tolist()}")
     return (
         f"{len(faults)} of {len(kept)} synapses have no usable pixels in {em_path}:\n"
         + "\n".join(lines)
@@ -151,44 +186,64 @@ def _fault_text(faults, kept, em_path):
     )
 
 
-def _publish(job, kept, records, dropped, volume, out):
-    """Complete the folder in the work folder, then put it in the place of `out`."""
-    fine = (records["fault"] == "").to_numpy()
-    final = job.patches
-    if not fine.all():
-        final = job.work / "kept"
-        shutil.rmtree(final, ignore_errors=True)
-        target = store.create(final / "images.zarr", int(fine.sum()), job.settings)
-        store.copy_rows(zarr.open_group(job.patches / "images.zarr", mode="r"), target, np.flatnonzero(fine))
-    if dropped is not None:
-        dropped.to_csv(final / "dropped.csv", index=False)
-    if job.settings.faults == "list":
-        faults = kept[~fine].assign(fault=records["fault"][~fine])
-        faults.to_csv(final / "faults.csv", index=False)
-    quality = records[fine].drop(columns="fault").astype({"cube_blank_sections": "int64", "n_chunks": "int64"})
-    write_parquet(final / "index.parquet", quality[["synapse_id"]])
-    write_parquet(final / "quality.parquet", quality)
-    digests = {name: store.content_sha256(quality[f"{name}_sha256"]) for name in store.ARRAYS}
-    digests |= {name: sha256(final / f"{name}.parquet") for name in ("index", "quality")}
+def _copy(source: Path, target: Path, rows: np.ndarray, settings: Extract) -> None:
+    """Write a group of the given rows of another one, shard by shard."""
+    shutil.rmtree(target, ignore_errors=True)
+    for name, array in _create(target, len(rows), settings).items():
+        stored, step = shards.Rows(source / name), _rows_per_shard(settings)
+        for start in range(0, len(rows), step):
+            array[start : start + step] = stored[rows[start : start + step]]
+
+
+def _describe(
+    folder: Path,
+    quality: pd.DataFrame,
+    settings: Extract,
+    volume: Volume,
+    em_path: str,
+    n_dropped: int,
+    n_faults: int,
+) -> None:
+    """Write the index, the quality of every row, and the manifest."""
+    write_parquet(folder / "index.parquet", quality[["synapse_id"]])
+    write_parquet(folder / "quality.parquet", quality)
+    digests = {name: _content_sha256(quality[f"{name}_sha256"]) for name in ARRAYS}
+    digests |= {name: sha256(folder / f"{name}.parquet") for name in ("index", "quality")}
     write_json(
-        final / "manifest.json",
+        folder / "manifest.json",
         {
             "n": len(quality),
-            "n_dropped": 0 if dropped is None else len(dropped),
-            "n_faults": int((~fine).sum()),
-            "voxel_nm": list(job.settings.voxel_nm),
-            "patch_px": job.settings.patch_px,
-            "cube_zyx": list(job.settings.cube_zyx),
-            "em_path": job.em_path,
+            "n_dropped": n_dropped,
+            "n_faults": n_faults,
+            "voxel_nm": list(settings.voxel_nm),
+            "patch_px": settings.patch_px,
+            "cube_zyx": list(settings.cube_zyx),
+            "em_path": em_path,
             "source_mip": volume.mip,
             "source_resolution_nm": list(volume.frame.resolution_nm),
             "source_bounds_vx": volume.bounds_vx.tolist(),
             "sha256": digests,
         },
     )
-    if out.exists():
-        replaced = job.work / "replaced"
-        shutil.rmtree(replaced, ignore_errors=True)
-        os.replace(out, replaced)
-    os.replace(final, out)
-    shutil.rmtree(job.work)
+
+
+def _content_sha256(row_digests: pd.Series) -> str:
+    """Digest of an array from its rows' hex digests: the SHA-256 of their concatenated bytes."""
+    return hashlib.sha256(bytes.fromhex("".join(row_digests))).hexdigest()
+
+
+def verify(folder: Path) -> None:
+    """Check a `patches/` folder against its manifest, pixel by pixel; ExtractionError names what differs."""
+    manifest = read_json(folder / "manifest.json")
+    quality = pd.read_parquet(folder / "quality.parquet")
+    tables = {name: sha256(folder / f"{name}.parquet") for name in ("index", "quality")}
+    wrong = [f"{name}.parquet" for name, digest in tables.items() if digest != manifest["sha256"][name]]
+    for name in ARRAYS:
+        recorded, images = quality[f"{name}_sha256"], shards.Rows(folder / "images.zarr" / name)
+        if _content_sha256(recorded) != manifest["sha256"][name]:
+            wrong.append(f"{name} digests in quality.parquet")
+        for row, synapse_id in enumerate(quality["synapse_id"]):
+            if hashlib.sha256(images[[row]].data).hexdigest() != recorded[row]:
+                wrong.append(f"{name} of synapse {synapse_id}")
+    if wrong:
+        raise ExtractionError(f"{folder} is not what was extracted: {', '.join(wrong)} differ; extract again")

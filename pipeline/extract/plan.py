@@ -3,16 +3,17 @@
 import numpy as np
 import pandas as pd
 
-from pipeline.extract.cutout import padded_fraction, plan_box
-from pipeline.extract.volume import ExtractionError
+from pipeline.columns import CENTER_NM
+from pipeline.config import Extract
+from pipeline.extract.boxes import Grid, box_axes, padded_fraction
+from pipeline.extract.volume import ExtractionError, Volume
 
-CENTER = ["center_x_nm", "center_y_nm", "center_z_nm"]
 LISTED = 20  # synapses named line by line in an error text
 
 
-def check_table(synapses):
+def check_table(synapses: pd.DataFrame) -> None:
     """Refuse a table without the columns, without rows, or with repeated ids."""
-    missing = [column for column in ("synapse_id", *CENTER) if column not in synapses]
+    missing = [column for column in ("synapse_id", *CENTER_NM) if column not in synapses]
     if missing:
         raise ExtractionError(f"the synapse table lacks the column(s) {missing}; it has {list(synapses.columns)}")
     if synapses.empty:
@@ -22,15 +23,12 @@ def check_table(synapses):
         raise ExtractionError(f"synapse ids must be unique; repeated: {repeated[:LISTED].tolist()}")
 
 
-def check_inside(synapses, em_path, volume):
+def check_inside(synapses: pd.DataFrame, em_path: str, volume: Volume) -> None:
     """Refuse centres outside the volume: naming the synapses, where they are, where the volume is, and the units."""
-    centers = synapses[CENTER].to_numpy(float)
-    finite = np.isfinite(centers).all(axis=1)
-    center_vx = volume.frame.to_vx(np.where(np.isfinite(centers), centers, 0))
-    low, high = volume.bounds_vx
-    outside = ~(finite & ((center_vx >= low) & (center_vx < high)).all(axis=1))
+    centers = synapses[CENTER_NM].to_numpy(float)
+    outside = ~volume.inside(centers)
     if outside.any():
-        low_nm, high_nm = (volume.frame.to_nm(corner).tolist() for corner in volume.bounds_vx)
+        low_nm, high_nm = volume.bounds_nm.tolist()
         found = zip(synapses["synapse_id"][outside], centers[outside].tolist(), strict=True)
         lines = [f"  synapse {synapse_id}: center {center} nm" for synapse_id, center in list(found)[:LISTED]]
         raise ExtractionError(
@@ -43,16 +41,28 @@ def check_inside(synapses, em_path, volume):
         )
 
 
-def apply_edge_policy(synapses, settings, volume):
+def grids(center_nm: np.ndarray, settings: Extract, volume: Volume) -> dict[str, Grid]:
+    """The boxes of a synapse's `patch`, one section thick, and `cube`."""
+    shapes = {"patch": (1, settings.patch_px, settings.patch_px), "cube": settings.cube_zyx}
+    return {name: Grid.at(center_nm, shape, volume, settings.voxel_nm) for name, shape in shapes.items()}
+
+
+def apply_edge_policy(
+    synapses: pd.DataFrame, settings: Extract, volume: Volume
+) -> tuple[pd.DataFrame, pd.DataFrame | None]:
     """(synapses to cut, those left out with their padded fractions, or None where the policy is to reflect)."""
     if settings.edge == "reflect":
         return synapses, None
-    shapes = {"patch_padded": (1, settings.patch_px, settings.patch_px), "cube_padded": settings.cube_zyx}
-    padded = {
-        name: [padded_fraction(plan_box(c, shape, volume, settings.voxel_nm)) for c in synapses[CENTER].to_numpy(float)]
-        for name, shape in shapes.items()
-    }
-    padded = pd.DataFrame(padded, index=synapses.index)
+    padded = pd.DataFrame(
+        [
+            {
+                f"{name}_padded": padded_fraction(box_axes(volume, grid))
+                for name, grid in grids(center, settings, volume).items()
+            }
+            for center in synapses[CENTER_NM].to_numpy(float)
+        ],
+        index=synapses.index,
+    )
     beyond = (padded > 0).any(axis=1)
     if beyond.all():
         raise ExtractionError(
@@ -62,9 +72,9 @@ def apply_edge_policy(synapses, settings, volume):
     return synapses[~beyond], synapses[beyond].join(padded)
 
 
-def morton_order(synapses, volume):
+def morton_order(synapses: pd.DataFrame, volume: Volume) -> np.ndarray:
     """Row order along a Morton (Z-order) curve of the stored chunks that hold the centres."""
-    center_vx = volume.frame.to_vx(synapses[CENTER].to_numpy(float))
+    center_vx = volume.frame.to_vx(synapses[CENTER_NM].to_numpy(float))
     chunk = ((center_vx - volume.bounds_vx[0]) // volume.chunk_vx).astype(np.uint64)
     code = np.zeros(len(chunk), np.uint64)
     for bit in range(21):

@@ -1,4 +1,4 @@
-"""Reading a precomputed volume: which scale, which bounds, boxes of it, and what is wrong with chunks that fail.
+"""Volumes to read from: which scale, which bounds, boxes of stored voxels, and what is wrong with chunks that fail.
 
 cloud-volume decodes each stored chunk once and keeps it in an LRU cache of bounded size; callers that ask for boxes in
 spatial order therefore find most chunks in memory.
@@ -6,7 +6,10 @@ spatial order therefore find most chunks in memory.
 
 import functools
 import itertools
+import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cloudvolume
 import numpy as np
@@ -14,50 +17,79 @@ import zarr
 from cloudfiles.exceptions import DecompressionError
 from cloudvolume.exceptions import DecodingError, EmptyVolumeException, InfoUnavailableError
 
-from pipeline.extract.sampling import box_axis
+from pipeline.errors import PipelineError
 from pipeline.space import VoxelFrame, zyx
 
-CACHE_BYTES = 512 << 20  # decoded chunks, per worker process
+CACHE_BYTES = 512 << 20  # decoded chunks, per volume and worker process
+FINEST = (0.0, 0.0, 0.0)  # as `voxel_nm`: the finest scale there is
+
+#: What a volume of segments or clefts may hold.
+LABELS = ("uint8", "uint16", "uint32", "uint64")
 
 #: What cloud-volume raises for a missing chunk, and for one whose bytes cannot be decoded. Anything else (a lost
 #: connection, a full disk) says nothing about the volume and ends the run, which resumes when started again.
 FAULTS = (EmptyVolumeException, DecodingError, DecompressionError, ValueError)
 
 
-class ExtractionError(ValueError):
-    """Synapses or volumes that cannot give patches; the text names them and says what to do."""
+class ExtractionError(PipelineError):
+    """Synapses or volumes that cannot give patches or samples."""
 
 
-class Volume:
-    """One scale of a single-channel precomputed volume: electron microscopy, or what else `dtypes` allows."""
+class Readable:
+    """What boxes are read from: voxels of `frame` within `bounds_vx` ([2, XYZ], upper excluded)."""
 
-    def __init__(self, em_path, voxel_nm, dtypes=("uint8",)):
+    frame: VoxelFrame
+    bounds_vx: np.ndarray
+    identity: dict[str, Any]  # of what is stored, as far as it can be had without reading it; JSON
+
+    @property
+    def bounds_nm(self) -> np.ndarray:
+        return self.frame.to_nm(self.bounds_vx)
+
+    def inside(self, points_nm: np.ndarray) -> np.ndarray:
+        """Which points (`[..., 3]` XYZ nm) lie in the volume; NaN lies nowhere."""
+        place = self.frame.to_vx(np.nan_to_num(points_nm))
+        within = (place >= self.bounds_vx[0]) & (place < self.bounds_vx[1])
+        return (within & np.isfinite(points_nm)).all(axis=-1)
+
+    def read(self, low_vx: np.ndarray, high_vx: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The box `[low_vx, high_vx)` (XYZ voxels inside the bounds): (array [Z, Y, X], XYZ corner it starts at)."""
+        raise NotImplementedError
+
+
+class Volume(Readable):
+    """One scale of a single-channel precomputed volume: electron microscopy, or what else `dtypes` allows.
+
+    The scale is the coarsest that is no coarser than `voxel_nm` (XYZ) on any axis, else the finest.
+    """
+
+    def __init__(self, path: str, voxel_nm: tuple[float, ...], dtypes: tuple[str, ...] = ("uint8",)):
         try:
             self._cv = cloudvolume.CloudVolume(
-                em_path, fill_missing=False, bounded=True, progress=False, lru_bytes=CACHE_BYTES, lru_encoding="raw"
+                path, fill_missing=False, bounded=True, progress=False, lru_bytes=CACHE_BYTES, lru_encoding="raw"
             )
         except InfoUnavailableError:
-            raise ExtractionError(f"no precomputed volume at {em_path}: it has no readable `info` file") from None
+            raise ExtractionError(f"no precomputed volume at {path}: it has no readable `info` file") from None
         if self._cv.dtype not in dtypes or self._cv.num_channels != 1:
             raise ExtractionError(
-                f"{em_path} holds {self._cv.num_channels} channel(s) of {self._cv.dtype}; "
+                f"{path} holds {self._cv.num_channels} channel(s) of {self._cv.dtype}; "
                 f"it must be one channel of {' or '.join(dtypes)}"
             )
-        self.info = self._cv.info
-        self._cv.mip = self.mip = self._choose_mip(voxel_nm)
-        bounds = self._cv.bounds
-        self.frame = VoxelFrame(tuple(float(r) for r in self._cv.resolution))
-        self.bounds_vx = np.array([bounds.minpt, bounds.maxpt], dtype=np.int64)  # [2, XYZ], upper excluded
+        fine_enough = [
+            mip
+            for mip in self._cv.available_mips
+            if np.all(np.array(self._cv.mip_resolution(mip)) <= np.array(voxel_nm) + 1e-6)
+        ]
+        self._cv.mip = self.mip = max(fine_enough, default=0)
+        x, y, z = map(float, self._cv.resolution)
+        self.frame = VoxelFrame((x, y, z))
+        self.bounds_vx = np.array([self._cv.bounds.minpt, self._cv.bounds.maxpt], dtype=np.int64)
         self.chunk_vx = np.array(self._cv.chunk_size, dtype=np.int64)
+        _, local, folder = path.partition("file://")  # a local volume made anew must not be mixed with the old one
+        written = (Path(folder) / "info").stat().st_mtime_ns if local else None
+        self.identity = {"path": path, "info": self._cv.info, "written": written}
 
-    def _choose_mip(self, voxel_nm):
-        """The coarsest scale that is no coarser than the model's voxels on any axis, else the finest."""
-        for mip in reversed(self._cv.available_mips):
-            if np.all(np.array(self._cv.mip_resolution(mip)) <= np.array(voxel_nm) + 1e-6):
-                return mip
-        return 0
-
-    def chunks(self, low_vx, high_vx):
+    def chunks(self, low_vx: np.ndarray, high_vx: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Corners (low, high) of the stored chunks that cover the box `[low_vx, high_vx)` (XYZ voxels)."""
         origin, end = self.bounds_vx
         first = (np.asarray(low_vx) - origin) // self.chunk_vx
@@ -66,11 +98,8 @@ class Volume:
         for low in (origin + np.array(corner) * self.chunk_vx for corner in corners):
             yield low, np.minimum(low + self.chunk_vx, end)
 
-    def read(self, low_vx, high_vx):
-        """The box `[low_vx, high_vx)` (XYZ voxels inside the bounds): (array [Z, Y, X], XYZ corner it starts at).
-
-        Raises ExtractionError naming every missing or undecodable chunk of the box.
-        """
+    def read(self, low_vx: np.ndarray, high_vx: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See `Readable`; ExtractionError names every missing or undecodable chunk of the box."""
         try:
             cutout = self._cv.download(cloudvolume.Bbox(low_vx, high_vx))
         except FAULTS:
@@ -80,9 +109,9 @@ class Volume:
             raise ExtractionError("; ".join(faults)) from None
         # cloud-volume returns one single voxel as a plain array, which does not know its place
         corner = cutout.bounds.minpt if hasattr(cutout, "bounds") else low_vx
-        return cutout[..., 0].transpose(zyx(range(3))), np.array(corner)
+        return np.asarray(cutout)[..., 0].transpose(zyx(range(3))), np.array(corner)
 
-    def _chunk_faults(self, low_vx, high_vx):
+    def _chunk_faults(self, low_vx: np.ndarray, high_vx: np.ndarray) -> Iterator[str]:
         for low, high in self.chunks(low_vx, high_vx):
             box = cloudvolume.Bbox(low, high)
             name = f"{self._cv.key}/{box.to_filename()}"
@@ -94,26 +123,21 @@ class Volume:
                 yield f"undecodable chunk {name} ({error})"
 
 
-#: What a volume of segments or clefts may hold.
-LABELS = ("uint8", "uint16", "uint32", "uint64")
+class ArrayVolume(Readable):
+    """A volume [Z, Y, X] in memory or in a Zarr array; `offset_vx` (XYZ) is its first voxel."""
 
-
-class ArrayVolume:
-    """Labels [Z, Y, X] in memory or in a Zarr array, read as a Volume is; `offset_vx` (XYZ) is its first voxel."""
-
-    def __init__(self, labels, frame, offset_vx):
-        self._labels = labels
+    def __init__(self, values: np.ndarray | zarr.Array, frame: VoxelFrame, offset_vx: np.ndarray):
+        self._values = values
         self.frame = frame
-        self.bounds_vx = np.array([offset_vx, offset_vx + zyx(labels.shape)], dtype=np.int64)
+        self.bounds_vx = np.array([offset_vx, offset_vx + zyx(values.shape)], dtype=np.int64)
 
-    def read(self, low_vx, high_vx):
-        """The box `[low_vx, high_vx)` (XYZ voxels inside the bounds): (array [Z, Y, X], XYZ corner it starts at)."""
+    def read(self, low_vx: np.ndarray, high_vx: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         low, high = np.asarray(low_vx), np.asarray(high_vx)
         box = [slice(*ends) for ends in zip(zyx(low - self.bounds_vx[0]), zyx(high - self.bounds_vx[0]), strict=True)]
-        return self._labels[tuple(box)], low
+        return np.asarray(self._values[tuple(box)]), low
 
 
-def open_labels(path, voxel_nm):
+def open_labels(path: str | Path, voxel_nm: tuple[float, ...]) -> Readable:
     """A volume of segments or clefts: a cloud-volume path, or a Zarr array [Z, Y, X].
 
     The array's attributes are `resolution_nm` and `offset_vx` (XYZ): its voxels, and its first one. Raises
@@ -126,43 +150,21 @@ def open_labels(path, voxel_nm):
     labels = zarr.open_array(path, mode="r")
     if labels.dtype not in LABELS or labels.ndim != 3:
         raise ExtractionError(f"{path} holds {labels.ndim} axes of {labels.dtype}; it must be Z, Y, X of {LABELS}")
-    if missing := [name for name in ("resolution_nm", "offset_vx") if name not in labels.attrs]:
+    place: dict[str, Any] = dict(labels.attrs)
+    if missing := [name for name in ("resolution_nm", "offset_vx") if name not in place]:
         raise ExtractionError(f"{path} does not say where it lies: it lacks the attributes {missing} (XYZ)")
-    return ArrayVolume(labels, VoxelFrame(tuple(labels.attrs["resolution_nm"])), np.array(labels.attrs["offset_vx"]))
-
-
-class ModelVoxels:
-    """EM on the grid of a model's voxels, voxel `i` centred `i + 1/2` voxels from the origin; read as a Volume is.
-
-    Resampled as `pipeline.extract.sampling` says. The bounds are those of the voxels whose centres lie in the EM.
-    """
-
-    def __init__(self, em_path, voxel_nm):
-        self._em = Volume(em_path, voxel_nm)
-        self.frame = VoxelFrame(tuple(voxel_nm))
-        ends = self._em.frame.to_nm(self._em.bounds_vx) / np.array(voxel_nm)
-        self.bounds_vx = np.ceil(ends - 0.5 - 1e-6).astype(np.int64)
-
-    def read(self, low_vx, high_vx):
-        """The box `[low_vx, high_vx)` (XYZ voxels): (uint8 [Z, Y, X], low_vx). ExtractionError names faulty chunks."""
-        axes = []
-        for axis, (low, high) in enumerate(zip(low_vx, high_vx, strict=True)):
-            size, ratio = high - low, self.frame.resolution_nm[axis] / self._em.frame.resolution_nm[axis]
-            middle = (low + size // 2 + 0.5) * ratio - 0.5  # in the EM's voxels, whose centres are whole numbers
-            axes.append(box_axis(middle, size, axis, self._em.frame, self.frame, self._em.bounds_vx[:, axis]))
-        pixels, corner = self._em.read([a.take.min() for a in axes], [a.take.max() + 1 for a in axes])
-        for position, axis in enumerate(reversed(axes)):
-            pixels = axis.apply(pixels.take(axis.take - zyx(corner)[position], axis=position), position)
-        return np.clip(np.rint(pixels), 0, 255).astype(np.uint8), np.asarray(low_vx)
+    volume = ArrayVolume(labels, VoxelFrame(tuple(place["resolution_nm"])), np.array(place["offset_vx"]))
+    volume.identity = {"path": str(path), "written": os.stat(Path(path) / "zarr.json").st_mtime_ns}
+    return volume
 
 
 @functools.lru_cache(maxsize=1)
-def open_model_voxels(em_path, voxel_nm, run):
-    """The worker's ModelVoxels of this `run` (a unique token), so that its chunk cache lasts from block to block."""
-    return ModelVoxels(em_path, voxel_nm)
+def cached_em(path: str, voxel_nm: tuple[float, ...], run: str) -> Volume:
+    """The worker's volume of this `run` (a unique token), so that its chunk cache lasts from block to block."""
+    return Volume(path, voxel_nm)
 
 
-@functools.lru_cache(maxsize=1)
-def open_cached(em_path, voxel_nm, run):
-    """The worker's Volume of this `run` (a unique token), so that its chunk cache lasts from block to block."""
-    return Volume(em_path, voxel_nm)
+@functools.lru_cache(maxsize=2)
+def cached_labels(path: str | Path, voxel_nm: tuple[float, ...], run: str) -> Readable:
+    """As `cached_em`, for segments and clefts."""
+    return open_labels(path, voxel_nm)

@@ -1,8 +1,8 @@
 """Random changes of training images: geometry, then the faults of electron microscopy.
 
 Everything is drawn from one seeded generator, on whole batches `[N, Z, Y, X]`. Sections are the Z axis; a patch is a
-single section, to which misalignment and missing neighbours do not apply. Volumes of labels, such as masks, may come
-along: geometry changes them with the images, all else does not.
+single section, to which misalignment and missing neighbours do not apply. Masks and volumes of labels may come along:
+geometry changes them with the images, all else does not.
 
 Built on torch and torchvision's functional transforms, which take a whole batch on whatever device it is on. MONAI
 and TorchIO change one sample at a time; Kornia takes batches, but would be one dependency more and interpolates once
@@ -19,36 +19,52 @@ from torch.nn import functional
 from pipeline.models import torchvision_ops  # noqa: F401, isort: skip - must come before torchvision
 from torchvision.transforms.v2 import functional as transforms
 
+from pipeline.recipes import Augmentation
+
 SYMMETRIES = 8  # of the square: four right-angle rotations, each also mirrored
 ELASTIC_KNOTS_VX = 32  # about the distance between two knots of the warp, a synapse's width at 8 nm
 ELASTIC_VX = 3.0  # largest displacement of a knot along an axis: strains of some 8 %, so that vesicles keep their shape
 NOISE_POOL = 2**20  # places in the pool of white noise that an image's noise may start from
 
 
-def symmetry(images, number):
+def symmetry(images: torch.Tensor, number: int) -> torch.Tensor:
     """One of the 8 symmetries of the square applied in the plane, the last two axes."""
     turned = torch.rot90(images, number % 4, dims=(-2, -1))
     return turned.flip(-1) if number >= 4 else turned
 
 
+def inverse(number: int) -> int:
+    """The symmetry that undoes a symmetry: mirrored ones undo themselves."""
+    return number if number >= SYMMETRIES // 2 else -number % 4
+
+
 class Augment:
     """Batches of stored uint8 images -> float batches in [0, 1] of the network's size, differently each time.
 
-    `settings` is a `config.Augmentation`; `shape_zyx` the network's input; `seed` starts the generator, which lives
-    on the CPU so that a GPU draws the same.
+    `shape_zyx` is the network's input; `seed` starts the generator, which lives on the CPU so that a GPU draws the
+    same.
     """
 
-    def __init__(self, settings, shape_zyx, seed):
+    def __init__(self, settings: Augmentation, shape_zyx: tuple[int, int, int], seed: int):
         self.settings = settings
         self.shape_zyx = shape_zyx
         self.random = torch.Generator().manual_seed(seed)
         self.pool = torch.randn(NOISE_POOL + math.prod(shape_zyx), generator=self.random)
 
-    def __call__(self, images, device="cpu"):
-        return self.with_labels(images, [], device=device)[0]
+    def __call__(self, images: torch.Tensor, device: torch.device | str = "cpu") -> torch.Tensor:
+        """Images `[N, C, Z, Y, X]`: channel 0 is EM, the others are masks, which only geometry changes."""
+        em, *masks = images.unbind(dim=1)
+        em, masks = self.with_labels(em, masks, device=device)
+        return torch.stack([em, *(mask.float() / 255 for mask in masks)], dim=1)
 
-    def with_labels(self, images, labels, centre=None, device="cpu"):
-        """The images as `__call__` gives them, and the `labels` after the same geometry: (floats, list of tensors).
+    def with_labels(
+        self,
+        images: torch.Tensor,
+        labels: list[torch.Tensor],
+        centre: torch.Tensor | None = None,
+        device: torch.device | str = "cpu",
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Changed images `[N, Z, Y, X]`, and the `labels` after the same geometry.
 
         `labels` are volumes of the images' shape and any type that torch can index (not uint16), whose values are
         never mixed; what comes from beyond the border is 0. `centre` `[N, 3]` (ZYX, stored voxels) is where each crop
@@ -61,25 +77,25 @@ class Augment:
             x = self.bad_section(x)
         return self.cutout(x).clamp_(0, 1), labels
 
-    def _uniform(self, like, *shape, low=-1.0, high=1.0):
+    def _uniform(self, like: torch.Tensor, *shape: int, low: float = -1.0, high: float = 1.0) -> torch.Tensor:
         """Uniform numbers in [low, high), on the device of `like`."""
         return (torch.rand(shape, generator=self.random) * (high - low) + low).to(like.device)
 
-    def _integers(self, like, largest, *shape):
+    def _integers(self, like: torch.Tensor, largest: int, *shape: int) -> torch.Tensor:
         """Whole numbers from -largest to largest, on the device of `like`."""
         return torch.randint(-largest, largest + 1, shape, generator=self.random).to(like.device)
 
-    def _happens(self, n, probability):
+    def _happens(self, n: int, probability: float) -> torch.Tensor:
         return torch.rand(n, generator=self.random) < probability
 
-    def _chosen(self, images, probability):
+    def _chosen(self, images: torch.Tensor, probability: float) -> torch.Tensor:
         """Positions of the images that a change applies to; found on the CPU, so that a GPU need not be waited for."""
         return torch.nonzero(self._happens(len(images), probability))[:, 0].to(images.device)
 
-    def crop(self, volumes, centre=None):
+    def crop(self, volumes: list[torch.Tensor], centre: torch.Tensor | None = None) -> list[torch.Tensor]:
         """Crop about the centre, shifted per image, with each section misaligned on its own.
 
-        Of images and their labels alike, the first of `volumes` and the others; images are reflected beyond the border.
+        `volumes` are the images and their labels; images are reflected beyond the border.
         """
         images, *labels = volumes
         n, stored = len(images), images.shape[1:]
@@ -101,18 +117,17 @@ class Augment:
         images, *labels = (volume[batch, found[0], found[1]].gather(-1, columns) for volume in volumes)
         return [images, *(label.masked_fill(~inside, 0) for label in labels)]
 
-    def _offset(self, images):
+    def _offset(self, images: torch.Tensor) -> torch.Tensor:
         """Offset of each section `[N, Z, 1]` along one axis."""
         n, depth = len(images), self.shape_zyx[0]
         shift = self._integers(images, self.settings.shift_vx, n, 1, 1)
         slip = self._integers(images, self.settings.misalignment_vx, n, depth, 1) if depth > 1 else 0
         return (shift + slip).expand(n, depth, 1)
 
-    def turn(self, volumes):
-        """Images and their labels by one of the 8 symmetries of the square.
+    def turn(self, volumes: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Images and their labels turned by one of the 8 symmetries of the square.
 
-        Without `right_angles` by one of the 4 of a rectangle, its mirrorings. Cubes perhaps with the sections in
-        reverse order.
+        Without `right_angles`, by one of the 4 of a rectangle. Half of the cubes have their sections reversed.
         """
         n, _, height, width = volumes[0].shape
         square = self.settings.right_angles and height == width
@@ -125,10 +140,10 @@ class Augment:
             turned.append(torch.stack([symmetry(x, number) for x, number in zip(sections, which, strict=True)]))
         return turned
 
-    def intensity(self, images):
+    def intensity(self, images: torch.Tensor) -> torch.Tensor:
         """Bytes -> floats: gamma per image; brightness and contrast per section; a ramp of brightness over the field.
 
-        Of gamma, contrast and brightness only a table of 256 levels a section is computed.
+        Gamma, contrast and brightness are computed for a table of 256 levels a section alone.
         """
         n, depth, height, width = images.shape
         settings = self.settings
@@ -143,10 +158,10 @@ class Augment:
         slope = settings.brightness * self._uniform(images, 2, n, 1, 1, 1)
         return found.add_(slope[0] * across + slope[1] * down)
 
-    def warp(self, volumes):
+    def warp(self, volumes: list[torch.Tensor]) -> list[torch.Tensor]:
         """Some images turned by any angle up to the largest and a little larger or smaller; some bent smoothly.
 
-        All sections of a cube and its labels alike; images are reflected beyond the border.
+        All sections of a cube and its labels change together; images are reflected beyond the border.
         """
         images, *labels = volumes
         n, _, height, width = images.shape
@@ -161,7 +176,7 @@ class Augment:
         cos, sin, zero = angle.cos() / scale, angle.sin() / scale, torch.zeros_like(angle)
         aspect = height / width
         matrix = torch.stack([cos, -sin * aspect, zero, sin / aspect, cos, zero], dim=1).view(-1, 2, 3)
-        grid = functional.affine_grid(matrix, (len(some), 1, height, width), align_corners=False)
+        grid = functional.affine_grid(matrix, [len(some), 1, height, width], align_corners=False)
         n_knots = (1 + max(1, round(size / ELASTIC_KNOTS_VX)) for size in (height, width))
         knots = self._uniform(images, len(some), 2, *n_knots)
         knots *= ELASTIC_VX * images.new_tensor([2 / width, 2 / height])[:, None, None]  # of the grid's half width
@@ -177,7 +192,7 @@ class Augment:
             warped.append(label.index_copy(0, some, part.to(label.dtype)))
         return warped
 
-    def blur_and_noise(self, images):
+    def blur_and_noise(self, images: torch.Tensor) -> torch.Tensor:
         """Defocus of some images, then white noise of a random strength on all.
 
         The noise of an image is a random stretch of one long row, as drawing a number a voxel would cost more than
@@ -194,7 +209,7 @@ class Augment:
         noise = self.pool.unfold(0, images[0].numel(), 1)[start].view(images.shape)
         return images.addcmul_(strength, noise)
 
-    def bad_section(self, images):
+    def bad_section(self, images: torch.Tensor) -> torch.Tensor:
         """One section of some cubes missing (black) or much too bright."""
         some = self._chosen(images, self.settings.bad_section)
         section = torch.randint(images.shape[1], (len(some),), generator=self.random).to(images.device)
@@ -203,7 +218,7 @@ class Augment:
         images[some, section] = torch.where(missing[:, None, None], 0.0, found + 0.3)
         return images
 
-    def cutout(self, images):
+    def cutout(self, images: torch.Tensor) -> torch.Tensor:
         """A box over all sections of some images, up to a third of each side, replaced by the image's mean."""
         some = self._chosen(images, self.settings.cutout)
         inside = []
@@ -218,7 +233,7 @@ class Augment:
         return images.index_copy_(0, some, part)
 
 
-def _reflect(index, size):
+def _reflect(index: torch.Tensor, size: int) -> torch.Tensor:
     """Indices beyond `[0, size)` mirrored back at the border pixels."""
     period = max(2 * (size - 1), 1)
     index = index.remainder(period)

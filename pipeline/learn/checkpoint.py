@@ -1,55 +1,62 @@
-"""A trained model as one safetensors file: weights, and beside them all that is needed to apply them."""
+"""A trained network as one safetensors file: weights, and beside them all that is needed to apply them."""
 
 import dataclasses
 import json
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import safetensors
 import safetensors.torch
+from torch import nn
 
 from pipeline.artefacts import atomic
+from pipeline.errors import PipelineError
 from pipeline.learn.data import NORMALISATION
-from pipeline.models import registry
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
-class CheckpointError(ValueError):
+class CheckpointError(PipelineError):
     """A model file that cannot be used, or not on these images; the text says why."""
+
+
+class Stored(Protocol):
+    """Images or samples in a folder."""
+
+    folder: Path
+    voxel_nm: tuple[float, ...]  # XYZ
+    shape_zyx: tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class Card:
     """What the weights are and which images they may be applied to."""
 
-    architecture: str  # a network of `models.registry`
-    norm: str | None  # batch or group; None: the network's own
-    input_kind: str  # patch or cube
+    task: str  # what the network was trained for
+    network: str
+    build: dict[str, Any]  # arguments with which the task builds the network
+    channels: tuple[str, ...]
     voxel_nm: tuple[float, float, float]  # XYZ
     shape_zyx: tuple[int, int, int]  # of the network's input, a central crop; a patch has one section
-    tau: float  # excitatory where p_excitatory >= tau
-    temperature: float  # p_excitatory = sigmoid(difference of logits / temperature)
-    attention: bool = False  # whether it also reads AVAN's presynaptic mask
+    decision: dict[str, float]  # what the task needs to turn outputs into decisions
     normalisation: str = NORMALISATION
 
-    def check(self, images):
-        """CheckpointError unless `images` (a `data.Images`) has this model's voxels and is large enough."""
-        if tuple(images.voxel_nm) != self.voxel_nm:
+    def check(self, stored: Stored) -> None:
+        """CheckpointError unless stored images have this network's voxels and are large enough."""
+        if tuple(stored.voxel_nm) != self.voxel_nm:
             raise CheckpointError(
-                f"the model was trained on voxels of {self.voxel_nm} nm (XYZ), these images have {images.voxel_nm}: "
-                "extract with the model's voxel_nm"
+                f"{self.network} was trained on voxels of {self.voxel_nm} nm (XYZ), {stored.folder} has "
+                f"{stored.voxel_nm}: cut images with the model's voxel_nm"
             )
-        if any(want > have for want, have in zip(self.shape_zyx, images.shape_zyx, strict=True)):
+        if any(want > have for want, have in zip(self.shape_zyx, stored.shape_zyx, strict=True)):
             raise CheckpointError(
-                f"the model needs a {self.input_kind} of at least {self.shape_zyx} (ZYX), "
-                f"these are {images.shape_zyx}: extract larger ones"
-            )
-        if self.attention and images.attention is None:
-            raise CheckpointError(
-                "the model reads AVAN's presynaptic mask beside the image, which these images lack: use one without "
-                "`attention`"
+                f"{self.network} needs images of at least {self.shape_zyx} (ZYX), those in {stored.folder} are "
+                f"{stored.shape_zyx}: cut larger ones"
             )
 
 
-def save(path, network, card):
+def save(path: Path, network: nn.Module, card: Card) -> None:
     """Write weights and card atomically; the same weights and card give the same bytes."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     metadata = {"card": json.dumps(dataclasses.asdict(card), sort_keys=True)}  # one key: their order is not kept
@@ -57,33 +64,37 @@ def save(path, network, card):
         safetensors.torch.save_file(tensors, temporary, metadata)
 
 
-def load(path):
-    """(network in evaluation mode, Card). CheckpointError for a file that is not such a model."""
-    path = Path(path)
-    if not path.is_file():
+def read_card(path: Path) -> Card:
+    """The card of a model file; CheckpointError for a file that has none."""
+    if not Path(path).is_file():
         raise CheckpointError(f"no trained model: {path} does not exist")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-        tensors = safetensors.torch.load_file(path)
     except safetensors.SafetensorError as error:
         raise CheckpointError(f"{path} is not a safetensors file: {error}") from None
     try:
         fields = json.loads(metadata["card"])
-        card = Card(**fields | {name: tuple(fields[name]) for name in ("voxel_nm", "shape_zyx")})
+        return Card(**fields | {name: tuple(fields[name]) for name in ("channels", "voxel_nm", "shape_zyx")})
     except (KeyError, TypeError, ValueError):
-        raise CheckpointError(f"{path} was not written by this project: its metadata has no model card") from None
-    if card.architecture not in registry.DIMENSIONS or card.input_kind not in ("patch", "cube"):
         raise CheckpointError(
-            f"{path} holds a {card.architecture!r} for a {card.input_kind}; this version knows "
-            f"{sorted(registry.DIMENSIONS)} for a patch or cube"
-        )
+            f"{path} has no model card of this version in its metadata: train again, or take the published file"
+        ) from None
+
+
+def load(path: Path, tasks: Collection[str], build: Callable[..., Network]) -> tuple[Network, Card]:
+    """(network in evaluation mode, card) of a network of one of `tasks`, which `build(name, **arguments)` builds.
+
+    CheckpointError for a file that is not such a network.
+    """
+    card = read_card(path)
+    if card.task not in tasks:
+        raise CheckpointError(f"{path} holds a network for {card.task}, not for {' or '.join(tasks)}")
     if card.normalisation != NORMALISATION:
         raise CheckpointError(f"{path} expects another normalisation ({card.normalisation!r}): train again")
-    flat = registry.DIMENSIONS[card.architecture] == 2
-    network = registry.build(card.architecture, card.shape_zyx[0] if flat else 1, card.norm, attention=card.attention)
     try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise CheckpointError(f"{path} does not hold the weights of a {card.architecture}: {error}") from None
+        network = build(card.network, **card.build)
+        network.load_state_dict(safetensors.torch.load_file(path))
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} does not hold the weights of a {card.network}: {error}") from None
     return network.eval(), card

@@ -5,16 +5,19 @@ this one's (a random ResNet-18 reached AUC .858 on MICrONS synapses in SynapseCL
 """
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
+from pipeline.models.registry import Classifier
+
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # scikit-learn's C; the best on validation is used, to be fair to the control
 
 
-def fit(network, features, synapses):
-    """Set the head of `network` to a logistic regression on its standardised features, in place; returns facts.
+def fit(network: Classifier, features: np.ndarray, synapses: pd.DataFrame) -> dict[str, float]:
+    """Set the head of `network` to a logistic regression on its standardised features, in place; returns its strength.
 
     `features` `[N, F]` belong to the rows of `synapses`. The regression sees the `train` rows only; `val` chooses its
     strength by ROC AUC.
@@ -23,13 +26,11 @@ def fit(network, features, synapses):
     train, val = ((synapses["split"] == split).to_numpy() for split in ("train", "val"))
     scaler = StandardScaler().fit(features[train])
     scaled = scaler.transform(features)
-    score, chosen = -1.0, None
-    for strength in STRENGTHS:
-        candidate = LogisticRegression(C=strength, class_weight="balanced", max_iter=2000)
-        candidate.fit(scaled[train], label[train])
-        found = roc_auc_score(label[val], candidate.decision_function(scaled[val]))
-        if found > score:
-            score, chosen = found, candidate
+    candidates = [
+        LogisticRegression(C=strength, class_weight="balanced", max_iter=2000).fit(scaled[train], label[train])
+        for strength in STRENGTHS
+    ]
+    chosen = max(candidates, key=lambda each: roc_auc_score(label[val], each.decision_function(scaled[val])))
     weight = chosen.coef_[0] / scaler.scale_
     bias = chosen.intercept_[0] - weight @ scaler.mean_
     with torch.no_grad():  # half to each class: the difference of the two logits is the regression's

@@ -1,100 +1,107 @@
 """Images and rows of the cohort: reading, balanced sampling, normalisation.
 
-Batches are `[N, Z, Y, X]` throughout: a patch is a cube of one section, so that cropping, augmentation and
-normalisation have one implementation.
+Batches are `[N, C, Z, Y, X]` throughout: a patch is a cube of one section, so that cropping, augmentation and
+normalisation have one implementation. Channel 0 is EM; the others are masks, 255 inside.
 """
 
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 import torch
-import zarr
 
 from pipeline.artefacts import read_json
-from pipeline.config import DIMENSIONS
+from pipeline.errors import PipelineError
 from pipeline.learn.device import has_bfloat16
+from pipeline.recipes import Model
+from pipeline.shards import Rows
 
 log = logging.getLogger("pipeline")
 
-CACHE_BYTES = 2 << 30  # images up to this size are kept in memory
 SPLITS = ("train", "val", "test")
 LEFT_OUT = "left out"  # training neurons beyond a model's `train_share`
+AnyArray = TypeVar("AnyArray", np.ndarray, torch.Tensor)
+
 LISTED = 10  # synapses named in an error text
 
 
-class DataError(ValueError):
+class DataError(PipelineError):
     """Patches or a cohort that cannot be trained on or predicted; the text names the rows."""
 
 
 class Images:
-    """The stored patches or cubes of some synapses, read by row; only small sets are held in memory.
+    """The stored patches or cubes of some synapses, read by row.
 
-    `kind` is `patch` or `cube`; `synapse_ids` fixes the row order; `levels` `[256]` uint8, where given, replaces grey
-    levels on reading. `attention_dir` holds masks of the same cubes, which `attention` then reads; else it is None.
-    DataError names synapses without an image.
+    `stores` is `{channel: folder in the format of patches/}`, EM first; `array` is `patch` or `cube`; `synapse_ids`
+    fixes the row order; `levels` `[256]` uint8, where given, replaces grey levels on reading. `voxel_nm` is XYZ,
+    `shape_zyx` the stored size. DataError names synapses without an image.
     """
 
-    def __init__(self, patches_dir, kind, synapse_ids, levels=None, attention_dir=None):
-        patches_dir = Path(patches_dir)
-        manifest = patches_dir / "manifest.json"
-        if not manifest.is_file():
-            raise DataError(f"{patches_dir} holds no finished extraction (no manifest.json); extract first")
-        self.manifest = read_json(manifest)
-        self.voxel_nm = tuple(self.manifest["voxel_nm"])
-        self.kind = kind
+    def __init__(
+        self, stores: Mapping[str, Path], array: str, synapse_ids: Sequence[int], levels: np.ndarray | None = None
+    ):
+        self.folder = Path(stores["em"])
+        self.channels, self.array = tuple(stores), array
         self._levels = levels
-        self._array = zarr.open_group(patches_dir / "images.zarr", mode="r")[kind]
-        stored = pd.Index(pd.read_parquet(patches_dir / "index.parquet")["synapse_id"])
-        self._rows = stored.get_indexer(synapse_ids)
-        if (self._rows < 0).any():
-            absent = np.asarray(synapse_ids)[self._rows < 0]
-            raise DataError(
-                f"{len(absent)} synapses have no {kind} in {patches_dir}: {absent[:LISTED].tolist()}...; extract again"
-            )
-        shape = self._array.shape[1:]
-        self.shape_zyx = (1, *shape) if kind == "patch" else tuple(shape)
-        self.attention = None if attention_dir is None else Images(attention_dir, kind, synapse_ids)
-        n_bytes = len(self._rows) * int(np.prod(self.shape_zyx))
-        self._cache = self._read(self._rows) if n_bytes <= CACHE_BYTES else None
+        self.voxel_nm = tuple(read_json(manifest(self.folder))["voxel_nm"])
+        self._stored = [_Store(Path(folder), array, synapse_ids) for folder in stores.values()]
+        shape = self._stored[0].images.shape[1:]
+        self.shape_zyx = (1, *shape) if array == "patch" else tuple(shape)
 
-    def __len__(self):
-        return len(self._rows)
+    def __len__(self) -> int:
+        return len(self._stored[0].rows)
 
-    def read(self, rows):
-        """Images of rows (positions in `synapse_ids`) as a uint8 tensor `[N, Z, Y, X]`."""
-        images = self._read(self._rows[rows]) if self._cache is None else self._cache[rows]
-        return torch.from_numpy(images if self._levels is None else self._levels[images])
+    def read(self, rows: np.ndarray) -> torch.Tensor:
+        """Images of rows (positions in `synapse_ids`) as a uint8 tensor `[N, C, Z, Y, X]`."""
+        em, *masks = (store.images[store.rows[rows]].reshape(-1, *self.shape_zyx) for store in self._stored)
+        if self._levels is not None:
+            em = self._levels[em]
+        return torch.from_numpy(np.stack([em, *masks], axis=1))
 
-    def read_both(self, rows):
-        """`read`, and the masks of the same rows as uint8 `[N, Z, Y, X]` (255: presynaptic), or None."""
-        return self.read(rows), None if self.attention is None else self.attention.read(rows)
-
-    def _read(self, stored_rows):
-        order = np.argsort(stored_rows, kind="stable")  # shard by shard, then back to the order asked for
-        images = np.empty((len(stored_rows), *self.shape_zyx), np.uint8)
-        for start in range(0, len(order), 256):
-            part = order[start : start + 256]
-            wanted, inverse = np.unique(stored_rows[part], return_inverse=True)
-            images[part] = self._array.oindex[wanted][inverse].reshape(-1, *self.shape_zyx)
-        return images
-
-    def input_zyx(self, model):
-        """Size of the central part that `model` (a `config.Model`) reads; DataError where the images are smaller."""
-        sections = model.sections if DIMENSIONS[model.network] == 2 else self.shape_zyx[0]
-        wanted = (sections, *self.shape_zyx[1:])
+    def input_zyx(self, model: Model) -> tuple[int, int, int]:
+        """Size of the central part that `model` reads; DataError where the images are smaller."""
+        depth, height, width = self.shape_zyx
+        if model.dimensions == 2:
+            depth = model.sections
         if model.crop is not None:
-            wanted = (*wanted[: 3 - len(model.crop)], *model.crop)
+            *deep, height, width = model.crop
+            depth = deep[0] if deep else depth
+        wanted = (depth, height, width)
         if any(want > have for want, have in zip(wanted, self.shape_zyx, strict=True)):
             raise DataError(
-                f"{model.name}: the network's input {wanted} does not fit into the stored {self.kind}s "
+                f"{model.name}: the network's input {wanted} does not fit into the stored {self.array}s "
                 f"{self.shape_zyx} (ZYX): use a smaller crop or fewer sections, or extract larger images"
             )
         return wanted
 
 
-def with_images(synapses, patches_dir):
+class _Store:
+    """One channel: the array of a folder, and where the synapses are in it."""
+
+    def __init__(self, folder: Path, array: str, synapse_ids: Sequence[int]):
+        manifest(folder)
+        self.images = Rows(folder / "images.zarr" / array)
+        stored = pd.Index(pd.read_parquet(folder / "index.parquet")["synapse_id"])
+        self.rows = stored.get_indexer(synapse_ids)
+        if (self.rows < 0).any():
+            absent = np.asarray(synapse_ids)[self.rows < 0]
+            raise DataError(
+                f"{len(absent)} synapses have no {array} in {folder}: {absent[:LISTED].tolist()}...; extract again"
+            )
+
+
+def manifest(folder: Path) -> Path:
+    """Path of the manifest of a folder in the format of `patches/`; DataError where the folder is not finished."""
+    path = Path(folder) / "manifest.json"
+    if not path.is_file():
+        raise DataError(f"{folder} holds no finished extraction (no manifest.json); extract first")
+    return path
+
+
+def with_images(synapses: pd.DataFrame, patches_dir: Path) -> pd.DataFrame:
     """The rows of `synapses` that were extracted; those that extraction lists as left out are reported and omitted.
 
     Any other synapse without an image is an error of `Images`.
@@ -108,7 +115,7 @@ def with_images(synapses, patches_dir):
     return synapses[~left_out].reset_index(drop=True)
 
 
-def check_splits(synapses):
+def check_splits(synapses: pd.DataFrame) -> None:
     """DataError unless every split holds at least two neurons of each class, and none is in two splits."""
     unknown = set(synapses["split"]) - {*SPLITS, LEFT_OUT}
     if unknown or not synapses["label"].isin([0, 1]).all():
@@ -127,7 +134,7 @@ def check_splits(synapses):
         raise DataError(f"presynaptic neurons in more than one split: {shared.index[shared > 1][:LISTED].tolist()}")
 
 
-def share_of_neurons(synapses, share, seed):
+def share_of_neurons(synapses: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
     """`synapses` with the split LEFT_OUT for all but a share of the training neurons of each class, drawn at random.
 
     The neurons of a smaller share are among those of a larger one of the same seed.
@@ -139,7 +146,9 @@ def share_of_neurons(synapses, share, seed):
     return synapses.assign(split=synapses["split"].mask(synapses["pre_neuron_id"].isin(left_out), LEFT_OUT))
 
 
-def epoch_rows(label, neuron, n_steps, batch_size, sampling, rng):
+def epoch_rows(
+    label: np.ndarray, neuron: np.ndarray, n_steps: int, batch_size: int, sampling: str, rng: np.random.Generator
+) -> list[np.ndarray]:
     """Positions of one epoch, as `n_steps` batches in random order.
 
     `uniform` takes every synapse once, in batches of at most `batch_size`; `balanced` fills every batch from
@@ -150,7 +159,7 @@ def epoch_rows(label, neuron, n_steps, batch_size, sampling, rng):
     return np.split(balanced_rows(label, neuron, n_steps * batch_size, rng), n_steps)
 
 
-def balanced_rows(label, neuron, n, rng):
+def balanced_rows(label: np.ndarray, neuron: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
     """`n` positions in random order: half of each class, and within a class no neuron far ahead of the others.
 
     A synapse's expected count is proportional to one over the square root of its neuron's number of synapses, half
@@ -168,36 +177,37 @@ def balanced_rows(label, neuron, n, rng):
     return rng.permutation(np.concatenate(drawn))
 
 
-def centre(images, shape_zyx):
-    """The central `shape_zyx` of images `[N, Z, Y, X]`; voxel `size // 2` of either holds the synapse's centre."""
-    low = [have // 2 - want // 2 for have, want in zip(images.shape[1:], shape_zyx, strict=True)]
+def centre(images: AnyArray, shape_zyx: tuple[int, int, int]) -> AnyArray:
+    """The central `shape_zyx` of images `[..., Z, Y, X]`; voxel `size // 2` of either holds the synapse's centre."""
+    low = [have // 2 - want // 2 for have, want in zip(images.shape[-3:], shape_zyx, strict=True)]
     z, y, x = (slice(start, start + want) for start, want in zip(low, shape_zyx, strict=True))
-    return images[:, z, y, x]
+    return images[..., z, y, x]
 
 
 #: What `normalise` does, as checkpoints name it.
 NORMALISATION = "each image: uint8 / 255, minus its mean, over its standard deviation + 0.01"
 
 
-def normalise(images):
-    """Zero mean and unit variance of each image of a float batch `[N, Z, Y, X]` in [0, 1].
+def normalise(images: torch.Tensor) -> torch.Tensor:
+    """Zero mean and unit variance of each image of floats `[..., Z, Y, X]` in [0, 1].
 
     Per image, not per data set: volumes differ in brightness and contrast more than synapses do, and a model should
     survive the move from one to another. The constant keeps a flat image from becoming pure noise.
     """
-    mean = images.mean(dim=(1, 2, 3), keepdim=True)
-    std = images.std(dim=(1, 2, 3), keepdim=True, correction=0)
+    mean = images.mean(dim=(-3, -2, -1), keepdim=True)
+    std = images.std(dim=(-3, -2, -1), keepdim=True, correction=0)
     return (images - mean) / (std + 0.01)
 
 
-def as_input(images, dimensions, attention=None):
-    """`[N, Z, Y, X]` as a network takes it: in 3D `[N, 1, Z, Y, X]`; in 2D as it is, sections being channels.
+def normalise_em(images: torch.Tensor) -> torch.Tensor:
+    """Images `[N, C, Z, Y, X]` in [0, 1] with channel 0, the EM, normalised; masks as they are."""
+    return torch.cat([normalise(images[:, :1]), images[:, 1:]], dim=1)
 
-    An attention mask in [0, 1] of the same shape follows as further channels.
-    """
-    planes = [images] if attention is None else [images, attention]
+
+def as_input(images: torch.Tensor, dimensions: int) -> torch.Tensor:
+    """`[N, C, Z, Y, X]` as a network takes it: in 3D as it is; in 2D the sections of every channel are channels."""
     if dimensions == 3:
-        return torch.stack(planes, dim=1)
-    images = torch.cat(planes, dim=1)
+        return images.contiguous()
+    images = images.flatten(1, 2)
     # channels last is the faster layout in 2D and bfloat16 alone: on a CPU 1.2 times in training, 1.5 in prediction
     return images.contiguous(memory_format=torch.channels_last) if has_bfloat16(images.device) else images

@@ -6,14 +6,19 @@ that of one process with the whole batch. Batch normalisation and random changes
 
 import contextlib
 import datetime
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
-from torch import distributed
+from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
+
+Made = TypeVar("Made")
 
 
 @contextlib.contextmanager
-def group():
+def group() -> Iterator[int]:
     """Join the processes of `torchrun` for as long as the context lasts; yields this one's rank, 0 where alone."""
     if not distributed.is_torchelastic_launched():
         yield 0
@@ -26,26 +31,26 @@ def group():
         distributed.destroy_process_group()
 
 
-def rank():
+def rank() -> int:
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
-def size():
+def size() -> int:
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
-def share(rows):
+def share(rows: np.ndarray) -> tuple[np.ndarray, float]:
     """This process's part of the rows of a batch, and what its mean loss weighs: parts may differ in length by one."""
     mine = rows[rank() :: size()]
     return mine, len(mine) * size() / len(rows)
 
 
-def wrap(network):
+def wrap(network: nn.Module) -> nn.Module:
     """The network to call in a training step, whose backward pass averages gradients over the processes."""
     return DistributedDataParallel(network) if size() > 1 else network
 
 
-def mean(value):
+def mean(value: float) -> float:
     """The mean of a float over the processes."""
     if size() == 1:
         return value
@@ -54,10 +59,10 @@ def mean(value):
     return float(total) / size()
 
 
-def from_first(make):
+def from_first(make: Callable[[], Made]) -> Made:
     """What `make()` returns in the first process, in all of them."""
     if size() == 1:
         return make()
-    value = [make() if rank() == 0 else None]
+    value: list[Any] = [make() if rank() == 0 else None]
     distributed.broadcast_object_list(value, src=0)
     return value[0]

@@ -1,12 +1,13 @@
 """Class-evidence maps: which voxels speak for a synapse's true class, and how much of that lies in a region.
 
 Two methods with different blind spots, both from captum (Kokhlikyan et al. 2020). Occlusion (Zeiler and Fergus 2014)
-hides one box after another and asks the network again: it takes the network as it is, and is as coarse as its box.
+hides one box after another and applies the network again: it is as coarse as its box.
 Grad-CAM (Selvaraju et al. 2017) weighs the last feature map by the gradient, in one pass: it is as coarse as that
 map, and blurred by all that a feature has seen.
 
-Images are `[N, Z, Y, X]`, normalised and cropped as the network reads them (`data.normalise`, `data.centre`); labels
-`[N]` (1 = excitatory). Evidence is float32 `[N, Z, Y, X]`, positive where a voxel speaks for the true class.
+Images are `[N, Z, Y, X]`, EM alone, normalised and cropped as the network reads them (`data.normalise`,
+`data.centre`); labels `[N]` (1 = excitatory). Evidence is float32 `[N, Z, Y, X]`, positive where a voxel speaks for
+the true class.
 """
 
 import functools
@@ -17,11 +18,14 @@ from captum.attr import LayerAttribution, LayerGradCam, Occlusion
 from scipy.ndimage import distance_transform_edt
 
 from pipeline.learn.data import as_input
+from pipeline.models.registry import Classifier
 
 BATCH = 16  # images in one call of the network; on a CPU, larger ones of cubes leave the cache and take twice as long
 
 
-def occlusion(network, images, labels, box_zyx):
+def occlusion(
+    network: Classifier, images: torch.Tensor, labels: torch.Tensor, box_zyx: tuple[int, int, int]
+) -> np.ndarray:
     """Drop of the true class's logit over the other's when a box of `box_zyx` voxels is hidden, at the box's voxels.
 
     Boxes lie side by side from the image's first voxel on, the last of an axis cut to fit. Hidden voxels are 0, the
@@ -43,7 +47,7 @@ def occlusion(network, images, labels, box_zyx):
     return torch.cat(maps).float().cpu().numpy()
 
 
-def grad_cam(network, images, labels):
+def grad_cam(network: Classifier, images: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
     """Each position of the last feature map by its gradient, interpolated to the image.
 
     Sections that a 2D network reads as channels share one map. The sign is kept, unlike in the original: with global
@@ -58,24 +62,24 @@ def grad_cam(network, images, labels):
     return torch.cat(maps).expand(images.shape).float().cpu().numpy()
 
 
-def _margin(network, images, labels):
+def _margin(network: Classifier, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """The true class's logit minus the other's, `[N]`."""
-    logits = network(as_input(images, network.dimensions))
+    logits = network(as_input(images[:, None], network.dimensions))
     return (logits[:, 1] - logits[:, 0]) * (2 * labels - 1)
 
 
-def near(mask, voxel_nm, reach_nm):
+def near(mask: np.ndarray, voxel_nm: tuple[float, float, float], reach_nm: float) -> np.ndarray:
     """Voxels whose centre is at most `reach_nm` from that of one in `mask` (bool `[Z, Y, X]`); voxel sizes in XYZ.
 
-    ValueError for an empty mask, which nothing is near to.
+    ValueError for an empty mask.
     """
     if not mask.any():
         raise ValueError("an empty mask has no distance: the structure is not in this box")
     return distance_transform_edt(~mask, sampling=voxel_nm[::-1]) <= reach_nm
 
 
-def share(evidence, mask):
-    """Part of each image's positive evidence `[N, Z, Y, X]` that lies in `mask` (bool, alike): `[N]`.
+def share(evidence: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Part of each image's positive evidence `[N, Z, Y, X]` that lies in `mask` (bool, of the same shape): `[N]`.
 
     NaN where an image has no positive evidence.
     """

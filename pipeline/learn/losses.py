@@ -1,21 +1,24 @@
 """The losses of training. With two classes all are functions of one number, the difference of the two logits."""
 
+import torch
 from torch.nn import functional
 
 from pipeline.models import torchvision_ops  # noqa: F401, isort: skip - must come before torchvision
 from torchvision.ops import sigmoid_focal_loss
 
+from pipeline.recipes import ClassifierRecipe
 
-def loss(logits, target, recipe, class_share):
+
+def loss(logits: torch.Tensor, target: torch.Tensor, recipe: ClassifierRecipe, class_share: float) -> torch.Tensor:
     """Mean loss of a batch, a scalar tensor.
 
-    `logits` `[N, 2]` (inhibitory, excitatory); `target` `[N]`, P(excitatory), which may be soft; `recipe` is a
-    `config.Recipe`; `class_share` the share of excitatory synapses among those that training draws. Labels are first
-    smoothed towards one half (Szegedy et al. 2016).
+    `logits` `[N, 2]` (inhibitory, excitatory); `target` `[N]`, P(excitatory), which may be soft; `class_share` is the
+    share of excitatory synapses among those that training draws. Labels are first smoothed towards one half (Szegedy
+    et al. 2016).
 
     - `cross_entropy`: binary cross-entropy of the difference, which is two-class cross-entropy;
     - `balanced_bce`: the same, each example weighted by the inverse frequency of its class, 1 where classes are equally
-      frequent. A mixed example has its parts' mixed weight; smoothing, no doubt about the class, changes no weight;
+      frequent. A mixed example has the mixed weight of its parts; smoothing changes no weight;
     - `focal`: Lin et al. 2017.
 
     ValueError where `balanced_bce` would have to balance a single class.

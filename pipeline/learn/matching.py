@@ -6,15 +6,15 @@ would undo what distinguishes them: a synapse with a thick density is a darker i
 
 import numpy as np
 
-from pipeline.learn.data import DataError
+from pipeline.learn.data import DataError, Images
 
 LEVELS = (np.arange(100) + 0.5) / 100  # fractions at which quantiles are compared
 
 _BATCH = 256  # images in memory at once
 
 
-def quantiles(images):
-    """Grey levels `[100]` at LEVELS of all pixels of `images` (a `data.Images`), read batch by batch.
+def quantiles(images: Images) -> np.ndarray:
+    """Grey levels `[100]` at LEVELS of all pixels of `images`, which have EM alone, read batch by batch.
 
     A pixel of grey level g stands for the middle of the ranks of all pixels of that level, between which the
     distribution is linear, so that a data set with levels mapped one to one has its quantiles mapped likewise.
@@ -28,7 +28,7 @@ def quantiles(images):
     return np.interp(LEVELS, rank, present)
 
 
-def lookup(source, target):
+def lookup(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Table `[256]` uint8 that takes grey levels with quantiles `source` to those with quantiles `target`.
 
     Piecewise linear between the quantiles, never falling; beyond the outermost ones levels are moved as these are.

@@ -8,19 +8,25 @@ CutMix takes the square root as a box's relative side in three dimensions too, a
 was in fact replaced (monai/transforms/regularization/array.py).
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
+from pipeline.recipes import Augmentation
 
-def mix(images, target, settings, generator):
-    """Each image mixed with a random partner of its batch, and the labels alike; -> (images, target), the inputs kept.
 
-    `images` are floats `[N, Z, Y, X]`, `target` floats `[N]`, P(excitatory); `settings` is a `config.Augmentation`
-    and `generator` the torch.Generator of the CPU that augmentation draws from. The batch's mixing weight follows
-    Beta(alpha, alpha). Without `mixup_alpha` and `cutmix_alpha` nothing is changed; with both, one of the two is drawn.
+def mix(
+    images: torch.Tensor, target: torch.Tensor, settings: Augmentation, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each image and its label mixed with those of a random partner of its batch; new tensors.
+
+    `images` are floats `[N, C, Z, Y, X]`, `target` floats `[N]`, P(excitatory); `generator` is the CPU's, which
+    augmentation draws from too. The batch's mixing weight follows Beta(alpha, alpha). Without `mixup_alpha` and
+    `cutmix_alpha` nothing is changed; with both, one of the two is drawn.
     """
-    wanted = [(mixup, settings.mixup_alpha), (cutmix, settings.cutmix_alpha)]
-    wanted = [(method, alpha) for method, alpha in wanted if alpha > 0]
+    methods: list[tuple[Callable, float]] = [(mixup, settings.mixup_alpha), (cutmix, settings.cutmix_alpha)]
+    wanted = [(method, alpha) for method, alpha in methods if alpha > 0]
     if not wanted:
         return images, target
     # torch draws from a Beta distribution with its global state only
@@ -30,26 +36,30 @@ def mix(images, target, settings, generator):
     return method(images, target, partner, rng.beta(alpha, alpha), rng)
 
 
-def mixup(images, target, partner, kept, _rng=None):
+def mixup(
+    images: torch.Tensor, target: torch.Tensor, partner: torch.Tensor, kept: float, _: np.random.Generator | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """`kept` times each image and label plus `1 - kept` times its partner's (Zhang et al. 2018)."""
     return torch.lerp(images.index_select(0, partner), images, kept), torch.lerp(target[partner], target, kept)
 
 
-def cutmix(images, target, partner, kept, rng):
+def cutmix(
+    images: torch.Tensor, target: torch.Tensor, partner: torch.Tensor, kept: float, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
     """A box, the same in all images, of about `1 - kept` of the voxels replaced by the partner's (Yun et al. 2019).
 
     The box has the image's proportions and its centre anywhere; what sticks out is cut off, so labels are weighted by
     the voxels that were replaced. A box in a patch takes the square root of `1 - kept` of each side, one in several
     sections the cube root.
     """
-    extent = np.array(images.shape[1:])
+    extent = np.array(images.shape[-3:])
     n_axes = (extent > 1).sum()
     side = np.rint((1 - kept) ** (1 / n_axes) * extent).astype(int)
     start = rng.integers(extent) - side // 2
     side[extent == 1], start[extent == 1] = 1, 0  # a single section is always inside
     low, high = start.clip(0), (start + side).clip(max=extent)
-    box = (slice(None), *(slice(a, b) for a, b in zip(low, high, strict=True)))
+    z, y, x = (slice(a, b) for a, b in zip(low, high, strict=True))
     mixed = images.clone()
-    mixed[box] = images[box][partner]
+    mixed[..., z, y, x] = images[partner][..., z, y, x]
     replaced = float((high - low).prod() / extent.prod())
     return mixed, torch.lerp(target, target[partner], replaced)

@@ -3,8 +3,8 @@
 import numpy as np
 
 
-def best_threshold(label, p_excitatory):
-    """The tau that maximises balanced accuracy of `p_excitatory >= tau`, a float.
+def best_threshold(label: np.ndarray, p_excitatory: np.ndarray) -> float:
+    """The tau that maximises balanced accuracy of `p_excitatory >= tau`.
 
     `label` holds 1 (excitatory) and 0 (inhibitory), at least one of each, else ValueError. Candidates are the
     midpoints between neighbouring distinct probabilities, and the lowest probability (everything excitatory). Ties

@@ -1,5 +1,6 @@
-"""What every encoder does: check its images, run the convolutions, average over all positions."""
+"""What all encoders have in common: check its images, run the convolutions, average over all positions."""
 
+import torch
 from torch import nn
 
 
@@ -10,14 +11,14 @@ class Encoder(nn.Module):
     least size of an image: the last layers would see little but padding in a smaller one.
     """
 
-    def __init__(self, body, channels, n_features, stride):
+    def __init__(self, body: nn.Module, channels: int, n_features: int, stride: tuple[int, ...]):
         super().__init__()
         self.body = body
         self.channels = channels
         self.n_features = n_features
         self.stride = stride
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         """ValueError for images of other axes or channels, or smaller than `stride` along an axis."""
         found, size = images.shape[1:], images.shape[2:]
         fits = len(size) == len(self.stride) and found[0] == self.channels

@@ -6,16 +6,18 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from pipeline.errors import PipelineError
+
 from pipeline.models import torchvision_ops  # noqa: F401, isort: skip - must come before torchvision
 import torchvision
 
 
-class WeightsError(RuntimeError):
-    """Published weights that cannot be had; the text says where to get and where to put them."""
+class WeightsError(PipelineError):
+    """Published weights that cannot be fetched; the text says where to get and where to put them."""
 
 
-def body(name, stem, channels, pretrained):
-    """The convolutions of torchvision's network `name`, up to its last feature map, for images of `channels`.
+def body(name: str, stem: str, channels: int, pretrained: bool) -> nn.Sequential:
+    """The convolutions of torchvision's network `name`, up to its last feature map, for images of so many `channels`.
 
     `stem` names the first convolution, the only layer that is changed: a new one or, where `pretrained`, that of the
     published weights (see `grey_stem`). Raises WeightsError where these cannot be fetched.
@@ -32,7 +34,7 @@ def body(name, stem, channels, pretrained):
     return convolutions
 
 
-def grey_stem(weights, stem, channels):
+def grey_stem(weights: dict[str, torch.Tensor], stem: str, channels: int) -> dict[str, torch.Tensor]:
     """A state dict of an RGB network as one for grey images of `channels` sections, without the classifier `fc`.
 
     The kernels of the convolution `stem` are summed over colours and shared among sections, so that the response to
@@ -45,7 +47,7 @@ def grey_stem(weights, stem, channels):
     return adapted
 
 
-def published_weights(name):
+def published_weights(name: str) -> dict[str, torch.Tensor]:
     """torchvision's state dict of `name`, from the torch hub cache or its server; WeightsError where neither has it.
 
     ImageNet weights of 2D networks, Kinetics-400 weights of video networks: the best that torchvision has of each.

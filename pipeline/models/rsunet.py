@@ -1,9 +1,9 @@
 """The Residual Symmetric U-Net of the partner networks, and a classifier that is its contracting path.
 
 After Lee et al. 2017: residual modules, pooling in the plane alone, kernels of the first level in the plane alone, skip
-connections that are summed; with one level fewer and resize-convolutions, interpolation before a convolution, on the
-way up, as in the network of Turner et al. 2019. For the sake of a CPU there are single convolutions in place of modules
-at full resolution and, on the way up, at half of it; and strided convolutions in place of max pooling. GroupNorm does
+connections that are summed; with one level fewer and, as in the network of Turner et al. 2019, resize-convolutions
+(interpolation before a convolution) on the way up. To be fast on a CPU it has single convolutions in place of modules
+at full resolution and, on the way up, at half of it, and strided convolutions in place of max pooling. GroupNorm does
 not depend on the batch.
 """
 
@@ -17,23 +17,13 @@ LEVELS = 4  # Lee et al. have five
 STRIDE_ZYX = (1, 8, 8)  # of the lowest level
 
 
-def build(n_in, n_out, width):
-    """U-Net `[N, n_in, Z, Y, X]` -> float32 logits `[N, n_out, Z, Y, X]`, with `width` channels at full resolution.
+class UNet(nn.Module):
+    """`[N, n_in, Z, Y, X]` -> float32 logits `[N, n_out, Z, Y, X]`, with `width` channels at full resolution.
 
     Channels double with each level. Y and X are multiples of 8, Z is free; ValueError otherwise.
     """
-    return UNet(n_in, n_out, width)
 
-
-def classifier(n_in, width):
-    """Contracting path under global average pooling: `[N, n_in, Z, Y, X]` -> float32 logits `[N]`; sizes as `build`."""
-    return Classifier(n_in, width)
-
-
-class UNet(nn.Module):
-    """See `build`."""
-
-    def __init__(self, n_in, n_out, width):
+    def __init__(self, n_in: int, n_out: int, width: int):
         super().__init__()
         self.down = Contracting(n_in, width)
         *finer, last = self.down.widths
@@ -43,7 +33,7 @@ class UNet(nn.Module):
             last = n
         self.head = nn.Conv3d(width, n_out, 1)
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         *skips, x = self.down(images)
         for step, skip in zip(self.up, reversed(skips), strict=True):
             x = step(x, skip)
@@ -52,14 +42,14 @@ class UNet(nn.Module):
 
 
 class Classifier(nn.Module):
-    """See `classifier`."""
+    """Contracting path under global average pooling: `[N, n_in, Z, Y, X]` -> float32 logits `[N]`; sizes as `UNet`."""
 
-    def __init__(self, n_in, width):
+    def __init__(self, n_in: int, width: int):
         super().__init__()
         self.down = Contracting(n_in, width)
         self.head = nn.Linear(self.down.widths[-1], 1)
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         features = self.down(images)[-1].float().mean(dim=(2, 3, 4))
         with torch.autocast(features.device.type, enabled=False):
             return self.head(features)[:, 0]
@@ -68,7 +58,7 @@ class Classifier(nn.Module):
 class Contracting(nn.Module):
     """Feature maps of every level, the finest first; `widths` are their channels."""
 
-    def __init__(self, n_in, width):
+    def __init__(self, n_in: int, width: int):
         super().__init__()
         self.n_in = n_in
         self.widths = [width * 2**level for level in range(LEVELS)]
@@ -77,7 +67,7 @@ class Contracting(nn.Module):
             entry = nn.Sequential(*_convolution(finer, coarser, (1, 3, 3), (1, 2, 2)))
             self.levels.append(nn.Sequential(entry, Residual(coarser)))
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         found = tuple(images.shape[1:])
         fits = len(found) == 4 and found[0] == self.n_in
         if not fits or any(n == 0 or n % stride for n, stride in zip(found[1:], STRIDE_ZYX, strict=True)):
@@ -95,13 +85,13 @@ class Contracting(nn.Module):
 class Expanding(nn.Module):
     """A resize-convolution to twice the resolution in the plane, to which the skip connection is added."""
 
-    def __init__(self, n_in, n_out, refine):
+    def __init__(self, n_in: int, n_out: int, refine: bool):
         super().__init__()
         self.convolution = nn.Conv3d(n_in, n_out, (1, 3, 3), 1, (0, 1, 1), bias=False)
         self.norm = norms.group(n_out)
         self.refine = Residual(n_out) if refine else nn.ReLU(inplace=True)
 
-    def forward(self, x, skip):
+    def forward(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
         larger = functional.interpolate(x, scale_factor=(1, 2, 2), mode="nearest")
         return self.refine(self.norm(self.convolution(larger)) + skip)
 
@@ -109,7 +99,7 @@ class Expanding(nn.Module):
 class Residual(nn.Module):
     """Two convolutions across sections with a shortcut."""
 
-    def __init__(self, n):
+    def __init__(self, n: int):
         super().__init__()
         self.convolutions = nn.Sequential(
             *_convolution(n, n, (3, 3, 3)),
@@ -118,10 +108,15 @@ class Residual(nn.Module):
         )
         self.activation = nn.ReLU(inplace=True)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.activation(self.convolutions(x) + x)
 
 
-def _convolution(n_in, n_out, kernel, stride=(1, 1, 1)):
-    padding = tuple(size // 2 for size in kernel)
-    return nn.Conv3d(n_in, n_out, kernel, stride, padding, bias=False), norms.group(n_out), nn.ReLU(inplace=True)
+def _convolution(
+    n_in: int, n_out: int, kernel: tuple[int, int, int], stride: tuple[int, int, int] = (1, 1, 1)
+) -> tuple[nn.Module, ...]:
+    return (
+        nn.Conv3d(n_in, n_out, kernel, stride, norms.same(kernel), bias=False),
+        norms.group(n_out),
+        nn.ReLU(inplace=True),
+    )

@@ -10,9 +10,11 @@ from pathlib import Path
 import torch
 
 
-def _extension_loads():
+def _extension_loads() -> bool:
     """Whether torchvision's C++ extension can be loaded into this torch."""
     spec = importlib.util.find_spec("torchvision")
+    assert spec is not None
+    assert spec.origin is not None
     libraries = list(Path(spec.origin).parent.glob("_C*.so")) + list(Path(spec.origin).parent.glob("_C*.pyd"))
     try:
         for library in libraries:

@@ -5,6 +5,7 @@ nearly isotropic (32x32x40 nm), as in the Residual Symmetric U-Net (Lee et al. 2
 come. GroupNorm does not depend on the batch, which is small in 3D.
 """
 
+import torch
 from torch import nn
 
 from pipeline.models import norms
@@ -16,9 +17,9 @@ WIDTHS = (16, 32, 64, 128)
 class ResidualBlock(nn.Module):
     """Two convolutions with a shortcut; `stride` pools at entry. Kernels and strides in ZYX order."""
 
-    def __init__(self, n_in, n_out, kernel, stride):
+    def __init__(self, n_in: int, n_out: int, kernel: tuple[int, int, int], stride: tuple[int, int, int]):
         super().__init__()
-        padding = tuple(size // 2 for size in kernel)
+        padding = norms.same(kernel)
         self.convolutions = nn.Sequential(
             nn.Conv3d(n_in, n_out, kernel, stride, padding, bias=False),
             norms.group(n_out),
@@ -29,11 +30,11 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Sequential(nn.Conv3d(n_in, n_out, 1, stride, bias=False), norms.group(n_out))
         self.activation = nn.ReLU(inplace=True)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.activation(self.convolutions(x) + self.shortcut(x))
 
 
-def encoder(channels=1):
+def encoder(channels: int = 1) -> Encoder:
     """Encoder `[N, channels, Z, Y, X]` -> `[N, 128]`, with GroupNorm; at least 4x16x16 voxels."""
     first, second, third, fourth = WIDTHS
     stem = nn.Sequential(

@@ -1,13 +1,16 @@
-"""From scores of ordered pairs of segments to one pair a cleft, or to the reason why there is none.
+"""From scores of ordered pairs of segments to one pair a cleft, or to an outcome without a pair.
 
 Every method scores the ordered pairs (presynaptic, postsynaptic) of a cleft's candidates, in the order of
 `ordered_pairs`; everything after that is the same for all of them.
 """
 
 import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+
+from pipeline.columns import PARTNER_SEGMENTS
 
 ASSIGNED = ("assigned", "assigned_at_edge")
 NO_PAIR = ("edge", "no_segment", "one_segment", "empty_mask", "frame_mismatch")
@@ -27,17 +30,18 @@ class Decision:
     post: int = 0
     confidence: float = np.nan  # score of the chosen pair, in [0, 1]
     margin: float = np.nan  # by which it exceeds that of the next best ordered pair, be it its own reversal
-    numbers: np.ndarray = dataclasses.field(default=(), repr=False)  # candidates
-    scores: np.ndarray = dataclasses.field(default=(), repr=False)  # of their ordered pairs
+    numbers: np.ndarray | tuple = dataclasses.field(default=(), repr=False)  # candidates
+    scores: np.ndarray | tuple = dataclasses.field(default=(), repr=False)  # of their ordered pairs
 
 
-def ordered_pairs(n):
+def ordered_pairs(n: int) -> tuple[np.ndarray, np.ndarray]:
     """Positions `(pre [P], post [P])` among n candidates of all P = n (n - 1) ordered pairs of distinct ones."""
-    return np.nonzero(~np.eye(n, dtype=bool))
+    pre, post = np.nonzero(~np.eye(n, dtype=bool))
+    return pre, post
 
 
-def obstacle(fault, cleft, numbers):
-    """Why a cleft cannot have a pair, one of NO_PAIR, or None; networks need not run on it where there is a reason.
+def no_pair(fault: str, cleft: np.ndarray, numbers: Sequence[int] | np.ndarray) -> str | None:
+    """The outcome of a cleft that cannot have a pair, one of NO_PAIR; None for those that networks are applied to.
 
     `fault` is the sample's (`""` = none), `cleft` its mask, `numbers` its candidates (`candidates.segments_near`).
     Raises ValueError for a fault that is no outcome.
@@ -51,7 +55,7 @@ def obstacle(fault, cleft, numbers):
     return {0: "no_segment", 1: "one_segment"}.get(len(numbers))
 
 
-def mean_outputs(outputs, segments, numbers):
+def mean_outputs(outputs: np.ndarray, segments: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     """Mean of each of AVAN's two outputs `[2, Z, Y, X]` over each segment's voxels in the patch: float64 `[2, n]`.
 
     The first output is that of presynaptic voxels. ValueError where a number has no voxel in `segments [Z, Y, X]`.
@@ -64,17 +68,17 @@ def mean_outputs(outputs, segments, numbers):
     return np.array(sums) / n_vx
 
 
-def avan_scores(means):
+def avan_scores(means: np.ndarray) -> np.ndarray:
     """Scores `[P]` of the ordered pairs: half the sum of the presynaptic mean of one and the postsynaptic of the other.
 
-    `means [2, n]` are those of `mean_outputs`. Maximising the sum over pairs, rather than each mean by itself, is what
-    keeps the two partners distinct.
+    `means [2, n]` are those of `mean_outputs`. Maximising the sum over pairs, rather than each mean by itself, keeps
+    the two partners distinct.
     """
     pre, post = ordered_pairs(means.shape[1])
     return (means[0, pre] + means[1, post]) / 2
 
 
-def decide(numbers, overlaps, scores, at_edge):
+def decide(numbers: np.ndarray, overlaps: np.ndarray, scores: np.ndarray, at_edge: bool) -> Decision:
     """The best ordered pair of at least two candidates (`numbers [n]`, their `overlaps [n]` with the grown cleft).
 
     `scores [P]` are in [0, 1], in the order of `ordered_pairs`; of equal ones the first wins, with margin 0. Where the
@@ -100,7 +104,7 @@ def decide(numbers, overlaps, scores, at_edge):
     )
 
 
-def direction_right(decision, true_pre, true_post):
+def direction_right(decision: Decision, true_pre: int | None, true_post: int | None) -> bool | None:
     """Whether the true pair (local numbers) scores above its reversal, whichever pair was chosen.
 
     None where one of the two is no candidate, or the cleft was not scored; equal scores count as wrong.
@@ -114,14 +118,16 @@ def direction_right(decision, true_pre, true_post):
     return bool(score[true_pre, true_post] > score[true_post, true_pre])
 
 
-def assignments(method, decisions, index, segments):
+def assignments(
+    method: str, decisions: Mapping[int, Decision], index: pd.DataFrame, segments: pd.DataFrame
+) -> pd.DataFrame:
     """Table of a method's decisions, one row a cleft: the contract's columns and `direction_right` (see there).
 
     `decisions` is `{row of the sample store: Decision}`; `index` and `segments` are the store's tables. Segment ids
     stay uint64. `direction_right` is missing where the truth is unknown or not among the candidates. Raises ValueError
     for a row or local number the tables do not have, a synapse met twice, and ids that are no longer integers.
     """
-    _check_integers(index, ["pre_segment_id", "post_segment_id"])
+    _check_integers(index, PARTNER_SEGMENTS)
     _check_integers(segments, ["segment_id"])
     clefts = index.set_index("row")
     if missing := sorted(set(decisions) - set(clefts.index)):
@@ -134,7 +140,7 @@ def assignments(method, decisions, index, segments):
     segment_id = _exact_lookup(segments, ["row", "local"], "segment_id")
     local = _exact_lookup(segments, ["row", "segment_id"], "local")
 
-    def ids(numbers):
+    def ids(numbers: Iterable[tuple[int, int]]) -> np.ndarray:
         return np.array([_found(segment_id, row, n) if n else 0 for row, n in numbers], dtype=np.uint64)
 
     truth = {
@@ -159,19 +165,19 @@ def assignments(method, decisions, index, segments):
     )
 
 
-def _check_integers(table, columns):
+def _check_integers(table: pd.DataFrame, columns: list[str]) -> None:
     """Ids that went through floats are rounded above 2^53, which no later check could notice."""
     for column in columns:
         if table[column].dtype.kind not in "iu":
             raise ValueError(f"{column} must hold integers, not {table[column].dtype}: large ids would be rounded")
 
 
-def _exact_lookup(table, keys, value):
+def _exact_lookup(table: pd.DataFrame, keys: list[str], value: str) -> dict[tuple[int, int], int]:
     """`{(key, key): value}` in Python's integers, which have no upper bound."""
     return dict(zip(zip(*(table[key].tolist() for key in keys), strict=True), table[value].tolist(), strict=True))
 
 
-def _found(segment_id, row, number):
+def _found(segment_id: dict[tuple[int, int], int], row: int, number: int) -> int:
     if (row, number) not in segment_id:
         raise ValueError(f"row {row} of the samples has no segment with the local number {number}")
     return segment_id[row, number]

@@ -4,7 +4,7 @@ import numpy as np
 from scipy import ndimage
 
 
-def grown(cleft, voxel_nm, dilation_nm):
+def grown(cleft: np.ndarray, voxel_nm: tuple[float, float, float], dilation_nm: float) -> np.ndarray:
     """All voxels `[Z, Y, X]` within `dilation_nm` of the cleft `[Z, Y, X]` (bool) and at most one section away from it.
 
     In the plane the cleft grows by a disk. Into each neighbouring section it grows by the part of the ball that
@@ -23,7 +23,9 @@ def grown(cleft, voxel_nm, dilation_nm):
     return near
 
 
-def segments_near(segments, cleft, voxel_nm, dilation_nm):
+def segments_near(
+    segments: np.ndarray, cleft: np.ndarray, voxel_nm: tuple[float, float, float], dilation_nm: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Candidates of a cleft: the segments that overlap it once it has grown (see `grown`).
 
     `segments [Z, Y, X]` are local numbers (0 = background, never a candidate), `cleft [Z, Y, X]` is bool, `voxel_nm`

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-#: What a network of detection was trained to tell: the cleft's mask, the signed tanh distance transform (Heinrich et
+#: What a detection network was trained to output: the cleft's mask, the signed tanh distance transform (Heinrich et
 #: al. 2018), the signed proximity (Parag et al. 2018).
 REPRESENTATIONS = ("mask", "stdt", "proximity")
 
@@ -27,12 +27,12 @@ MIN_SIZES_NM3 = (1.5e5, 4e5, 8e5)
 #: apart for a pair.
 REACH_NM = 40.0
 
-#: A predicted and a true cleft are one where they share this part of the smaller one's voxels. A single shared voxel
-#: would join neighbours that touch; clefts at 16x16x40 nm have some 200 voxels.
+#: A predicted and a true cleft are the same where they share this part of the smaller one's voxels. A single
+#: shared voxel would join neighbours that touch; clefts at 16x16x40 nm have some 200 voxels.
 SHARED = 0.1
 
 
-def cleft_scores(values, representation, voxel_nm):
+def cleft_scores(values: np.ndarray, representation: str, voxel_nm: tuple[float, float, float]) -> np.ndarray:
     """A predicted volume `[Z, Y, X]` as one that is high in clefts, whatever the representation.
 
     `mask` and `stdt` are highest in the cleft as they are. Signed proximity is positive on the presynaptic side,
@@ -57,8 +57,8 @@ def cleft_scores(values, representation, voxel_nm):
     return np.minimum(presynaptic, postsynaptic)
 
 
-def overlaps(predicted, true):
-    """Voxels shared by each pair of a predicted and a true cleft: DataFrame `cleft_id, synapse_id, n_vx`.
+def overlaps(predicted: np.ndarray, true: np.ndarray) -> pd.DataFrame:
+    """Voxels shared by each pair of a predicted and a true cleft: `cleft_id, synapse_id, n_vx`.
 
     Both volumes hold unsigned integers, 0 = no cleft; their numbers are kept exact. Raises ValueError where the shapes
     differ.
@@ -70,11 +70,11 @@ def overlaps(predicted, true):
     return pairs.groupby(["cleft_id", "synapse_id"]).size().rename("n_vx").reset_index()
 
 
-def matches(shared, predicted_vx, true_vx):
+def matches(shared: pd.DataFrame, predicted_vx: dict[int, int], true_vx: dict[int, int]) -> pd.DataFrame:
     """The rows of `overlaps` that are matches: at least SHARED of the smaller cleft, largest overlap first.
 
     `predicted_vx` and `true_vx` are `{cleft_id: voxels}` and `{synapse_id: voxels}`; overlaps of clefts that are not
-    among them (filtered by size, outside of the region) are left out. The column `partners` tells which matches are
+    among them (filtered by size, outside of the region) are left out. The column `partners` marks the matches that are
     one-to-one: going down the list, a pair is taken where neither cleft has been. The other rows belong to clefts
     predicted in several pieces, and to predictions that merge several true clefts.
     """
@@ -91,5 +91,5 @@ def matches(shared, predicted_vx, true_vx):
         if free:
             clefts.add(cleft)
             synapses.add(synapse)
-    kinds = {**shared.dtypes[["cleft_id", "synapse_id", "n_vx"]], "partners": bool}
-    return pd.DataFrame(rows, columns=list(kinds)).astype(kinds)
+    dtypes = {**shared.dtypes[["cleft_id", "synapse_id", "n_vx"]], "partners": bool}
+    return pd.DataFrame(rows, columns=list(dtypes)).astype(dtypes)

@@ -5,35 +5,36 @@ they differ (Turner et al. 2019, who had 1,000 synapses assigned twice and read 
 """
 
 import numpy as np
+import pandas as pd
 
 #: How two proposals differ, in the order in which `queue` tests it.
-KINDS = ("", "direction", "partner", "no pair")
+DISAGREEMENTS = ("", "reversed", "other partner", "no pair")
 
 
-def queue(rows, first="avan", second="pruner"):
-    """Detected clefts in the order in which to proofread them: a copy of `rows` with the column `disagreement`.
+def queue(clefts: pd.DataFrame, first: str = "avan", second: str = "pruner") -> pd.DataFrame:
+    """Detected clefts in the order in which to proofread them: a copy of the table with the column `disagreement`.
 
-    `rows` has `cleft_id`, `<method>_pre`, `<method>_post` (uint64, 0 = no pair) of both methods and
+    `clefts` has `cleft_id`, `<method>_pre`, `<method>_post` (uint64, 0 = no pair) of both methods and
     `<first>_margin`. Those on which the methods disagree come first; within either group those with the lowest margin
-    of the first method to its runner-up, which is nothing where it gave no pair. Ties are in the order of `cleft_id`.
-    `disagreement` is "" (the same pair, or no pair of either), "direction" (the pair reversed), "partner" (another
-    segment) or "no pair" (of one method). Raises ValueError where ids are no uint64, since floats do not hold them.
+    of the first method over its runner-up, 0 where it gave no pair. Ties are in the order of `cleft_id`. `disagreement`
+    is "" (the same pair, or no pair by either), "reversed", "other partner" (another segment) or "no pair" (by one
+    method). Raises ValueError where ids are not uint64, since floats do not hold them.
     """
     columns = [f"{method}_{side}" for method in (first, second) for side in ("pre", "post")]
     for column in columns:
-        if rows[column].dtype != np.uint64:
-            raise ValueError(f"{column} holds {rows[column].dtype}; segment ids are exact only as uint64")
-    pre, post, other_pre, other_post = (rows[column].to_numpy() for column in columns)
+        if clefts[column].dtype != np.uint64:
+            raise ValueError(f"{column} holds {clefts[column].dtype}; segment ids are exact only as uint64")
+    pre, post, other_pre, other_post = (clefts[column].to_numpy() for column in columns)
     same = (pre == other_pre) & (post == other_post)
     lacking = (pre == 0) != (other_pre == 0)
     reversed_pair = (pre == other_post) & (post == other_pre)
-    kind = np.select([same, reversed_pair, ~lacking], KINDS[:3], KINDS[3])
-    ordered = rows.assign(disagreement=kind, _agree=same, _margin=rows[f"{first}_margin"].fillna(0))
+    found = np.select([same, reversed_pair, ~lacking], DISAGREEMENTS[:3], DISAGREEMENTS[3])
+    ordered = clefts.assign(disagreement=found, _agree=same, _margin=clefts[f"{first}_margin"].fillna(0))
     ordered = ordered.sort_values(["_agree", "_margin", "cleft_id"], ignore_index=True)
     return ordered.drop(columns=["_agree", "_margin"])
 
 
-def blinded(queued, seed, first="avan", second="pruner"):
+def blinded(queued: pd.DataFrame, seed: int, first: str = "avan", second: str = "pruner") -> pd.DataFrame:
     """The disagreements of a `queue` as proposals A and B, so that whoever reads them cannot favour a method.
 
     Returns `cleft_id, x_nm, y_nm, z_nm, disagreement, a_method, a_pre, a_post, b_method, b_pre, b_post`, in the queue's

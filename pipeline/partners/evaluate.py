@@ -1,17 +1,23 @@
 """Every method on the clefts of a sample store: assignments, and partners of synapses that have several."""
 
+from collections.abc import Callable, Mapping, Sequence
+
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
+from torch import nn
 
+from pipeline.learn.checkpoint import Card
+from pipeline.models.names import ASSIGNERS
 from pipeline.partners import assign, candidates, polyadic, predict, rules
-from pipeline.partners.model import ASSIGNERS
+from pipeline.partners.samples import Samples
+
+Models = Mapping[str, tuple[nn.Module, Card]]  # {name: (network, its card)}
 
 
-def assignments(models, samples, rows, seed):
+def assignments(models: Models, samples: Samples, rows: Sequence[int] | np.ndarray, seed: int) -> pd.DataFrame:
     """Table of assignments (see `assign.assignments`) of the store's `rows` by every method.
 
-    `models` is `{name: (network, Card)}` of AVAN and the pruners; the rules see the same patches, and draw from `seed`.
+    `models` holds AVAN and the pruners; the rules see the same patches, and draw from `seed`.
     """
     found = {name: predict.decisions(*models[name], samples, rows) for name in ASSIGNERS}
     card = models["avan"][1]
@@ -20,12 +26,16 @@ def assignments(models, samples, rows, seed):
     return pd.concat(tables, ignore_index=True)
 
 
-def _by_rule(rule, card, samples, rows, seed):
+def _by_rule(
+    rule: Callable, card: Card, samples: Samples, rows: Sequence[int] | np.ndarray, seed: int
+) -> dict[int, assign.Decision]:
     decisions = {}
     for batch, em, cleft, segments in predict.batches(card, samples, rows):
         for n, row in enumerate(batch.tolist()):
-            numbers, overlaps = candidates.segments_near(segments[n], cleft[n], card.voxel_nm, card.dilation_nm)
-            reason = assign.obstacle(samples.index["fault"][row], cleft[n], numbers)
+            numbers, overlaps = candidates.segments_near(
+                segments[n], cleft[n], card.voxel_nm, card.decision["dilation_nm"]
+            )
+            reason = assign.no_pair(samples.index["fault"][row], cleft[n], numbers)
             if reason:
                 decisions[row] = assign.Decision(reason)
                 continue
@@ -35,7 +45,9 @@ def _by_rule(rule, card, samples, rows, seed):
     return decisions
 
 
-def several_posts(network, card, samples, rows, seed):
+def several_posts(
+    network: nn.Module, card: Card, samples: Samples, rows: Sequence[int] | np.ndarray, seed: int
+) -> pd.DataFrame:
     """Rows of `polyadic.parquet` without `chosen`: the clefts of `rows`, each divided among 2 to 4 partners, by AVAN.
 
     Clefts that cannot be divided are left out; so are those whose partners are unknown. New segments get ids above all
@@ -45,7 +57,7 @@ def several_posts(network, card, samples, rows, seed):
     index = samples.index
     rows = [row for row in rows if index["pre_local"][row] and index["post_local"][row]]
     tables = []
-    for batch, em, cleft, segments in tqdm(predict.batches(card, samples, rows), desc="polyadic", disable=None):
+    for batch, em, cleft, segments in predict.batches(card, samples, rows):
         divided = []
         for n, row in enumerate(batch.tolist()):
             post = index["post_local"][row]
@@ -58,9 +70,11 @@ def several_posts(network, card, samples, rows, seed):
                 continue
         if not divided:
             continue
-        outputs = predict.avan_outputs(network, *(np.stack([item[i] for item in divided]) for i in (2, 1)))
+        outputs = predict.avan_outputs(
+            network, np.stack([item[2] for item in divided]), np.stack([item[1] for item in divided])
+        )
         for (row, own, _, parts, posts), output in zip(divided, outputs, strict=True):
-            numbers, _ = candidates.segments_near(parts, own, card.voxel_nm, card.dilation_nm)
+            numbers, _ = candidates.segments_near(parts, own, card.voxel_nm, card.decision["dilation_nm"])
             ids = dict(zip(posts, range(unused, unused + len(posts)), strict=True))
             unused += len(posts)
             stored = samples.segments[samples.segments["row"] == row].set_index("local")["segment_id"].to_dict()

@@ -1,56 +1,69 @@
-"""AVAN's presynaptic mask on the grid of the classifiers' cubes: attention for the question of identity."""
+"""AVAN's presynaptic mask on the grid of the classifiers' cubes: their channel `presynaptic`."""
 
 import logging
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import zarr
+from torch import nn
 from tqdm import tqdm
 
+from pipeline import config, shards
 from pipeline.artefacts import atomic_folder, sha256, write_json, write_parquet
+from pipeline.columns import CENTER_NM
+from pipeline.learn.checkpoint import Card
 from pipeline.partners import predict
-from pipeline.partners.predict import BATCH
-from pipeline.partners.samples import SamplesError
+from pipeline.partners.samples import Samples, SamplesError
 from pipeline.space import VoxelFrame
 
 log = logging.getLogger("pipeline")
 
-CENTER = [f"center_{axis}_nm" for axis in "xyz"]
 
-
-def write(network, card, samples, synapses, settings, out):
+def write(
+    network: nn.Module,
+    card: Card,
+    samples: Samples,
+    synapses: pd.DataFrame,
+    settings: config.Extract,
+    out: Path,
+) -> None:
     """Write a folder in the format of `patches/` that holds masks in place of images, for `learn.data.Images`.
 
     `cube` is uint8 `[N, Z, Y, X]`, 255 where AVAN is sure that a voxel is presynaptic, of the size and voxels of
-    `settings` (a `config.Extract`), centred on the rows of `synapses` (`synapse_id, center_{x,y,z}_nm`) as their cubes
+    `settings`, centred on the rows of `synapses` (`synapse_id, center_{x,y,z}_nm`) as their cubes
     are. What AVAN did not see is 0. Raises SamplesError for synapses that have no sample.
     """
     clefts = samples.index[(samples.index["synapse_id"] != 0) & (samples.index["fault"] == "")]
     rows = pd.Series(clefts.index, index=clefts["synapse_id"]).reindex(synapses["synapse_id"])
     if rows.isna().any():
         missing = rows.index[rows.isna()].tolist()
-        raise SamplesError(f"{len(missing)} synapses of the cohort have no sample in {samples.folder}: {missing[:5]}")
-    rows = rows.to_numpy(np.int64)
-    centers = synapses[CENTER].to_numpy(float)
-    with atomic_folder(out) as folder:
-        shape = (len(rows), *settings.cube_zyx)
-        cubes = zarr.create_group(folder / "images.zarr").create_array(
-            "cube", shape=shape, dtype="uint8", chunks=(1, *settings.cube_zyx), compressors=None
+        raise SamplesError(
+            f"{len(missing)} synapses have no cleft that AVAN can look at in {samples.folder}: {missing[:5]}...; "
+            "leave them out, or use a model that reads EM alone"
         )
-        for start in tqdm(range(0, len(rows), BATCH), desc="attention", disable=None):
-            part = slice(start, start + BATCH)
+    rows = rows.to_numpy(np.int64)
+    centers = synapses[CENTER_NM].to_numpy(float)
+    with atomic_folder(out) as folder:
+        shape, n = (len(rows), *settings.cube_zyx), shards.rows_per_shard(settings.cube_zyx)
+        group = zarr.create_group(folder / "images.zarr")
+        cubes = shards.create(group, "cube", shape, n, ("synapse", "z", "y", "x"))
+        for start in tqdm(range(0, len(rows), n), desc="masks", disable=None):  # a shard at a time
+            part = slice(start, start + n)
             found = predict.presynaptic_masks(network, card, samples, rows[part])
-            own = samples.index[CENTER].to_numpy()[rows[part]]
+            own = samples.index[CENTER_NM].to_numpy()[rows[part]]
             cubes[part] = np.stack(
                 [_on_cube(*one, card, settings) for one in zip(found, own, centers[part], strict=True)]
             )
         write_parquet(folder / "index.parquet", synapses[["synapse_id"]].reset_index(drop=True))
         hashes = {"images.zarr": sha256(folder / "images.zarr"), "index.parquet": sha256(folder / "index.parquet")}
         write_json(folder / "manifest.json", {"voxel_nm": list(settings.voxel_nm), "n": len(rows), "sha256": hashes})
-    log.info("attention: masks of %d synapses", len(rows))
+    log.info("masks: of %d synapses", len(rows))
 
 
-def _on_cube(mask, mask_center_nm, cube_center_nm, card, settings):
+def _on_cube(
+    mask: np.ndarray, mask_center_nm: np.ndarray, cube_center_nm: np.ndarray, card: Card, settings: config.Extract
+) -> np.ndarray:
     """A mask `[Z, Y, X]` in [0, 1] on the voxels of a cube, uint8: each takes the value of the mask's voxel it lies in.
 
     Voxel `size // 2` of either is centred on the stored voxel whose lower corner is its `center_nm` (XYZ).

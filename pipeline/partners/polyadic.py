@@ -12,6 +12,8 @@ from scipy import ndimage
 from pipeline.partners.assign import avan_scores, ordered_pairs
 from pipeline.partners.candidates import grown
 
+Array = np.ndarray
+
 POSTS = (2, 4)  # fewest and most postsynaptic partners of a divided synapse
 
 #: A profile faces the cleft where it holds this share of the postsynaptic voxels within FACING_NM of it.
@@ -26,19 +28,21 @@ WAVE_NM = 80.0
 MEMBRANE_NM = 40.0
 
 
-class Undividable(ValueError):
+class Undividable(Exception):
     """A synapse that two postsynaptic partners cannot share, or whose patch shows no membrane to copy."""
 
 
-def divide(em, cleft, segments, post, voxel_nm, rng):
+def divide(
+    em: Array, cleft: Array, segments: Array, post: int, voxel_nm: tuple[float, float, float], rng: np.random.Generator
+) -> tuple[Array, Array, list[int]]:
     """Make a one-to-one synapse polyadic: `(em, segments, posts)`, new arrays and the true partners' local numbers.
 
     `em` (uint8), `cleft` (bool) and `segments` (unsigned, local numbers) are `[Z, Y, X]`, `post` is the postsynaptic
     number, `voxel_nm` XYZ. The part of the postsynaptic segment that lies at the cleft is divided among 2 to 4 seeds
     spread over the cleft: each voxel goes to the seed it is nearest to when both are seen along the normal of the
     cleft's plane, so that the profiles stand side by side on it. The first keeps the number `post`, the others get
-    numbers above all that there are. Where two profiles meet in a section, the image is darkened as at the borders
-    between the patch's other segments. Everything random comes from `rng` (numpy Generator). Raises Undividable where
+    numbers above all others. Where two profiles meet in a section, the image is darkened as at the borders
+    between the patch's other segments. Everything random comes from `rng`. Raises Undividable where
     fewer than two profiles would face the cleft.
     """
     spacing = np.array(voxel_nm[::-1], dtype=np.float64)
@@ -69,8 +73,8 @@ def divide(em, cleft, segments, post, voxel_nm, rng):
     return _with_membranes(em, segments, divided, apart, spacing), divided, numbers.tolist()
 
 
-def scored(synapse_id, region, segment_ids, means, true_posts):
-    """Rows of `polyadic.parquet` of one cleft, `chosen` excepted: DataFrame.
+def scored(synapse_id: int, region: str, segment_ids: Array, means: Array, true_posts: Array) -> pd.DataFrame:
+    """Rows of `polyadic.parquet` of one cleft, without `chosen`.
 
     `segment_ids [n]` (uint64) are its candidates, `means [2, n]` AVAN's mean outputs over them, `true_posts` the ids of
     the true postsynaptic segments. There is one presynaptic partner, that of the best ordered pair; every other
@@ -95,7 +99,7 @@ def scored(synapse_id, region, segment_ids, means, true_posts):
     )
 
 
-def best_threshold(score, is_post):
+def best_f1_threshold(score: Array, is_post: Array) -> float:
     """The threshold of the highest F1 of `score >= threshold`: midway between two scores, or the lowest score.
 
     Missing scores are never reached. Of equal F1 the highest threshold wins. Raises ValueError where no true partner
@@ -112,15 +116,14 @@ def best_threshold(score, is_post):
     return float((values[best] + values[min(best + 1, len(values) - 1)]) / 2)
 
 
-def choose(table):
-    """Decide on the rows of `scored`: `(table with the column chosen, threshold)`; the threshold comes from `val`."""
+def choose(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `scored` with the column `chosen`, by the threshold that is best on `val`."""
     val = table[table["region"] == "val"]
-    threshold = best_threshold(val["score"], val["is_post"])
-    return table.assign(chosen=table["score"] >= threshold), threshold
+    return table.assign(chosen=table["score"] >= best_f1_threshold(val["score"], val["is_post"]))
 
 
-def precision_recall(table):
-    """Edges (cleft, postsynaptic segment) of each region: DataFrame `region, n_clefts, n_true, n_chosen, n_right,
+def precision_recall(table: pd.DataFrame) -> pd.DataFrame:
+    """Edges (cleft, postsynaptic segment) of each region: `region, n_clefts, n_true, n_chosen, n_right,
     precision, recall, f1`; `precision` is NaN where nothing was chosen.
     """
     rows = []
@@ -142,13 +145,13 @@ def precision_recall(table):
     return pd.DataFrame(rows)
 
 
-def _smooth_noise(shape, spacing, rng):
+def _smooth_noise(shape: tuple[int, ...], spacing: Array, rng: np.random.Generator) -> Array:
     """A random field `[Z, Y, X]` of standard deviation WANDER_NM that changes over WAVE_NM."""
     field = ndimage.gaussian_filter(rng.standard_normal(shape), WAVE_NM / spacing)
     return field * (WANDER_NM / field.std())
 
 
-def _spread(points, n, rng):
+def _spread(points: Array, n: int, rng: np.random.Generator) -> Array:
     """`n` of the points `[P, 2]`, far apart: the centres of n groups of them (Lloyd's algorithm from random ones)."""
     seeds = points[rng.choice(len(points), n, replace=len(points) < n)]
     for _ in range(10):
@@ -157,7 +160,7 @@ def _spread(points, n, rng):
     return seeds
 
 
-def _with_membranes(em, segments, divided, apart, spacing):
+def _with_membranes(em: Array, segments: Array, divided: Array, apart: Array, spacing: Array) -> Array:
     """Draw membranes where `divided` has borders that `segments` has not: the image, uint8.
 
     A voxel gets as much darker, by its distance from the new border, as the patch is that far from the borders it had
@@ -173,13 +176,13 @@ def _with_membranes(em, segments, divided, apart, spacing):
     grey = np.array([np.percentile(pool, 25) for pool in pools])
     inside = grey[rings_nm >= MEMBRANE_NM].mean()
     if inside == 0:
-        raise Undividable("the patch is black: its membranes cannot be told from what they enclose")
+        raise Undividable("the patch is black: its membranes cannot be distinguished from what they enclose")
     darker = np.minimum(grey / inside, 1)
     new = (after < before) & (after < MEMBRANE_NM)
     return np.where(new, np.rint(em * np.interp(after, rings_nm, darker)), em).astype(np.uint8)
 
 
-def _to_border_nm(segments, spacing):
+def _to_border_nm(segments: Array, spacing: Array) -> Array:
     """Distance in the section from each voxel to the nearest one that touches another segment: nm, `[Z, Y, X]`."""
     cross = ndimage.generate_binary_structure(2, 1)
     distance = np.full(segments.shape, np.inf)

@@ -5,24 +5,28 @@ axis at the cleft's centroid), `segments.parquet`, `index.parquet` and `manifest
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import zarr
 
+from pipeline import shards
 from pipeline.artefacts import read_json
-from pipeline.learn.data import CACHE_BYTES
+from pipeline.columns import PARTNER_SEGMENTS
+from pipeline.errors import PipelineError
 
 DTYPES = {"em": np.uint8, "cleft": np.uint8, "segments": np.uint16}
-RUN = 64  # rows read at once
+RUN = 64  # rows of labels read at once
+CACHE_BYTES = 2 << 30  # stores up to this size are kept in memory
 OWN = 1  # value of a row's own cleft in `cleft`; that of all others is 2
 
 
-class SamplesError(ValueError):
-    """A sample store that cannot be used, or not for this; the text says why and what to do."""
+class SamplesError(PipelineError):
+    """A sample store that cannot be used, or not for what was asked."""
 
 
-def manifest(folder):
+def manifest(folder: Path) -> Path:
     """Path of a store's manifest; SamplesError where the folder is no finished store."""
     path = Path(folder) / "manifest.json"
     if not path.is_file():
@@ -38,7 +42,7 @@ class Samples:
     size of a sample. SamplesError for a folder that is no finished store or contradicts itself.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: Path):
         self.folder = Path(folder)
         facts = read_json(manifest(folder))
         self.voxel_nm = tuple(facts["voxel_nm"])
@@ -46,28 +50,30 @@ class Samples:
         self.index = pd.read_parquet(self.folder / "index.parquet")
         self.segments = pd.read_parquet(self.folder / "segments.parquet")
         group = zarr.open_group(self.folder / "samples.zarr", mode="r")
-        self._arrays = {name: group[name] for name in DTYPES}
+        self._em = shards.Rows(self.folder / "samples.zarr" / "em")
+        self._labels: dict[str, Any] = {name: group[name] for name in ("cleft", "segments")}
         self._check()
         for side in ("pre", "post"):
             self.index[f"{side}_local"] = self._local_numbers(f"{side}_segment_id")
-        n_bytes = sum(array.nbytes for array in self._arrays.values())
+        row_bytes = sum(np.dtype(dtype).itemsize for dtype in DTYPES.values()) * int(np.prod(self.shape_zyx))
+        n_bytes = len(self) * row_bytes
         self._cache = self._read(np.arange(len(self))) if n_bytes <= CACHE_BYTES else None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.index)
 
-    def _check(self):
+    def _check(self) -> None:
         wanted = (len(self.index), *self.shape_zyx)
-        for name, array in self._arrays.items():
+        for name, array in {"em": self._em, **self._labels}.items():
             if array.shape != wanted or array.dtype != DTYPES[name]:
                 raise SamplesError(
-                    f"{self.folder}: {name} is {array.dtype} {array.shape}, but the index and the manifest speak of "
+                    f"{self.folder}: {name} is {array.dtype} {array.shape}, but the index and the manifest say "
                     f"{np.dtype(DTYPES[name])} {wanted}; cut the samples again"
                 )
         if not (self.index["row"] == np.arange(len(self.index))).all():
             raise SamplesError(f"{self.folder}/index.parquet: `row` must count from 0; cut the samples again")
         ids = {
-            "index.parquet": self.index[["pre_segment_id", "post_segment_id"]],
+            "index.parquet": self.index[PARTNER_SEGMENTS],
             "segments.parquet": self.segments[["segment_id"]],
         }
         for name, columns in ids.items():
@@ -77,30 +83,33 @@ class Samples:
             row = self.segments["row"][twice].iloc[0]
             raise SamplesError(f"{self.folder}/segments.parquet: row {row} lists a segment twice")
 
-    def _local_numbers(self, column):
+    def _local_numbers(self, column: str) -> np.ndarray:
         """Local number of each row's segment `column`, 0 where it has none."""
         keys = self.index[["row", column]].rename(columns={column: "segment_id"})
         found = keys.merge(self.segments, on=["row", "segment_id"], how="left", validate="one_to_one")
         return found["local"].fillna(0).to_numpy(np.int64)
 
-    def read(self, rows):
+    def read(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
         """(em uint8, cleft uint8, segments uint16), each `[N, Z, Y, X]`, of the store's `rows` in their order."""
         arrays = self._read(rows) if self._cache is None else {name: x[rows] for name, x in self._cache.items()}
         return tuple(arrays[name] for name in DTYPES)
 
-    def _read(self, rows):
+    def _read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         wanted, place = np.unique(rows, return_inverse=True)
         cuts = np.flatnonzero(np.diff(wanted) > 1) + 1
         runs = [run[n : n + RUN] for run in np.split(wanted, cuts) for n in range(0, len(run), RUN)]
         found = {name: np.empty((len(wanted), *self.shape_zyx), dtype) for name, dtype in DTYPES.items()}
-        for name, array in self._arrays.items():
+        usable = (self.index["fault"] == "").to_numpy()[wanted]  # of others there is no EM
+        found["em"][usable] = self._em[wanted[usable]]
+        found["em"][~usable] = 0
+        for name, array in self._labels.items():
             start = 0
             for run in runs:  # zarr reads a slice some 20 times faster than the same rows by their numbers
                 found[name][start : start + len(run)] = array[int(run[0]) : int(run[-1]) + 1]
                 start += len(run)
         return {name: values[place] for name, values in found.items()}
 
-    def rows(self, region, partners=False, background=False):
+    def rows(self, region: str, partners: bool = False, background: bool = False) -> np.ndarray:
         """Usable rows of a `region` (train, val, test): clefts, those with both true `partners`, with `background`.
 
         SamplesError where there is none.

@@ -1,4 +1,4 @@
-"""What networks are taught: masks, distances and proximities, from labels around a cleft.
+"""Targets of the networks: masks, distances and proximities, from labels around a cleft.
 
 Volumes are `[Z, Y, X]` numpy arrays, `voxel_nm` is XYZ, distances are nanometres between centres of voxels.
 """
@@ -11,14 +11,14 @@ PROXIMITY_NM = 50.0  # sigma of the signed proximity (Parag et al. 2018, as Turn
 REACH_NM = 3 * PROXIMITY_NM  # beyond which it is below 0.012
 
 
-def distance_nm(mask, voxel_nm):
+def distance_nm(mask: np.ndarray, voxel_nm: tuple[float, float, float]) -> np.ndarray:
     """Distance of each voxel to the nearest one of `mask` (bool); infinite where the mask is empty."""
     if not mask.any():
         return np.full(mask.shape, np.inf)
     return ndimage.distance_transform_edt(~mask, sampling=voxel_nm[::-1])
 
 
-def stdt(cleft, voxel_nm):
+def stdt(cleft: np.ndarray, voxel_nm: tuple[float, float, float]) -> np.ndarray:
     """Signed tanh distance transform in (-1, 1): tanh(d / STDT_NM), d to the other side of the cleft's border.
 
     Positive inside the cleft (bool).
@@ -27,12 +27,12 @@ def stdt(cleft, voxel_nm):
     return np.tanh(signed / STDT_NM)
 
 
-def nearness(cleft, voxel_nm):
+def nearness(cleft: np.ndarray, voxel_nm: tuple[float, float, float]) -> np.ndarray:
     """exp(-d^2 / (2 sigma^2)) of the distance to the cleft (bool), and 0 in the cleft, which is on neither side."""
     return np.where(cleft, 0.0, np.exp(-((distance_nm(cleft, voxel_nm) / PROXIMITY_NM) ** 2) / 2))
 
 
-def signed_proximity(near, pre, post):
+def signed_proximity(near: np.ndarray, pre: np.ndarray, post: np.ndarray) -> np.ndarray:
     """`near` (see `nearness`) where `pre` (bool), minus `near` where `post`, 0 elsewhere: in [-1, 1].
 
     The published form multiplies by a sigmoid of 5 times the signed distance, which is the sign from the first
@@ -41,7 +41,14 @@ def signed_proximity(near, pre, post):
     return near * (pre.astype(np.float64) - post)
 
 
-def detection(representation, cleft, segments, pre, post, voxel_nm):
+def detection(
+    representation: str,
+    cleft: np.ndarray,
+    segments: np.ndarray,
+    pre: int,
+    post: int,
+    voxel_nm: tuple[float, float, float],
+) -> tuple[np.ndarray, np.ndarray]:
     """(target, known) for all clefts in a sample: float64 in [-1, 1] or {0, 1}, and bool where it is known.
 
     `cleft` and `segments` are the sample's, `pre` and `post` local numbers (0: none). Unlabelled voxels, which may lie

@@ -1,4 +1,4 @@
-"""Executed notebooks as companion pages of the paper, in the same style."""
+"""Executed notebooks as companion pages of the paper, in its style."""
 
 import json
 import tempfile
@@ -11,11 +11,11 @@ from pipeline.render.pandoc import RenderError, convert
 BACK = '<p class="back"><a href="index.html">← The paper</a></p>\n'
 
 
-def render(notebook, page):
-    """Render the executed notebook `notebook` (.ipynb) to the self-contained HTML file `page`.
+def render(notebook: Path, page: Path) -> None:
+    """Render an executed notebook (.ipynb) to the self-contained HTML file `page`.
 
-    The first heading of its first cell becomes the title. RenderError names a code cell that was not run, or that
-    ended with an error; a page made before is then left as it was.
+    The heading that opens the first cell becomes the title. RenderError names a code cell that was not run or that
+    ended with an error; the page of an earlier run is then left as it was.
     """
     content = artefacts.read_json(notebook)
     cells = content["cells"]
@@ -32,7 +32,7 @@ def render(notebook, page):
         raise RenderError(f"{notebook}: the first cell must be Markdown that begins with a title, `# ...`")
     cells[0]["source"] = rest.strip()
     with tempfile.TemporaryDirectory() as folder, artefacts.atomic(page) as temporary:
-        (Path(folder) / Path(notebook).name).write_text(json.dumps(content), encoding="utf-8")
+        (Path(folder) / notebook.name).write_text(json.dumps(content), encoding="utf-8")
         (Path(folder) / "back.html").write_text(BACK, encoding="utf-8")
         defaults = {
             "from": "ipynb",
@@ -43,4 +43,4 @@ def render(notebook, page):
             "html-math-method": {"method": "mathml"},
             "embed-resources": True,
         }
-        convert(Path(notebook).name, temporary, folder, defaults)
+        convert(notebook.name, temporary, Path(folder), defaults)

@@ -1,10 +1,13 @@
-"""The text that goes with a published model: what it is, what it was trained on, how well it does, and its limits."""
+"""The text that goes with a published model: what it is, what it was trained on, its scores and its limits."""
+
+import pandas as pd
 
 from pipeline import glue
+from pipeline.recipes import Model
 
 
-def text(model, card, result, scores, facts):
-    """Markdown. `model` is a `config.Model`, `card` the checkpoint's (as a dict), `result` the run's `result.json`.
+def text(model: Model, card: dict, result: dict, scores: pd.DataFrame, facts: dict) -> str:
+    """Markdown. `card` is the checkpoint's, as a dict; `result` is the run's `result.json`.
 
     `scores` are rows `metric, value, low, high` on the test neurons; `facts` says `data`, `simulated`, `command`,
     `commit`, `config_hash`, `confidence`, `n_bootstrap`, and how many synapses and neurons each split has.
@@ -21,7 +24,7 @@ def text(model, card, result, scores, facts):
     )
     warning = (
         "**It was trained on simulated neuropil and has never seen a real synapse.** "
-        "It shows that the software works; it is no measurement of your tissue, and its calls need checking there. "
+        "It shows that the software works; its calls need checking on your tissue. "
         if facts["simulated"]
         else ""
     )
@@ -33,7 +36,7 @@ def text(model, card, result, scores, facts):
 |---|---|
 | network | {model.network}, {glue.count(result["parameters"]).text} parameters, {result["device"]} |
 | input | {depth} x {height} x {width} voxels (ZYX) of {x:g} x {y:g} x {z:g} nm (XYZ), centred on the synapse |
-| output | `p_excitatory`; excitatory from {card["tau"]:.4f} on, the best threshold on validation |
+| output | `p_excitatory`; excitatory from {card["decision"]["tau"]:.4f} on, the best threshold on validation |
 | data | {facts["data"]} |
 | made by | `{facts["command"]}` at commit `{facts["commit"]}`, configuration hash `{facts["config_hash"][:16]}` |
 | seed | {model.seed} |
@@ -59,22 +62,23 @@ from {glue.count(facts["n_bootstrap"]).text} resamples of neurons:
 """
 
 
-def partners_text(card, facts):
-    """Markdown. `card` is that of an assigner of `pipeline.partners` (as a dict).
+def partners_text(card: dict, facts: dict) -> str:
+    """Markdown. `card` is that of a network that assigns partners, as a dict.
 
     `facts` says `data` (what it was trained on), `tuned` (`(number of synapses, public dataset)` on which it was
     fine-tuned, or None), `scores` (pairs `(what was measured, text)`, shown as they are), `parameters`, `seed`,
     `command`, `commit` and `config_hash`.
     """
-    depth, height, width = card["patch_zyx"]
+    depth, height, width = card["shape_zyx"]
     x, y, z = card["voxel_nm"]
+    dilation_nm = card["decision"]["dilation_nm"]
     around = "signed distance from the cleft" if card["network"] == "proximity_pruner" else "mask of the cleft"
     if card["network"] == "avan":
         reads = f"the image and the {around}"
-        tells = "of each voxel, how likely it is of the presynaptic and of the postsynaptic segment"
+        output = "for each voxel, how likely it belongs to the presynaptic and to the postsynaptic segment"
     else:
         reads = f"the image, the {around}, and the masks of two segments"
-        tells = "how likely the first segment is presynaptic and the second postsynaptic; asked of every ordered pair"
+        output = "how likely the first segment is presynaptic and the second postsynaptic, for every ordered pair"
     trained, warning = facts["data"], "**It has never seen a real synapse.**"
     if facts["tuned"]:
         n, dataset = facts["tuned"]
@@ -83,7 +87,7 @@ def partners_text(card, facts):
     scores = "\n".join(f"| {what} | {text} |" for what, text in facts["scores"])
     return f"""# {card["network"]}: which two neurons does a cleft join?
 
-{warning} Check what it says on clefts of your tissue whose partners you know. Apply it with
+{warning} Check its output on clefts of your tissue whose partners you know. Apply it with
 `python -m pipeline partners --volumes <folder> --out partners.parquet`, see the repository's README.
 
 | | |
@@ -91,8 +95,8 @@ def partners_text(card, facts):
 | network | {card["network"]}, {glue.count(facts["parameters"]).text} parameters |
 | reads | {reads} |
 | input | {depth} x {height} x {width} voxels (ZYX) of {x:g} x {y:g} x {z:g} nm (XYZ), centred on the cleft |
-| tells | {tells} |
-| candidates | segments within {card["dilation_nm"]:g} nm of the cleft and at most one section away from it |
+| output | {output} |
+| candidates | segments within {dilation_nm:g} nm of the cleft and at most one section away from it |
 | trained on | {trained} |
 | made by | `{facts["command"]}` at commit `{facts["commit"]}`, configuration hash `{facts["config_hash"][:16]}` |
 | seed | {facts["seed"]} |
@@ -104,9 +108,9 @@ def partners_text(card, facts):
 ## What it is not for
 
 - Finding clefts: they are given, as a volume or as points whose contact zones stand for them.
-- Mending a segmentation: of segments that are wrongly merged or split it still picks two.
-- Clefts with several postsynaptic partners: one pair is given. Electrical synapses have no direction to find.
-- Telling excitatory from inhibitory: that is another network's question.
+- Mending a segmentation: it picks two segments even where segments are wrongly merged or split.
+- Clefts with several postsynaptic partners: one pair is given. Electrical synapses have no direction.
+- Distinguishing excitatory from inhibitory synapses: other networks do.
 - Probabilities: the confidence orders clefts for proofreading, and has not been calibrated.
 - Images of other voxel sizes as they are: `partners` resamples volumes to the voxels above.
 """

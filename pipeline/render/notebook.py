@@ -1,7 +1,6 @@
-"""Run a percent-format script of `analysis/` as a notebook, and keep the executed notebook."""
+"""Run a percent-format script of `analysis/` as a notebook and keep the executed notebook."""
 
 import logging
-import os
 import re
 import sys
 import tempfile
@@ -14,32 +13,32 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 
 from pipeline import artefacts
+from pipeline.errors import PipelineError
 
 log = logging.getLogger("pipeline")
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
-class NotebookError(RuntimeError):
-    """A script that failed; the text holds the cell and its traceback, or says what it did not write."""
+class NotebookError(PipelineError):
+    """A script that failed; the text shows the cell with its traceback, or names the file that was not written."""
 
 
 class _ThisInterpreter(KernelSpecManager):
-    """The kernel is this very Python, whatever kernels the user has installed."""
+    """Starts the running Python as kernel, whichever kernels the user has installed."""
 
-    def get_kernel_spec(self, kernel_name):
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         return KernelSpec(argv=command, display_name="Python 3", language="python")
 
 
-def run(script, build, config, data=None):
-    """Execute `script` for the edition `config` (name or YAML file) in the repository's root.
+def run(script: Path, build: artefacts.Build) -> None:
+    """Execute `script` in the repository's root, for the edition that the environment names (see `glue.study`).
 
-    Writes `analysis/<script>.ipynb` of `build` (an `artefacts.Build`) atomically; the same results give the same
-    bytes, for nothing that changes from run to run (times, random cell ids) is kept. `data` is the folder of a
-    `folder` source. Raises NotebookError if a cell fails, or if the script did not write `analysis/<script>.json`.
+    Writes `analysis/<script>.ipynb` of `build` atomically. The same results give the same bytes: nothing that changes
+    from run to run (times, random cell ids) is kept. Raises NotebookError if a cell fails or if the script did not
+    write `analysis/<script>.json`.
     """
-    script = Path(script)
     notebook = jupytext.read(script)
     notebook.metadata = nbformat.from_dict(
         {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
@@ -47,33 +46,26 @@ def run(script, build, config, data=None):
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number}"
         cell["metadata"] = nbformat.from_dict({})
-    environment = os.environ | {
-        "SYNAPSE_EI_CONFIG": str(config),
-        "SYNAPSE_EI_BUILD": str(build.root.resolve().parent),
-    }
-    environment.pop("SYNAPSE_EI_DATA", None)
-    if data is not None:
-        environment["SYNAPSE_EI_DATA"] = str(Path(data).resolve())
     values = build.analysis / f"{script.stem}.json"
-    values.unlink(missing_ok=True)  # so that one found afterwards is this run's
+    values.unlink(missing_ok=True)  # so that a file found afterwards comes from this run
 
     try:
         with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
             kernel = AsyncKernelManager(
                 kernel_spec_manager=_ThisInterpreter(),
-                transport="ipc",  # files that only this user can open, and no port
+                transport="ipc",  # sockets that only this user can open, instead of ports
                 ip=f"{sockets}/socket",
             )
             client = nbclient.NotebookClient(
                 notebook, km=kernel, timeout=None, record_timing=False, coalesce_streams=True
             )
-            client.execute(cwd=str(artefacts.REPOSITORY), env=environment, cleanup_kc=True)
+            client.execute(cwd=str(artefacts.REPOSITORY), cleanup_kc=True)
     except nbclient.exceptions.CellExecutionError as error:
         raise NotebookError(f"{script} failed:\n{_ANSI.sub('', str(error))}") from None
     except nbclient.exceptions.DeadKernelError as error:
-        raise NotebookError(f"{script}: its Python process died, most likely for want of memory ({error})") from None
+        raise NotebookError(f"{script}: its Python process died, most likely for lack of memory ({error})") from None
     if not values.is_file():
         raise NotebookError(f"{script} ended without writing {values}; its last cell must call study.save")
-    notebook.metadata.pop("language_info", None)  # names the interpreter's patch version
+    notebook.metadata.pop("language_info", None)  # holds the interpreter's patch version
     artefacts.write_text(build.analysis / f"{script.stem}.ipynb", nbformat.writes(notebook) + "\n")
     log.info("%s: executed", script)

@@ -1,17 +1,19 @@
 """The manuscript: stage `paper/` with a build's figures, tables and values, and render it to one HTML file.
 
-`quarto render` is used where `quarto` is on the PATH. Elsewhere, and before it as a check, the embedded renderer
-does the same work with pandoc and `quarto.lua`: where Quarto only warns of something unresolved, it stops.
+The embedded renderer is pandoc with the filter `quarto.lua`. Where `quarto` is on the PATH, `quarto render` makes the
+page, and the embedded renderer runs first as a check: it stops where Quarto only warns of something unresolved.
 """
 
 import logging
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from pipeline import artefacts
+from pipeline.config import Config
 from pipeline.render.pandoc import RenderError, convert, require_self_contained
 
 log = logging.getLogger("pipeline")
@@ -19,14 +21,14 @@ log = logging.getLogger("pipeline")
 PAPER = artefacts.REPOSITORY / "paper"
 FILTER = Path(__file__).with_name("quarto.lua")
 
-#: Keys under `format: html:` that only Quarto knows; all others are pandoc's own.
+#: Keys under `format: html:` that only Quarto knows; all others are options of pandoc.
 QUARTO_ONLY = ("theme", "minimal", "appendix-style")
 
 
-def values(build):
+def values(build: artefacts.Build) -> dict[str, dict[str, Any]]:
     """Merge `analysis/<script>.json` into `analysis/values.json` under keys `<script>.<name>`, and return it.
 
-    The file is rewritten whole, so that a value whose script no longer writes it does not survive. Each value is
+    The file is rewritten whole, so that a value that its script no longer writes does not survive. Each value is
     `{"value": raw, "text": formatted}`; RenderError names the file and key of one that is not.
     """
     merged = {}
@@ -41,21 +43,22 @@ def values(build):
     return merged
 
 
-def stage(build, config, paper=PAPER):
-    """Write `build/<config>/paper/`, all that a renderer needs: the manuscript, the build's figures and tables, and
-    `_variables.yml` with the values of the analysis, the settings (`config.*`) and the words that tell which data
+def stage(build: artefacts.Build, config: Config) -> None:
+    """Write `build/<config>/paper/`, everything that a renderer needs: the manuscript, the figures and tables, and
+    `_variables.yml` with the results of the analysis, the settings (`config.*`) and the words that say which data
     these are (`edition.*`, from `paper/editions/<kind of source>/`).
     """
-    edition = paper / "editions" / config.source.kind
+    edition = PAPER / "editions" / config.source.kind
     if not edition.is_dir():
-        raise RenderError(f"there is no paper of config {config.name!r}: {edition} does not exist")
+        raise RenderError(f"there is no paper for config {config.name!r}: {edition} does not exist")
     words = yaml.safe_load((edition / "words.yml").read_text(encoding="utf-8"))
-    variables = {"edition": {"name": config.name} | words, "config": _settings(config.model_dump(mode="json"))}
+    settings = _settings(config.model_dump(mode="json"))
+    variables: dict[str, dict[str, Any]] = {"edition": {"name": config.name} | words, "config": settings}
     for key, entry in values(build).items():
         script, name = key.split(".", 1)
         variables.setdefault(script, {})[name] = entry["text"]
     with artefacts.atomic_folder(build.paper) as folder:
-        for path in paper.iterdir():
+        for path in PAPER.iterdir():
             if path.is_file():
                 shutil.copy(path, folder)
         shutil.copytree(edition, folder / "edition")
@@ -66,12 +69,12 @@ def stage(build, config, paper=PAPER):
         (folder / "_variables.yml").write_text(text, encoding="utf-8")
 
 
-def _settings(section):
+def _settings(section: dict[str, Any]) -> dict[str, Any]:
     """The scalar settings as text, sections nested: `config.extract.voxel_nm` is `8 × 8 × 40`.
 
     Counts, and only counts, are named `n_...`; they get thousands separators.
     """
-    texts = {}
+    texts: dict[str, Any] = {}
     for key, value in section.items():
         if isinstance(value, dict):
             texts[key] = _settings(value)
@@ -85,29 +88,34 @@ def _settings(section):
     return texts
 
 
-def render(build):
+def render(build: artefacts.Build) -> None:
     """Render the staged manuscript to `build/<config>/site/index.html`, self-contained.
 
     Unresolved variables, includes, figures, cross-references and citations, and duplicate ids, raise RenderError
     with file and line; the page of an earlier run is then left as it was.
     """
     page = build.site / "index.html"
-    settings = yaml.safe_load((build.paper / "_quarto.yml").read_text(encoding="utf-8"))
-    defaults = {
-        "from": "markdown",
-        "filters": [str(FILTER), {"type": "citeproc"}],
-        "metadata": {key: value for key, value in settings.items() if key not in ("project", "format")},
-    }
-    defaults |= {key: value for key, value in settings["format"]["html"].items() if key not in QUARTO_ONLY}
-    defaults["toc-depth"] += 1  # the filter begins the sections at h2, under the title; Quarto leaves them at h1
     with artefacts.atomic(page) as temporary:
-        convert("index.qmd", temporary, build.paper, defaults)
+        render_embedded(build.paper, temporary)
         if shutil.which("quarto"):
             _render_with_quarto(build.paper, temporary)
     log.info("page: %s", page)
 
 
-def _render_with_quarto(folder, page):
+def render_embedded(folder: Path, page: Path) -> None:
+    """Render the manuscript in `folder` to the HTML file `page` without Quarto."""
+    settings = yaml.safe_load((folder / "_quarto.yml").read_text(encoding="utf-8"))
+    defaults: dict[str, Any] = {
+        "from": "markdown",
+        "filters": [str(FILTER), {"type": "citeproc"}],
+        "metadata": {key: value for key, value in settings.items() if key not in ("project", "format", "filters")},
+    }
+    defaults |= {key: value for key, value in settings["format"]["html"].items() if key not in QUARTO_ONLY}
+    defaults["toc-depth"] += 1  # the filter begins the sections at h2, under the title; Quarto leaves them at h1
+    convert("index.qmd", page, folder, defaults)
+
+
+def _render_with_quarto(folder: Path, page: Path) -> None:
     """Replace `page` by what `quarto render` makes of the manuscript in `folder`."""
     run = subprocess.run(["quarto", "render", "index.qmd", "--to", "html"], cwd=folder, capture_output=True, text=True)
     if run.returncode:

@@ -1,64 +1,68 @@
-"""Pandoc (from pypandoc_binary) and the promise that a page loads nothing from outside."""
+"""Pandoc (from pypandoc_binary), and the check that a page loads nothing from outside."""
 
 import re
 import subprocess
 import tempfile
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pypandoc
 import yaml
 
-#: Options of pandoc that every page shares, on top of those of the manuscript's `_quarto.yml`.
+from pipeline.errors import PipelineError
+
+#: Options of pandoc for every page, in addition to those of the manuscript's `_quarto.yml`.
 COMMON = {"to": "html5", "standalone": True, "fail-if-warnings": True, "wrap": "preserve"}
 
 
-class RenderError(ValueError):
-    """A page that cannot be rendered; the text names each file with its line, or the key, that is at fault."""
+class RenderError(PipelineError):
+    """A page that cannot be rendered; the text names the file and line, or the key, of each problem."""
 
 
-def convert(source, page, folder, defaults):
-    """Make the HTML file `page` of the file `source` in `folder`, with the options `defaults` (the keys of pandoc's
-    defaults files). RenderError says what pandoc, or a filter, objects to, and what the page would load from outside.
+def convert(source: str, page: Path, folder: Path, defaults: dict[str, Any]) -> None:
+    """Convert the file `source` in `folder` to the HTML file `page`; `defaults` has keys of defaults files.
+
+    RenderError repeats what pandoc or a filter objected to, or lists what the page would load from outside.
     """
-    options = COMMON | defaults | {"input-files": [str(source)], "output-file": str(Path(page).resolve())}
+    options = COMMON | defaults | {"input-files": [source], "output-file": str(page.resolve())}
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         yaml.safe_dump(options, file)
         file.flush()
         command = [pypandoc.get_pandoc_path(), "--defaults", file.name]
         run = subprocess.run(command, capture_output=True, text=True, cwd=folder)
     if run.returncode:
-        raise RenderError(f"{Path(folder) / source} cannot be rendered:\n{_message(run.stderr)}")
-    require_self_contained(page, Path(folder) / source)
+        raise RenderError(f"{folder / source} cannot be rendered:\n{_message(run.stderr)}")
+    require_self_contained(page, folder / source)
 
 
-def _message(stderr):
-    """Pandoc's complaint without the frame that it puts around errors of a Lua filter."""
+def _message(stderr: str) -> str:
+    """Pandoc's message, without the traceback that it adds to errors of a Lua filter."""
     text = stderr.split("\nstack traceback:")[0]
     return re.sub(r"^Error running filter .*:\n", "", text, flags=re.MULTILINE).strip()
 
 
-def require_self_contained(page, source):
-    """Raise RenderError if the HTML file `page`, made of `source`, would fetch anything when it is opened."""
+def require_self_contained(page: Path, source: Path) -> None:
+    """Raise RenderError if the HTML file `page`, made from `source`, would load anything when it is opened."""
     parser = _Fetches()
-    parser.feed(Path(page).read_text(encoding="utf-8"))
+    parser.feed(page.read_text(encoding="utf-8"))
     if parser.found:
         listed = "\n".join(f"  <{tag}> loads {address[:200]}" for tag, address in parser.found)
         raise RenderError(f"the page of {source} is not self-contained:\n{listed}")
 
 
 class _Fetches(HTMLParser):
-    """Collects `(tag, address)` of everything that a browser would load; links that a reader follows are not."""
+    """Collects `(tag, address)` of everything that a browser would load, but not the links that a reader follows."""
 
     ATTRIBUTES = ("src", "srcset", "poster", "data", "background", "action")
     REFERENCES = ("link", "image", "use", "script")  # elements whose href is loaded, unlike that of <a>
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.found = []
+        self.found: list[tuple[str, str]] = []
         self._style = False
 
-    def handle_starttag(self, tag, attributes):
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self._style = tag == "style"
         for name, value in attributes:
             value = (value or "").strip()
@@ -68,14 +72,14 @@ class _Fetches(HTMLParser):
             if name == "style":
                 self._css(tag, value)
 
-    def handle_endtag(self, tag):
+    def handle_endtag(self, tag: str) -> None:
         self._style = False
 
-    def handle_data(self, data):
+    def handle_data(self, data: str) -> None:
         if self._style:
             self._css("style", data)
 
-    def _css(self, tag, text):
+    def _css(self, tag: str, text: str) -> None:
         for address in re.findall(r"(?:url\(\s*|@import\s+)[\"']?([^\"')\s;]+)", text):
             if not address.startswith(("data:", "#")):
                 self.found.append((tag, address))

@@ -1,4 +1,4 @@
--- Quarto's markup for plain pandoc: the part of it that the manuscript uses, with Quarto's own wording and numbers.
+-- Quarto's syntax for plain pandoc: the part that the manuscript uses, with the wording and numbering of Quarto.
 --
 --   {{< include file.md >}}   alone in its paragraph; paths are relative to the main file
 --   {{< var a.b >}}           a value of _variables.yml, read as Markdown
@@ -6,14 +6,13 @@
 --   $$ ... $$ {#eq-x}         a numbered equation
 --   # Heading {#sec-x}        a numbered section
 --   @fig-x  [-@fig-x]  [@fig-x; @tbl-y]  [Fig @fig-x]
---   ::: {.callout-note}       with a heading or a `title` attribute as its title
+--   ::: {.callout-note}       by the manuscript's own filter `callouts.lua`, which Quarto runs too
 --   ![](file){fig-alt="..."}
 --
 -- Where Quarto only warns, this filter stops: every problem is collected and reported with its file and line.
 -- References: quarto.org/docs/authoring (cross-references, cross-references-divs, includes, variables, callouts).
 
 local WORDS = { fig = "Figure", tbl = "Table", eq = "Equation", sec = "Section" }
-local CALLOUTS = { note = "Note", tip = "Tip", warning = "Warning", caution = "Caution", important = "Important" }
 local NBSP = "\u{a0}"
 
 local sources = pandoc.List(PANDOC_STATE.input_files) -- the main file, then each included one
@@ -71,7 +70,8 @@ local function expand_includes(blocks, chain)
         return {}
       end
       sources:insert(path)
-      return expand_includes(pandoc.read(text, "markdown").blocks, chain .. { path })
+      local included = pandoc.read(text, "markdown", PANDOC_READER_OPTIONS)
+      return expand_includes(included.blocks, chain .. { path })
     end,
   }
 end
@@ -86,9 +86,8 @@ end
 local function variable(variables, name)
   local value = variables
   for key in name:gmatch("[^.]+") do
-    if pandoc.utils.type(value) ~= "table" and pandoc.utils.type(value) ~= "Meta" then return nil end
-    value = value[key]
-    if value == nil then return nil end
+    local kind = pandoc.utils.type(value)
+    value = (kind == "table" or kind == "Meta") and value[key] or nil
   end
   local kind = pandoc.utils.type(value)
   if kind == "Inlines" then return value end
@@ -101,19 +100,11 @@ end
 local function split_braces(inlines)
   local split = pandoc.List()
   for _, inline in ipairs(inlines) do
-    local rest = inline.t == "Str" and inline.text or ""
-    local first, last = rest:find("{{<", 1, true)
-    if not first then first, last = rest:find(">}}", 1, true) end
-    if not first then
-      split:insert(inline)
+    if inline.t == "Str" then
+      local text = inline.text:gsub("{{<", "\n{{<\n"):gsub(">}}", "\n>}}\n")
+      for part in text:gmatch("[^\n]+") do split:insert(pandoc.Str(part)) end
     else
-      while rest ~= "" do
-        local opening, closing = rest:find("{{<", 1, true), rest:find(">}}", 1, true)
-        first = math.min(opening or #rest + 1, closing or #rest + 1)
-        if first > 1 then split:insert(pandoc.Str(rest:sub(1, first - 1))) end
-        if first <= #rest then split:insert(pandoc.Str(rest:sub(first, first + 2))) end
-        rest = rest:sub(first + 3)
-      end
+      split:insert(inline)
     end
   end
   return split
@@ -156,20 +147,10 @@ end
 
 -- Callouts ------------------------------------------------------------------------------------------------------
 
-local function render_callout(div)
-  local kind = nil
-  for _, class in ipairs(div.classes) do kind = class:match("^callout%-(.+)$") or kind end
-  if not kind then return nil end
-  if not CALLOUTS[kind] then
-    report("callout-" .. kind, "unknown callout .callout-" .. kind)
-    return {}
+local function reject_unknown_callout(div)
+  for _, class in ipairs(div.classes) do
+    if class:match("^callout%-") then report(class, "unknown callout ." .. class) end
   end
-  local content = div.content:clone()
-  local title = pandoc.read(div.attributes.title or CALLOUTS[kind], "markdown").blocks[1].content
-  if content[1] and content[1].t == "Header" then title = content:remove(1).content end
-  local attr = pandoc.Attr(div.identifier, { "callout", "callout-" .. kind }, { role = "note" })
-  local body = pandoc.Div(content, pandoc.Attr("", { "callout-body" }))
-  return pandoc.Div({ pandoc.Div(pandoc.Plain(title), pandoc.Attr("", { "callout-title" })), body }, attr)
 end
 
 -- Numbers -------------------------------------------------------------------------------------------------------
@@ -222,7 +203,7 @@ local function number_equations(paragraph)
       local number = next_number("eq")
       numbers[label] = number
       last.text = last.text .. " \\qquad(" .. number .. ")"
-      content:insert(pandoc.Span(last, pandoc.Attr(label, { "equation" })))
+      content:insert(pandoc.Span(last, pandoc.Attr(label)))
     else
       content:insert(inline)
     end
@@ -261,10 +242,10 @@ local function render_float(div)
   local name = WORDS[kind] .. NBSP .. number
   local caption_block = pandoc.Plain(pandoc.Inlines { pandoc.Str(name .. ":"), pandoc.Space() } .. caption.content)
   local figcaption = pandoc.Blocks { html("<figcaption>"), caption_block, html("</figcaption>") }
-  local blocks = pandoc.Blocks { html('<figure id="' .. div.identifier .. '" class="float-' .. kind .. '">') }
-  if kind == "tbl" then -- the caption above, and a box that scrolls sideways on a narrow screen
+  local blocks = pandoc.Blocks { html('<figure id="' .. div.identifier .. '" class="quarto-float-' .. kind .. '">') }
+  if kind == "tbl" then -- the caption above, the table in a box that scrolls sideways on a narrow screen
     blocks:extend(figcaption)
-    blocks:insert(html('<div class="scroll" role="region" tabindex="0" aria-label="' .. name .. '">'))
+    blocks:insert(html('<div role="region" tabindex="0" aria-label="' .. name .. '">'))
     blocks:extend(content)
     blocks:insert(html("</div>"))
   else
@@ -348,7 +329,7 @@ end
 function Pandoc(doc)
   doc.blocks = expand_includes(doc.blocks, pandoc.List())
   doc = doc:walk { Inlines = expand_variables(read_variables()) }
-  doc.blocks = doc.blocks:walk { Div = render_callout }
+  doc.blocks = doc.blocks:walk(dofile("callouts.lua")[1]):walk { Div = reject_unknown_callout }
   number_sections(doc.blocks)
   doc.blocks = doc.blocks:walk { Para = number_equations, Figure = reject_implicit_float,
     Table = reject_implicit_float }

@@ -1,7 +1,7 @@
 """Pages on which a person decides between two proposed pairs of partners, cleft by cleft.
 
 Each page is one file that opens from disk and loads nothing. Proposals are called A and B, whichever method made them;
-the methods' names are only in the CSV that the page hands out. Micrographs are embedded once, proposals as transparent
+the methods' names appear only in the CSV file of decisions. Micrographs are embedded once and proposals as transparent
 overlays of few colours, so that a page stays small.
 """
 
@@ -9,79 +9,77 @@ import base64
 import hashlib
 import html
 import io
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 from scipy.ndimage import binary_dilation, binary_erosion
 
 from pipeline import artefacts
 
 TEMPLATE = Path(__file__).with_suffix(".html")
-PER_PAGE = 40
-SCALE = 1.3  # CSS pixels of a voxel in the plane
+CLEFTS_PER_PAGE = 40
+CSS_PIXELS_PER_VOXEL = 1.3
 
-#: What a decision is about, as the page's CSV begins.
+#: The first columns of the CSV file of decisions.
 COLUMNS = ("cleft_id", "disagreement", "a_method", "a_pre", "a_post", "b_method", "b_pre", "b_post")
 
-#: Overlay colours (RGBA), of Okabe and Ito's palette: nothing, presynaptic, postsynaptic, their borders, the cleft.
+#: Overlay colours (RGBA) from Okabe and Ito's palette: nothing, presynaptic, postsynaptic, their borders, the cleft.
 PALETTE = ((0, 0, 0, 0), (230, 159, 0, 90), (86, 180, 233, 110), (230, 159, 0, 255), (86, 180, 233, 255), (255,) * 4)
 NOTHING, PRE, POST, PRE_BORDER, POST_BORDER, CLEFT = range(len(PALETTE))
 
-#: The three planes through the centre: name, the axis that it cuts (of ZYX), and whether it is turned, so that the
-#: planes line up: XZ below XY, YZ to its right.
+#: The three planes through the centre: name, the axis that the plane cuts (index into ZYX), and whether the picture is
+#: transposed. XZ lies below XY and YZ to its right, on the same scale.
 PLANES = (("XY", 0, False), ("YZ", 2, True), ("XZ", 1, False))
 
-KINDS = {
-    "direction": "one pair is the other reversed",
-    "partner": "the pairs differ in a segment",
-    "no pair": "one proposal is that there is no pair",
-}
+#: EM (uint8), segment ids (uint64) and the cleft (bool), `[Z, Y, X]` on one grid.
+Boxes = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+#: Gives the boxes around an item's cleft, and the ZYX index of the cleft's centre in them.
+Look = Callable[[Any], tuple[Boxes, Sequence[int]]]
 
 
-def write(items, look, voxel_nm, folder, per_page=PER_PAGE):
+def write(items: pd.DataFrame, look: Look, voxel_nm: Sequence[float], folder: Path) -> list[Path]:
     """Write `<folder>/queue-1.html`, `queue-2.html`, ..., replacing the folder; returns their paths.
 
-    `items` holds COLUMNS in the order of reading; segment ids are uint64, 0 = none. `look(item)` returns
-    `(em, segments, cleft), center`: boxes `[Z, Y, X]` on one grid of `voxel_nm` (XYZ), uint8, segment ids and bool, and
-    the ZYX index of the cleft's centre in them. It is asked for one item at a time, so that memory holds one page.
+    `items` holds COLUMNS in the order of reading; segment ids are uint64, 0 = none. `voxel_nm` (XYZ) is that of the
+    boxes that `look` gives. It is called for one item at a time, so that memory holds one page.
     """
-    folder = Path(folder)
-    starts = range(0, max(len(items), 1), per_page)
-    names = [f"queue-{number}.html" for number in range(1, len(starts) + 1)]
+    parts = [items[start : start + CLEFTS_PER_PAGE] for start in range(0, max(len(items), 1), CLEFTS_PER_PAGE)]
+    names = [f"queue-{number}.html" for number in range(1, len(parts) + 1)]
+    places = (f"{place} of {len(items):,}" for place in range(1, len(items) + 1))
     with artefacts.atomic_folder(folder) as temporary:
-        for number, (name, start) in enumerate(zip(names, starts, strict=True)):
-            part = items.iloc[start : start + per_page]
-            page = _page(part, look, voxel_nm, start, len(items), names, number)
-            (temporary / name).write_text(page, encoding="utf-8")
+        for name, part in zip(names, parts, strict=True):
+            rows = part.itertuples(index=False)
+            articles = [_article(item, *look(item), voxel_nm, next(places)) for item in rows]
+            (temporary / name).write_text(_page(part, articles, name, names), encoding="utf-8")
     return [folder / name for name in names]
 
 
-def _page(part, look, voxel_nm, start, n_items, names, number):
-    articles = [
-        _article(item, *look(item), voxel_nm, f"{place} of {n_items:,}")
-        for place, item in enumerate(part.itertuples(index=False), start=start + 1)
-    ]
+def _page(part: pd.DataFrame, articles: list[str], name: str, names: list[str]) -> str:
     links = "".join(
-        f'<a href="{name}"{" aria-current=page" if place == number else ""}>{place + 1}</a> '
-        for place, name in enumerate(names)
+        f'<a href="{other}"{" aria-current=page" if other == name else ""}>{number}</a> '
+        for number, other in enumerate(names, start=1)
     )
-    rows = part[list(COLUMNS)].to_csv(index=False)
+    proposals = part[list(COLUMNS)].to_csv(index=False)
     fields = {
         "columns": ",".join(COLUMNS),
-        "queue": hashlib.sha256(rows.encode()).hexdigest()[:16],  # decisions belong to exactly these proposals
-        "file": names[number].removesuffix(".html") + ".csv",
+        "queue": hashlib.sha256(proposals.encode()).hexdigest()[:16],  # decisions belong to exactly these proposals
+        "file": name.removesuffix(".html") + ".csv",
         "pages": f"<nav aria-label=Pages>Pages: {links}</nav>" if len(names) > 1 else "",
         "items": "\n".join(articles) or "<p>The two methods agree on every cleft: there is nothing to decide.</p>",
     }
     page = TEMPLATE.read_text(encoding="utf-8")
-    for name, text in fields.items():
-        page = page.replace(f"<!-- {name} -->", text)
+    for field, text in fields.items():
+        page = page.replace(f"<!-- {field} -->", text)
     return page
 
 
-def _article(item, boxes, center, voxel_nm, place):
-    planes = {name: _plane(boxes, center, voxel_nm, axis, turned) for name, axis, turned in PLANES}
+def _article(item: Any, boxes: Boxes, center: Sequence[int], voxel_nm: Sequence[float], place: str) -> str:
+    planes = {name: _plane(boxes, center, voxel_nm, axis, transposed) for name, axis, transposed in PLANES}
     backgrounds = [f"--{name.lower()}:url({_uri(Image.fromarray(grey))})" for name, (grey, _, _) in planes.items()]
     proposals = [
         _proposal(letter, getattr(item, f"{letter}_pre"), getattr(item, f"{letter}_post"), planes) for letter in "ab"
@@ -95,43 +93,45 @@ def _article(item, boxes, center, voxel_nm, place):
     return (
         f'<article tabindex="-1" aria-labelledby="cleft-{item.cleft_id}" data-row="{html.escape(row)}" '
         f'style="{";".join(backgrounds)}"><h2 id="cleft-{item.cleft_id}">Cleft {item.cleft_id} '
-        f"<small>{place}: {KINDS[item.disagreement]}</small></h2>"
+        f"<small>{place}, disagreement: {item.disagreement}</small></h2>"
         f'<div class="proposals">{"".join(proposals)}</div>'
         f"<fieldset><legend>Which proposal is right?</legend>{choices}</fieldset></article>"
     )
 
 
-def _plane(boxes, center, voxel_nm, axis, turned):
-    """`(em, segments, cleft)` of the plane through the centre that cuts `axis` (of ZYX).
+def _plane(
+    boxes: Boxes, center: Sequence[int], voxel_nm: Sequence[float], axis: int, transposed: bool
+) -> list[np.ndarray]:
+    """`[em, segments, cleft]` in the plane through the centre that cuts `axis` (index into ZYX).
 
-    Labels are repeated along the coarser axis, so that what is drawn on them is equally thin in both.
+    Labels are repeated along the coarser axis, so that lines drawn on them are equally thin along both.
     """
     sizes_nm = np.delete(voxel_nm[::-1], axis)
     em, *labels = (np.take(box, center[axis], axis=axis) for box in boxes)
     for at, size_nm in enumerate(sizes_nm):
         labels = [label.repeat(round(size_nm / sizes_nm.min()), axis=at) for label in labels]
-    return [plane.T for plane in (em, *labels)] if turned else [em, *labels]
+    return [plane.T for plane in (em, *labels)] if transposed else [em, *labels]
 
 
-def _proposal(letter, pre, post, planes):
-    """One proposal over the three planes; the micrographs are the backgrounds of the article's style."""
-    name = letter.upper()
+def _proposal(letter: str, pre: int, post: int, planes: dict[str, list[np.ndarray]]) -> str:
+    """One proposal over the three planes; the micrographs are backgrounds in the article's style."""
+    name, scale = letter.upper(), CSS_PIXELS_PER_VOXEL
     views = []
     for plane, (_, segments, cleft) in planes.items():
         overlay = _overlay((segments == pre) & bool(pre), (segments == post) & bool(post), cleft)
         height, width = cleft.shape
         views.append(
-            f'<span class="view {plane.lower()}" style="width:{width * SCALE:.0f}px;height:{height * SCALE:.0f}px">'
+            f'<span class="view {plane.lower()}" style="width:{width * scale:.0f}px;height:{height * scale:.0f}px">'
             f'<img alt="{plane} plane, proposal {name}" src="{_uri(overlay)}"></span>'
         )
     pair = f"presynaptic {pre}, postsynaptic {post}" if pre else "no pair"
     return f'<figure><figcaption><b>{name}</b>: {pair}</figcaption><div class="views">{"".join(views)}</div></figure>'
 
 
-def _overlay(pre, post, cleft):
+def _overlay(pre: np.ndarray, post: np.ndarray, cleft: np.ndarray) -> Image.Image:
     """Palette image of two masks `[Y, X]` and the cleft's outline.
 
-    The postsynaptic side is hatched as well, for readers who do not see its colour.
+    The postsynaptic mask is also hatched, for readers who cannot distinguish the colours.
     """
     y, x = np.indices(cleft.shape)
     picture = np.full(cleft.shape, NOTHING, np.uint8)
@@ -146,8 +146,8 @@ def _overlay(pre, post, cleft):
     return image
 
 
-def _uri(image):
-    """A PNG as a `data:` address."""
+def _uri(image: Image.Image) -> str:
+    """The image as a PNG in a `data:` address."""
     file = io.BytesIO()
     image.save(file, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

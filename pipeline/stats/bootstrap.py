@@ -1,71 +1,86 @@
 """Bootstrap intervals whose unit of resampling is the presynaptic neuron, within its class.
 
-Synapses of one neuron share its staining, vesicles and label, so they are no independent draws: an interval that
+Synapses of one neuron share its staining, vesicles and label, so they are not independent draws: an interval that
 resamples synapses is too narrow. Here a neuron is drawn with all its synapses; excitatory and inhibitory neurons are
-drawn apart, so that every replicate holds both classes.
+drawn separately, so that every replicate holds both classes.
 
 Three intervals are offered (METHODS). `percentile` and `bca` (bias-corrected and accelerated; Efron 1987, J. Am.
 Stat. Assoc. 82:171) are the usual ones. With few neurons both are too narrow, for the same two reasons as an interval
 of a mean that divides the variance by n and takes the normal quantile z. `expanded`, the default, is BCa with
 sqrt(n / (n - 1)) t in place of z, t being Student's quantile with n - 1 degrees of freedom: the expansion that
-Hesterberg (2015, Am. Stat. 69:371) gives for percentile intervals. His n is that of one sample; of two classes, n is
-here the number of neurons of the smaller one. `pipeline.stats.coverage` shows what each of them covers. No resampling
+Hesterberg (2015, Am. Stat. 69:371) gives for percentile intervals. His n is that of one sample; here n is the number of
+neurons of the smaller class. `pipeline.stats.coverage` measures how often each interval holds the truth. No resampling
 reaches beyond the neurons at hand: with four or fewer of a class the expanded limits are those of the most extreme
 resamples, and still too narrow; and where no neuron errs, the interval has no width (`without_exception` has a limit).
 """
 
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, get_args
+
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy.stats import norm
 from scipy.stats import t as student
 
 from pipeline.stats.checks import by_neuron, check_classes, checked, checked_pairs
 from pipeline.stats.metrics import METRICS, PredictionsError, Scored
 
-#: Kinds of interval; the first is the default.
-METHODS = ("expanded", "percentile", "bca")
+Method = Literal["expanded", "percentile", "bca"]
+METHODS: tuple[Method, ...] = get_args(Method)
+
+#: Takes how often each of G neurons counts, `[R, G]`, and returns S statistics, `[R, S]`.
+Statistic = Callable[[Any], np.ndarray]
+
+Seed = int | list[int]
 
 _BLOCK = 256  # replicates, or neurons left out, whose weights are in memory at once
-_MAX_UNDEFINED = 0.05  # share of resamples that a statistic may be undefined in
+_MAX_UNDEFINED = 0.05  # share of resamples in which a statistic may be undefined
 
 
-def intervals(frame, tau, n_replicates, confidence, seed, method=METHODS[0]):
-    """Metrics of one model with their intervals: DataFrame `metric, value, low, high`, in the order of METRICS.
+def intervals(rows: pd.DataFrame, tau: float, n_replicates: int, confidence: float, seed: int) -> pd.DataFrame:
+    """Metrics of one model with their intervals: `metric, value, low, high`, in the order of METRICS.
 
-    `frame` holds one row a synapse with the columns of `checks.COLUMNS` (others are ignored), in any order. Raises
+    `rows` holds one row a synapse with the columns of `checks.COLUMNS` (others are ignored), in any order. Raises
     PredictionsError where ids, labels or scores cannot be used, or where a class has fewer than two neurons.
     """
-    frame = checked(frame)
-    label, group = by_neuron(frame)
-    scored = Scored(frame["label"], frame["p_excitatory"], tau, group)
-    return _table(*interval(scored.table, label, n_replicates, confidence, seed, method))
+    rows = checked(rows)
+    label, group = by_neuron(rows)
+    scored = Scored(rows["label"], rows["p_excitatory"], tau, group)
+    return _table(*interval(scored.table, label, n_replicates, confidence, seed))
 
 
-def difference(frame_a, frame_b, tau_a, tau_b, n_replicates, confidence, seed, method=METHODS[0]):
-    """Model a minus model b: DataFrame `metric, value, low, high`; both see the same resampled neurons.
+def difference(
+    a: pd.DataFrame, b: pd.DataFrame, tau_a: float, tau_b: float, n_replicates: int, confidence: float, seed: int
+) -> pd.DataFrame:
+    """Model a minus model b: `metric, value, low, high`; both see the same resampled neurons.
 
-    The two frames must hold the same synapses, with the same labels and neurons.
+    The two tables must hold the same synapses, with the same labels and neurons.
     """
-    frames = checked_pairs([frame_a, frame_b])
-    label, group = by_neuron(frames[0])
-    a, b = (
-        Scored(frame["label"], frame["p_excitatory"], tau, group)
-        for frame, tau in zip(frames, (tau_a, tau_b), strict=True)
-    )
+    a, b = checked_pairs([a, b])
+    label, group = by_neuron(a)
+    first, second = (Scored(rows["label"], rows["p_excitatory"], tau, group) for rows, tau in ((a, tau_a), (b, tau_b)))
 
-    def gain(weights):
-        return a.table(weights) - b.table(weights)
+    def gain(weights: np.ndarray) -> np.ndarray:
+        return first.table(weights) - second.table(weights)
 
-    return _table(*interval(gain, label, n_replicates, confidence, seed, method))
+    return _table(*interval(gain, label, n_replicates, confidence, seed))
 
 
-def interval(statistic, label, n_replicates, confidence, seed, method=METHODS[0]):
+def interval(
+    statistic: Statistic,
+    label: ArrayLike,
+    n_replicates: int,
+    confidence: float,
+    seed: Seed,
+    method: Method = METHODS[0],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Value and limits `[S]`, `[S]`, `[S]` of S statistics of G neurons.
 
-    `statistic` takes how often each neuron counts, `[R, G]`, and returns `[R, S]`. `label` [G] is the class of each
-    neuron. Resamples in which a statistic is not finite (a bin without synapses) are left out for that statistic.
-    Raises PredictionsError where a class has fewer than two neurons, where a statistic is undefined in more than 5%
-    of the resamples, or where it lies outside all of its resamples, so that BCa has no bias correction.
+    `label` [G] is the class of each neuron. Resamples in which a statistic is not finite (a bin without synapses) are
+    left out for that statistic. Raises PredictionsError where a class has fewer than two neurons, where a statistic is
+    undefined in more than 5% of the resamples, or where it lies outside all of its resamples, so that BCa has no bias
+    correction.
     """
     label = np.asarray(label)
     value = statistic(np.ones((1, label.size)))[0]
@@ -82,7 +97,7 @@ def interval(statistic, label, n_replicates, confidence, seed, method=METHODS[0]
     return value, low, high
 
 
-def resamples(label, n_replicates, seed):
+def resamples(label: ArrayLike, n_replicates: int, seed: Seed) -> Iterator[np.ndarray]:
     """Yield blocks `[B, G]` of how often each of G neurons is drawn, `n_replicates` rows in all.
 
     `label` [G] is the class of each neuron; every row draws as many neurons of a class as there are. Each class has
@@ -102,15 +117,15 @@ def resamples(label, n_replicates, seed):
         yield counts
 
 
-def without_exception(n_neurons, confidence):
+def without_exception(n_neurons: Any, confidence: float) -> Any:
     """Lower limit of the share of neurons that do what all of `n_neurons` did (Clopper & Pearson 1934)."""
     return ((1 - confidence) / 2) ** (1 / n_neurons)
 
 
-def _levels(statistic, label, value, draws, confidence, method):
+def _levels(
+    statistic: Statistic, label: np.ndarray, value: np.ndarray, draws: np.ndarray, confidence: float, method: Method
+) -> np.ndarray:
     """The two quantiles of the replicates that bound the interval of each statistic, `[S, 2]`."""
-    if method not in METHODS:
-        raise ValueError(f"method {method!r} is none of {METHODS}")
     z = norm.ppf((1 + confidence) / 2)
     if method == "percentile":
         return np.tile(norm.cdf([-z, z]), (value.size, 1))
@@ -129,7 +144,7 @@ def _levels(statistic, label, value, draws, confidence, method):
     return norm.cdf(bias + corrected)
 
 
-def _acceleration(statistic, label):
+def _acceleration(statistic: Statistic, label: np.ndarray) -> np.ndarray:
     """Skewness `[S]` of the statistic's jackknife over neurons, each class a sample of its own."""
     neurons = np.arange(label.size)
     blocks = (neurons[start : start + _BLOCK] for start in range(0, label.size, _BLOCK))
@@ -145,5 +160,5 @@ def _acceleration(statistic, label):
     return np.where(constant, 0, cube / (6 * np.where(constant, 1, square) ** 1.5))
 
 
-def _table(value, low, high):
+def _table(value: np.ndarray, low: np.ndarray, high: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame({"metric": METRICS, "value": value, "low": low, "high": high})

@@ -7,14 +7,16 @@ Phi(distance / 2 / sqrt(1 + spread^2)), which is also the true balanced accuracy
 Phi(distance / sqrt(2 (1 + spread^2))). Numbers of synapses differ between neurons (negative binomial).
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 from scipy.stats import binomtest, norm
 from tqdm import tqdm
 
 from pipeline.stats import naive
-from pipeline.stats.bootstrap import METHODS, interval
-from pipeline.stats.metrics import METRICS, PredictionsError, Scored
+from pipeline.stats.bootstrap import METHODS, Seed, interval
+from pipeline.stats.metrics import METRICS, Scored
 
 #: Metrics whose truth is known.
 COVERED = ("balanced_accuracy", "roc_auc")
@@ -25,35 +27,43 @@ INTERVALS = ("synapses", *METHODS)
 _SHAPE = 4.0  # of the gamma distribution that numbers of synapses follow: their coefficient of variation is about 1/2
 
 
-def coverage(n_neurons, n_repeats, seed, *, distance, spread, n_synapses, n_replicates, confidence):
-    """Coverage of intervals at each number of test neurons: DataFrame, one row a number, metric and interval.
+def coverage(
+    n_neurons: Iterable[int],
+    n_repeats: int,
+    seed: int,
+    population: dict[str, float],
+    n_replicates: int,
+    confidence: float,
+) -> pd.DataFrame:
+    """Coverage of intervals at each number of test neurons: one row a number, metric and interval.
 
-    `n_neurons` are even numbers from 4, half of each class; `n_synapses` is the mean number of synapses a neuron, at
-    least 2. Columns: `n_neurons, metric, interval` (one of INTERVALS), `coverage`, the share of `n_repeats` simulated
-    test sets whose interval holds `truth`; `low, high`, its own 95% interval (Wilson); `width`, the intervals' mean
-    width. The interval of synapses is that of two binomials for balanced accuracy, DeLong's for ROC AUC.
+    `n_neurons` are even numbers from 4, half of each class; `population` holds `distance`, `spread` and `n_synapses`,
+    the mean number of synapses a neuron, at least 2. Columns: `n_neurons, metric, interval` (one of INTERVALS),
+    `coverage`, the share of `n_repeats` simulated test sets whose interval holds `truth`; `low, high`, its own 95%
+    interval (Wilson); `width`, the intervals' mean width. The interval of synapses is that of two binomials for
+    balanced accuracy, DeLong's for ROC AUC.
     """
-    if wrong := [n for n in n_neurons if n < 4 or n % 2]:
-        raise PredictionsError(f"numbers of test neurons must be even and at least 4, not {wrong}")
-    total = np.sqrt(1 + spread**2)
+    distance, total = population["distance"], np.sqrt(1 + population["spread"] ** 2)
     truth = norm.cdf([distance / 2 / total, distance / np.sqrt(2) / total])
     rows = []
     for n in tqdm(n_neurons, desc="coverage", disable=None):
+        seeds = [[seed, n, i] for i in range(n_repeats)]
+        tests = (simulate(n, own, **population) for own in seeds)
         limits = np.array(
-            [_limits(n, [seed, n, i], distance, spread, n_synapses, n_replicates, confidence) for i in range(n_repeats)]
+            [_limits(*test, own, n_replicates, confidence) for test, own in zip(tests, seeds, strict=True)]
         )
         low, high = limits.transpose(3, 0, 1, 2)  # [repeats, metrics, intervals]
         held = ((low <= truth[:, None]) & (truth[:, None] <= high)).sum(axis=0)
         width = (high - low).mean(axis=0)
-        for (metric, kind), count in np.ndenumerate(held):
+        for (metric, of), count in np.ndenumerate(held):
             own = binomtest(int(count), n_repeats).proportion_ci(method="wilson")
-            rows.append(
-                (n, COVERED[metric], INTERVALS[kind], truth[metric], count / n_repeats, *own, width[metric, kind])
-            )
+            rows.append((n, COVERED[metric], INTERVALS[of], truth[metric], count / n_repeats, *own, width[metric, of]))
     return pd.DataFrame(rows, columns=["n_neurons", "metric", "interval", "truth", "coverage", "low", "high", "width"])
 
 
-def simulate(n_neurons, seed, *, distance, spread, n_synapses):
+def simulate(
+    n_neurons: int, seed: Seed, *, distance: float, spread: float, n_synapses: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One test set: class of each of G neurons, half excitatory, `[G]`; neuron of each synapse and its score, `[N]`.
 
     Scores are probabilities, above 1/2 where the synapse is called excitatory.
@@ -66,18 +76,16 @@ def simulate(n_neurons, seed, *, distance, spread, n_synapses):
     return label, neuron, norm.cdf(latent + rng.standard_normal(neuron.size))
 
 
-def _limits(n_neurons, seed, distance, spread, n_synapses, n_replicates, confidence):
+def _limits(
+    label: np.ndarray, neuron: np.ndarray, p: np.ndarray, seed: list[int], n_replicates: int, confidence: float
+) -> np.ndarray:
     """Limits `[metrics, intervals, 2]` from one simulated test set."""
-    label, neuron, p = simulate(n_neurons, seed, distance=distance, spread=spread, n_synapses=n_synapses)
     of_synapse = label[neuron]
     scored = Scored(of_synapse, p, 0.5, neuron)
     columns = [METRICS.index(metric) for metric in COVERED]
-    limits = [
-        (
-            naive.balanced_accuracy_interval(of_synapse, (p >= 0.5) == of_synapse, confidence),
-            naive.auc_interval(of_synapse, p, confidence),
-        )
-    ]
+    called = (p >= 0.5) == of_synapse
+    accuracy = naive.balanced_accuracy_interval(of_synapse, called, confidence)
+    limits = [np.array([accuracy, naive.auc_interval(of_synapse, p, confidence)])]
     for method in METHODS:
         _, low, high = interval(lambda w: scored.table(w)[:, columns], label, n_replicates, confidence, seed, method)
         limits.append(np.stack([low, high], axis=1))

@@ -7,6 +7,9 @@ and the two ranking metrics come from one sweep over the sorted synapses that ca
 
 import numba
 import numpy as np
+from numpy.typing import ArrayLike
+
+from pipeline.errors import PipelineError
 
 #: Names of the metrics, in the order in which they are reported.
 METRICS = ("accuracy", "balanced_accuracy", "roc_auc", "average_precision", "f1")
@@ -14,34 +17,23 @@ METRICS = ("accuracy", "balanced_accuracy", "roc_auc", "average_precision", "f1"
 _BLOCK = 64  # replicates carried through one sweep: their running sums stay in the L1 cache, their weights in L2
 
 
-class PredictionsError(ValueError):
+class PredictionsError(PipelineError):
     """Predictions that cannot be scored; the text says which rows are wrong and what is needed."""
 
 
 class Scored:
     """N scored synapses in G groups (neurons) whose members share a weight, sorted once.
 
-    `label` [N] is 1 (excitatory) or 0; `p_excitatory` [N] lies in [0, 1]; a synapse is called excitatory where
-    `p_excitatory >= tau`; `group` [N] holds integers in [0, G), by default each synapse is its own group.
-    Raises PredictionsError on other values, on unequal lengths, and where a class is absent.
+    `label` [N] is 1 (excitatory) or 0; `p_excitatory` [N] lies in [0, 1] (`checks.checked` sees to both); a synapse is
+    called excitatory where `p_excitatory >= tau`; `group` [N] holds integers in [0, G), by default each synapse is its
+    own group.
     """
 
-    def __init__(self, label, p_excitatory, tau=0.5, group=None):
-        label, score = np.asarray(label), np.asarray(p_excitatory, dtype=np.float64)
-        group = np.arange(label.size) if group is None else np.asarray(group)
-        if not label.shape == score.shape == group.shape or label.ndim != 1:
-            raise PredictionsError(f"labels {label.shape}, scores {score.shape} and groups {group.shape} must match")
-        for name, valid in (("label", np.isin(label, (0, 1))), ("p_excitatory", (score >= 0) & (score <= 1))):
-            if not valid.all():
-                wanted = "0 or 1" if name == "label" else "in [0, 1]"
-                raise PredictionsError(
-                    f"{name} must be {wanted}; {(~valid).sum()} rows are not, first {valid.argmin()}"
-                )
-        positive = label == 1
-        if positive.all() or not positive.any():
-            counts = f"{positive.sum()} excitatory and {(~positive).sum()} inhibitory"
-            raise PredictionsError(f"both classes are needed, but there are {counts} synapses")
-
+    def __init__(
+        self, label: ArrayLike, p_excitatory: ArrayLike, tau: float = 0.5, group: np.ndarray | None = None
+    ) -> None:
+        positive, score = np.asarray(label) == 1, np.asarray(p_excitatory, dtype=np.float64)
+        group = np.arange(positive.size) if group is None else group
         order = np.argsort(-score, kind="stable")
         self._group = group[order].astype(np.int64)
         self._positive = positive[order]
@@ -50,23 +42,18 @@ class Scored:
         cell = 4 * group + 2 * positive + (score >= tau)
         self._cells = np.bincount(cell, minlength=4 * self.n_groups).reshape(self.n_groups, 4).astype(np.float64)
 
-    def confusion(self, weights=None):
-        """Weighted counts `[R, 2, 2]`, true class by called class, each in the order inhibitory, excitatory."""
-        weights = self._check(weights)
-        return (weights @ self._cells).reshape(len(weights), 2, 2)
-
-    def metrics(self, weights=None):
+    def metrics(self, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Metrics `{name: [R]}`, in the order of METRICS, under group weights `[R, G]` (default: one row of ones).
 
         ROC AUC counts ties as one half. Average precision is the sum over thresholds of recall gained times
-        precision, without interpolation (as in scikit-learn). F1 is that of the excitatory class.
+        precision, without interpolation (as in scikit-learn). F1 is that of the excitatory class. Raises
+        PredictionsError where a class has no weight.
         """
-        weights = self._check(weights)
-        confusion = self.confusion(weights)
-        negatives, positives = confusion.sum(axis=2).T
+        weights = np.ones((1, self.n_groups)) if weights is None else np.asarray(weights, dtype=np.float64)
+        tn, fp, fn, tp = (weights @ self._cells).T
+        negatives, positives = tn + fp, fn + tp
         if not ((negatives > 0) & (positives > 0)).all():
-            raise PredictionsError("each row of weights must leave some weight to both classes")
-        (tn, fp), (fn, tp) = confusion.transpose(1, 2, 0)
+            raise PredictionsError("both classes are needed: each row of weights must leave some weight to each")
         ranked = np.empty((2, len(weights)))
         for start in range(0, len(weights), _BLOCK):
             block = slice(start, start + _BLOCK)
@@ -81,21 +68,15 @@ class Scored:
             "f1": 2 * tp / (2 * tp + fp + fn),
         }
 
-    def table(self, weights=None):
+    def table(self, weights: np.ndarray | None = None) -> np.ndarray:
         """`metrics` as one array `[R, metrics]`."""
         return np.stack(list(self.metrics(weights).values()), axis=1)
 
-    def _check(self, weights):
-        if weights is None:
-            return np.ones((1, self.n_groups))
-        weights = np.asarray(weights, dtype=np.float64)
-        if weights.ndim != 2 or weights.shape[1] != self.n_groups or not (weights >= 0).all():
-            raise PredictionsError(f"weights must be non-negative, [replicates, {self.n_groups}], not {weights.shape}")
-        return weights
-
 
 @numba.njit(cache=True, error_model="numpy")
-def _sweep(weights, group, positive, last_of_tie):
+def _sweep(
+    weights: np.ndarray, group: np.ndarray, positive: np.ndarray, last_of_tie: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """From the highest score to the lowest: pairs won `[R]` and precision summed over positives `[R]`.
 
     `weights` is `[G, R]`, so that the inner loops run over adjacent replicates and are vectorised.

@@ -12,10 +12,13 @@ that the models are exchangeable, not merely equal in the metric: a model that e
 model whose ranks spread differently within a class is one.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
+import pandas as pd
 from scipy.stats import rankdata
 
-from pipeline.stats.checks import by_neuron, checked_pairs
+from pipeline.stats.checks import by_neuron
 from pipeline.stats.metrics import METRICS, Scored
 
 #: Metrics for which calls are exchanged, and those for which ranks are.
@@ -26,24 +29,25 @@ _BLOCK = 256  # exchanges whose weights are in memory at once
 _ROUNDING = 1e-9  # gaps that differ by less are equal
 
 
-def permutation_test(frame_a, frame_b, tau_a, tau_b, n_permutations, seed):
+def permutation_test(
+    a: pd.DataFrame, b: pd.DataFrame, tau_a: float, tau_b: float, n_permutations: int, seed: int
+) -> dict[str, float]:
     """Two-sided p-values `{metric: p}` of the difference between two models, neurons being the unit.
 
-    All `2 ** (neurons - 1)` distinct exchanges are enumerated where they are at most `n_permutations`, and p is the
-    share of them, the observed one included, that separate the models at least as far. Else so many are drawn and
-    p = (1 + exceeding) / (1 + drawn), which is never zero (Phipson & Smyth 2010). Raises PredictionsError on frames
-    that cannot be compared; see `checks.checked_pairs`.
+    `a` and `b` are predictions of the same synapses, as `checks.checked_pairs` returns them. All `2 ** (neurons - 1)`
+    distinct exchanges are enumerated where they are at most `n_permutations`, and p is the share of them, the observed
+    one included, that separate the models at least as far. Else `n_permutations` are drawn and
+    p = (1 + exceeding) / (1 + drawn), which is never zero (Phipson & Smyth 2010).
     """
-    a, b = checked_pairs([frame_a, frame_b])
     label, group = by_neuron(a)
     scores = {
         CALLS: (a["p_excitatory"] >= tau_a, b["p_excitatory"] >= tau_b),
-        RANKS: tuple(rankdata(frame["p_excitatory"]) / len(frame) for frame in (a, b)),
+        RANKS: tuple(rankdata(rows["p_excitatory"]) / len(rows) for rows in (a, b)),
     }
     exact = 2 ** (label.size - 1) <= n_permutations
     n_exchanges = 2 ** (label.size - 1) if exact else 1 + n_permutations  # the observed answers are one of them
     both = np.concatenate([2 * group, 2 * group + 1])  # the answers of both models, of which each neuron gives two sets
-    p = {}
+    p: dict[str, float] = {}
     for metrics, pair in scores.items():
         scored = Scored(np.tile(a["label"], 2), np.concatenate(pair).astype(float), 0.5, both)
         observed = _gaps(scored, np.zeros((1, label.size), dtype=bool))
@@ -54,14 +58,14 @@ def permutation_test(frame_a, frame_b, tau_a, tau_b, n_permutations, seed):
     return {name: p[name] for name in METRICS}
 
 
-def _gaps(scored, exchanged):
+def _gaps(scored: Scored, exchanged: np.ndarray) -> np.ndarray:
     """How far apart the models are, `[R, metrics]`, where `exchanged` [R, G] says which neurons' answers swap."""
     first = np.stack([~exchanged, exchanged], axis=2).reshape(len(exchanged), -1)
     return np.abs(scored.table(first) - scored.table(~first))
 
 
-def _exchanges(n_neurons, exact, n_permutations, seed):
-    """Blocks `[B, G]` of which neurons are exchanged; of all, the last stays: exchanging every neuron is no change."""
+def _exchanges(n_neurons: int, exact: bool, n_permutations: int, seed: int) -> Iterator[np.ndarray]:
+    """Blocks `[B, G]` of which neurons are exchanged; if all, the last never: exchanging every neuron is no change."""
     if exact:
         every = (np.arange(2 ** (n_neurons - 1))[:, None] >> np.arange(n_neurons)) & 1 == 1
         yield from np.array_split(every, -(-len(every) // _BLOCK))

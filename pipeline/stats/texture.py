@@ -1,5 +1,6 @@
 """Texture of image patches: grey-level quantiles and the radial power spectrum. Statistics only, no pixels."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,22 +18,17 @@ BAND_EDGES = np.geomspace(2.0, 62.5, 13)
 _BATCH = 64  # patches transformed at once
 
 
-class TextureError(ValueError):
-    """Patches whose texture cannot be measured; the text says why."""
-
-
-def summary(patches, voxel_nm):
-    """Texture of `patches` (uint8 `[N, Y, X]`) with pixels of `voxel_nm` (nm, XY or XYZ), as a dict for JSON.
+def summary(patches: np.ndarray, voxel_nm: Sequence[float]) -> dict:
+    """Texture of `patches` (uint8 `[N, Y, X]`) with pixels of `voxel_nm` (nm, XY or XYZ), for JSON.
 
     `grey_level` are the quantiles of all pixels at `level` (inverse of the empirical distribution). `power` is the
     mean spectral density in each band around `frequency_per_um` (geometric centre of the band, cycles per µm), in
     grey levels squared times µm², so that it does not depend on the size of the patch: its integral over the
     frequency plane is the variance; it is None in bands that patches of this size or resolution cannot show. Each
-    patch is freed of its mean and tapered by a Hann window first. Raises TextureError on other arrays.
+    patch is freed of its mean and tapered by a Hann window first. Raises ValueError on other arrays.
     """
-    patches = np.asarray(patches)
     if patches.ndim != 3 or patches.dtype != np.uint8 or not len(patches):
-        raise TextureError(f"texture needs uint8 patches [N, Y, X], not {patches.dtype} {list(patches.shape)}")
+        raise ValueError(f"texture needs uint8 patches [N, Y, X], not {patches.dtype} {list(patches.shape)}")
     _, height, width = patches.shape
     frequency_y, frequency_x = (
         scipy.fft.fftfreq(size, nm / 1000) for size, nm in ((height, voxel_nm[1]), (width, voxel_nm[0]))
@@ -65,9 +61,8 @@ def summary(patches, voxel_nm):
     }
 
 
-def reference(patches, path):
+def reference(patches: Path, path: Path) -> None:
     """Write the `summary` of the extracted patches in the folder `patches` (the contract's `patches/`) to `path`."""
-    patches = Path(patches)
     voxel_nm = artefacts.read_json(patches / "manifest.json")["voxel_nm"]
-    images = zarr.open_group(patches / "images.zarr", mode="r")["patch"][:]
-    artefacts.write_json(path, summary(images, voxel_nm))
+    images = zarr.open_array(patches / "images.zarr" / "patch", mode="r")
+    artefacts.write_json(path, summary(np.asarray(images[:]), voxel_nm))

@@ -1,11 +1,7 @@
 """A fake build for the tests of analyses: made once, and copied for tests that change it."""
 
-import shutil
-
 import pytest
-from fake_build import build_fake, run_script
-
-from pipeline.artefacts import Build
+from fake_build import analyse, build_fake, copied
 
 
 @pytest.fixture(scope="session")
@@ -18,20 +14,13 @@ def untouched(tmp_path_factory):
 @pytest.fixture
 def fake(untouched, tmp_path):
     """`(build, environment)`: a copy that a test may change."""
-    original, environment = untouched
-    shutil.copytree(original, tmp_path, dirs_exist_ok=True)
-    environment = {name: value.replace(str(original), str(tmp_path)) for name, value in environment.items()}
-    return Build("fake", tmp_path / "build"), environment
+    return copied(*untouched, tmp_path)
 
 
 @pytest.fixture(scope="session")
 def performed(tmp_path_factory, untouched):
     """The build after `analysis/performance.py` and `analysis/study.py`; not to be changed."""
     original, environment = untouched
-    folder = tmp_path_factory.mktemp("performed")
-    shutil.copytree(original, folder, dirs_exist_ok=True)
-    environment = {name: value.replace(str(original), str(folder)) for name, value in environment.items()}
-    for name in ("performance", "study"):
-        done = run_script(f"analysis/{name}.py", environment)
-        assert done.returncode == 0, done.stderr
-    return Build("fake", folder / "build"), environment
+    build, environment = copied(original, environment, tmp_path_factory.mktemp("performed"))
+    analyse(("performance", "study"), environment)
+    return build, environment

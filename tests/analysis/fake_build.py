@@ -3,10 +3,13 @@
 Scores have an effect of each neuron, as real ones do. `build_fake` gives the environment that points scripts to it.
 """
 
+import multiprocessing
 import os
+import runpy
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +17,10 @@ import pandas as pd
 import yaml
 import zarr
 from cloudvolume import CloudVolume
+from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from pipeline import artefacts, config
+from pipeline import artefacts, config, shards
 from pipeline.artefacts import Build
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -119,8 +123,7 @@ def _neurons(label):
 def _patches(build, synapses, rng):
     noise = gaussian_filter(rng.normal(size=(len(synapses), 128, 128)), (0, 3, 3))
     grey = np.clip(150 + 45 * noise / noise.std(), 0, 255).astype(np.uint8)
-    group = zarr.open_group(build.patches / "images.zarr", mode="w")
-    group.create_array("patch", data=grey)
+    write_images(build.patches, "patch", grey)
     artefacts.write_parquet(build.patches / "index.parquet", synapses[["synapse_id"]])
     n, own = len(synapses), np.random.default_rng(1)
     facts = {"padded": own.uniform(0, 0.5, n), "mean": own.normal(120, 8, n), "std": 35.0}
@@ -129,6 +132,13 @@ def _patches(build, synapses, rng):
     artefacts.write_parquet(build.patches / "quality.parquet", quality)
     manifest = {"n": len(synapses), "patch_px": 128, "voxel_nm": [8.0, 8.0, 40.0]}
     artefacts.write_json(build.patches / "manifest.json", manifest)
+
+
+def write_images(folder, name, images):
+    """Add the array `name` of `images` `[N, ...]` to the images of an extraction, as the extraction writes them."""
+    group = zarr.open_group(folder / "images.zarr", mode="a")
+    axes = ("n", *"zyx"[4 - images.ndim :])
+    shards.create(group, name, images.shape, shards.MAX_ROWS, axes)[:] = images
 
 
 def _predictions(build, synapses, models, rng):
@@ -197,18 +207,56 @@ def _source(build, synapses, rng):
     artefacts.write_parquet(build.source / "truth" / "synapses.parquet", synapses)
 
 
+#: Processes forked from one that has imported these, which would otherwise take most of a script's time.
+_PROCESSES = multiprocessing.get_context("forkserver")
+_PROCESSES.set_forkserver_preload(
+    ["matplotlib.pyplot", "pyarrow.parquet", "sklearn.linear_model", "statsmodels.api", "pipeline.glue"]
+    + ["pipeline.stats.comparison", "pipeline.stats.pooling", "pipeline.connectivity.fusion", "tabulate", "zarr"]
+)
+
+
 def run_script(script, environment):
-    """Run a script of the repository as a reviewer would; returns the finished process."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SYNAPSE_EI_")}
-    command = [sys.executable, script]
-    return subprocess.run(command, cwd=REPOSITORY, env=inherited | environment, capture_output=True, text=True)
+    """Run a script of the repository in a process of its own, from the repository's root; returns what it did."""
+    with tempfile.TemporaryDirectory() as folder:
+        process = _PROCESSES.Process(target=_execute, args=(Path(script), environment, Path(folder)))
+        process.start()
+        process.join()
+        printed = [(Path(folder) / name).read_text() for name in ("stdout", "stderr")]
+    return subprocess.CompletedProcess(str(script), process.exitcode, *printed)
+
+
+def _execute(script, environment, folder):
+    os.chdir(REPOSITORY)
+    for name in [name for name in os.environ if name.startswith("SYNAPSE_EI_")]:
+        del os.environ[name]
+    os.environ.update(environment)
+    for stream, name in ((1, "stdout"), (2, "stderr")):
+        with (folder / name).open("w") as file:
+            os.dup2(file.fileno(), stream)
+    sys.path.insert(0, str(script.resolve().parent))
+    sys.argv = [str(script)]
+    runpy.run_path(str(script), run_name="__main__")
+
+
+def succeed(environment, *scripts):
+    """Run scripts, which must succeed."""
+    for script in scripts:
+        done = run_script(script, environment)
+        assert done.returncode == 0, done.stderr
 
 
 def analyse(names, environment):
     """Run scripts of `analysis/`, which must succeed."""
-    for name in names:
-        done = run_script(f"analysis/{name}.py", environment)
-        assert done.returncode == 0, done.stderr
+    succeed(environment, *(f"analysis/{name}.py" for name in names))
+
+
+def check_picture(build, name):
+    """A figure is as wide as a page, is not cut off at the border, and its caption says what the data are."""
+    pixels = np.asarray(Image.open(build.figures / f"{name}.png").convert("L"))
+    assert pixels.shape[1] % 1400 == 0, f"{pixels.shape[1]} pixels wide, not 7 inches at 200 dots"
+    for side in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
+        assert (side > 250).all(), "something is cut off at the border"
+    assert "simulated neuropil" in (build.figures / f"{name}.caption.md").read_text()
 
 
 def copied(folder, environment, target):

@@ -8,7 +8,7 @@ import pandas as pd
 import zarr
 from fake_build import build_fake
 
-from pipeline import artefacts
+from pipeline import artefacts, shards
 from pipeline.artefacts import Build
 
 FIRST_ID = np.uint64(2**63)
@@ -30,7 +30,7 @@ CHOSEN = {"mask": 0.5, "stdt": 0.0, "proximity": 0.4}
 MODELS = (
     {"name": "cnn", "network": "cnn"},
     {"name": "cnn_untrained", "network": "cnn", "trained": False},
-    {"name": "cnn_attention", "network": "cnn", "attention": True},
+    {"name": "cnn_attention", "network": "cnn", "channels": ["em", "presynaptic"]},
 )
 
 
@@ -89,7 +89,7 @@ def _detections():
                             "min_size_vx": min_size, "n_true": N, "n_predicted": 150, "matched_true": 144,
                             "matched_predicted": 141, "precision": 141 / 150, "recall": 144 / N,
                             "edge_precision": f1 + 0.01, "edge_recall": f1 - 0.01, "edge_f1": f1, "n_correct": 137,
-                            "n_wrong_partner": 3, "n_wrong_direction": 2, "n_unassigned": 2, "n_merged": 4,
+                            "n_wrong_partner": 3, "n_reversed": 2, "n_unassigned": 2, "n_merged": 4,
                             "n_missed": 12, "n_split": 1, "n_false": 9, "chosen": chosen,
                         }
                     )  # fmt: skip
@@ -142,7 +142,9 @@ def _samples(folder, truth, rng):
     cleft = ((abs(x - 22) <= 1) & (abs(y - 24) <= 6) & (abs(z - 4) <= 1)).astype(np.uint8)
     em = np.clip(150 - 40 * (x < 22) + rng.normal(0, 20, SHAPE_ZYX), 0, 255).astype(np.uint8)
     group = zarr.open_group(folder / "samples.zarr", mode="w")
-    for name, array in (("em", em), ("cleft", cleft), ("segments", local)):
+    stored = shards.create(group, "em", (N, *SHAPE_ZYX), shards.MAX_ROWS, ("n", "z", "y", "x"))
+    stored[:] = np.broadcast_to(em, stored.shape)
+    for name, array in (("cleft", cleft), ("segments", local)):
         group.create_array(name, data=np.broadcast_to(array, (N, *SHAPE_ZYX)).copy(), chunks=(16, *SHAPE_ZYX))
     row = np.arange(N)
     segments = pd.DataFrame({"row": np.repeat(row, 3), "local": np.tile([1, 2, 3], N).astype(np.uint16)})
@@ -150,7 +152,7 @@ def _samples(folder, truth, rng):
     segments["segment_id"] = first + np.tile(np.arange(3, dtype=np.uint64), N)
     artefacts.write_parquet(folder / "segments.parquet", segments)
     index = truth.rename(columns={f"true_{side}_segment_id": f"{side}_segment_id" for side in ("pre", "post")})
-    index = index.assign(row=row, region="test", padded=0.0, at_edge=False, fault="", n_cleft_vx=int(cleft.sum()))
+    index = index.assign(row=row, region="test", padded=0.0, at_edge=False, fault="")
     for axis in "xyz":
         index[f"center_{axis}_nm"] = rng.uniform(500, 4000, N)
     artefacts.write_parquet(folder / "index.parquet", index)

@@ -7,9 +7,8 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-import zarr
 from cloudvolume import CloudVolume
-from fake_build import run_script
+from fake_build import run_script, succeed, write_images
 
 from pipeline import artefacts
 from pipeline.artefacts import Build
@@ -78,9 +77,8 @@ def located(tmp_path_factory):
         rows[f"center_{axis}_nm"] = position.astype(float)
     artefacts.write_parquet(build.synapses, rows)
     cut = [em[x - 24 : x + 24, y - 24 : y + 24, z - 3 : z + 3].T for x, y, z in centres]  # voxel size // 2: the centre
-    group = zarr.open_group(build.patches / "images.zarr", mode="w")
-    group.create_array("cube", data=np.stack(cut))
-    group.create_array("patch", data=np.stack(cut)[:, 3])
+    write_images(build.patches, "cube", np.stack(cut))
+    write_images(build.patches, "patch", np.stack(cut)[:, 3])
     artefacts.write_parquet(build.patches / "index.parquet", rows[["synapse_id"]])
     quality = rows[["synapse_id"]].assign(patch_padded=0.0, cube_padded=np.where(ids == PADDED, 0.1, 0.0))
     artefacts.write_parquet(build.patches / "quality.parquet", quality)
@@ -89,22 +87,27 @@ def located(tmp_path_factory):
     torch.manual_seed(0)
     runs = []
     for entry, auc in zip(MODELS, (0.8, 0.6, 0.7, 0.9, 0.7, 0.5), strict=True):
-        kind, sections = next(SEEN[name] for name in SEEN if entry["name"].startswith(name))
+        dimensionality, sections = next(SEEN[name] for name in SEEN if entry["name"].startswith(name))
         network = registry.build(entry["network"], entry.get("sections", 1))
         card = checkpoint.Card(
-            entry["network"], None, "patch" if kind == "2D" else "cube", (8.0, 8.0, 40.0), INPUT[kind], 0.5, 1.0
+            task="classification",
+            network=entry["network"],
+            build={"sections": entry.get("sections", 1)},
+            channels=("em",),
+            voxel_nm=(8.0, 8.0, 40.0),
+            shape_zyx=INPUT[dimensionality],
+            decision={"tau": 0.5, "temperature": 1.0},
         )
         checkpoint.save(build.run(entry["name"]) / "model.safetensors", network, card)
-        known = {"model": entry["name"], "label": entry["name"].upper(), "network": entry["network"], "kind": kind}
+        known = {"model": entry["name"], "label": entry["name"].upper(), "network": entry["network"]}
+        known["dimensionality"] = dimensionality
         trained = entry.get("trained", True)
         runs.append(known | {"sections": sections, "trained": trained, "folds": False, "validation_auc": auc})
     artefacts.write_parquet(build.analysis / "performance.runs.parquet", pd.DataFrame(runs))
 
     environment = {"SYNAPSE_EI_CONFIG": str(folder / "toy.yaml"), "SYNAPSE_EI_BUILD": str(folder / "build")}
     environment["OMP_NUM_THREADS"] = "1"
-    for script in ("analysis", "figures", "tables"):
-        done = run_script(f"{script}/evidence.py", environment)
-        assert done.returncode == 0, done.stderr
+    succeed(environment, "analysis/evidence.py", "figures/evidence.py", "tables/evidence.py")
     return (
         build,
         environment,
@@ -119,7 +122,7 @@ def _inputs(shape_zyx):
     return lambda centre: tuple(slice(c - n // 2, c - n // 2 + n) for c, n in zip(centre, size, strict=True))
 
 
-def test_the_best_of_each_kind_and_its_own_control_are_scored(located):
+def test_the_best_of_each_dimensionality_and_its_own_control_are_scored(located):
     build, *_ = located
     chosen = pd.read_parquet(build.analysis / "evidence.chosen.parquet")
     expected = [
@@ -129,34 +132,34 @@ def test_the_best_of_each_kind_and_its_own_control_are_scored(located):
         ("3D", "unet3d"),
         ("3D", "unet3d_untrained"),
     ]
-    assert list(zip(chosen["kind"], chosen["model"], strict=True)) == expected
+    assert list(zip(chosen["dimensionality"], chosen["model"], strict=True)) == expected
 
 
-def test_even_spread_is_each_regions_part_of_the_input(located):
+def test_even_spread_is_the_share_of_each_region_in_the_input(located):
     """Counted from the volumes, with distances to every voxel of the cleft."""
     build, _, arrays, centres = located
     shares = pd.read_parquet(build.analysis / "evidence.shares.parquet").query("role == 'even'")
-    shares = shares.set_index(["kind", "synapse_id", "part"])["share"]
+    shares = shares.set_index(["dimensionality", "synapse_id", "part"])["share"]
     assert PADDED not in shares.index.get_level_values("synapse_id")
     parts = {"synapse": (1, 2), "vesicles": (3,), "mitochondria": (4,), "elsewhere": (0,)}
-    for kind in ("2D", "3D"):
+    for dimensionality in ("2D", "3D"):
         for synapse_id in (101, 106, 112):
-            box = _inputs(INPUT[kind])(centres[synapse_id])
+            box = _inputs(INPUT[dimensionality])(centres[synapse_id])
             cleft = np.argwhere(arrays["clefts"] == synapse_id) * (8, 8, 40)
             voxels = np.stack(np.mgrid[box], axis=-1).reshape(-1, 1, 3) * (8, 8, 40)
             near = (((voxels - cleft) ** 2).sum(axis=-1).min(axis=1) <= 100**2).mean()
-            assert shares[kind, synapse_id, "near"] == pytest.approx(near)
+            assert shares[dimensionality, synapse_id, "near"] == pytest.approx(near)
             for part, labels in parts.items():
                 share = np.isin(arrays["structures"][box], labels).mean()
-                assert shares[kind, synapse_id, part] == pytest.approx(share)
+                assert shares[dimensionality, synapse_id, part] == pytest.approx(share)
 
 
 def test_pictures_show_the_voxels_whose_structures_are_scored(located):
     build, _, arrays, centres = located
     pictures = pd.read_parquet(build.analysis / "evidence.pictures.parquet")
-    for (kind, synapse_id), pixels in pictures.groupby(["kind", "synapse_id"]):
-        box = _inputs(INPUT[kind])(centres[synapse_id])
-        middle = INPUT[kind][0] // 2
+    for (dimensionality, synapse_id), pixels in pictures.groupby(["dimensionality", "synapse_id"]):
+        box = _inputs(INPUT[dimensionality])(centres[synapse_id])
+        middle = INPUT[dimensionality][0] // 2
         pixels = pixels.sort_values(["y", "x"])
         assert (pixels["grey"].to_numpy() == arrays["em"][box][:, :, middle].T.ravel()).all()
         synapse = np.isin(arrays["structures"][box][:, :, middle], (1, 2)).T.ravel()
@@ -166,7 +169,7 @@ def test_pictures_show_the_voxels_whose_structures_are_scored(located):
 def test_parts_of_the_evidence_add_up_and_the_means_are_over_synapses(located):
     build, *_ = located
     shares = pd.read_parquet(build.analysis / "evidence.shares.parquet")
-    keys = ["kind", "role", "method"]
+    keys = ["dimensionality", "role", "method"]
     total = shares[shares["part"] != "near"].groupby([*keys, "synapse_id"])["share"].sum(min_count=4).dropna()
     assert total.to_numpy() == pytest.approx(1)
     result = pd.read_parquet(build.analysis / "evidence.result.parquet").set_index([*keys, "part", "measure"])
@@ -183,7 +186,7 @@ def test_parts_of_the_evidence_add_up_and_the_means_are_over_synapses(located):
     )
 
 
-def test_table_and_figure_say_what_the_analysis_found(located):
+def test_table_and_figure_report_what_the_analysis_found(located):
     build, *_ = located
     rows = pd.read_csv(build.tables / "evidence.csv")
     assert list(rows["Model"].unique()) == [
@@ -208,4 +211,4 @@ def test_an_edition_without_known_structures_is_refused(located, tmp_path):
     (tmp_path / "real.yaml").write_text(yaml.safe_dump(settings))
     done = run_script("analysis/evidence.py", environment | {"SYNAPSE_EI_CONFIG": str(tmp_path / "real.yaml")})
     assert done.returncode
-    assert "'real' is not simulated: nobody knows what its voxels show" in done.stderr
+    assert "'real' is not simulated: the structure of its voxels is unknown" in done.stderr

@@ -3,9 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-import zarr
-from fake_build import REPOSITORY, analyse, build_fake, copied, run_script
-from PIL import Image
+from fake_build import REPOSITORY, analyse, build_fake, check_picture, copied, run_script, succeed, write_images
 from scipy.special import logit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -22,11 +20,10 @@ DEPTH, N_SECTIONS = 32, 240  # slices of a cube, by default; sections of the vol
 def add_misread(build, skill=0.3, seed=3):
     """What the stage `units` leaves, and the cubes of the right extraction."""
     rng = np.random.default_rng(seed)
-    folder = build.root / "faults" / "units"
+    folder = build.units
     index = pd.read_parquet(build.patches / "index.parquet")
     for patches in (build.patches, folder / "patches"):
-        group = zarr.open_group(patches / "images.zarr", mode="a")
-        group.create_array("cube", data=rng.integers(60, 200, (len(index), DEPTH, 12, 12), dtype=np.uint8))
+        write_images(patches, "cube", rng.integers(60, 200, (len(index), DEPTH, 12, 12), dtype=np.uint8))
         artefacts.write_parquet(patches / "index.parquet", index)
     bounds = {"source_resolution_nm": [8.0, 8.0, 40.0], "source_bounds_vx": [[0, 0, 0], [1300, 1300, N_SECTIONS]]}
     artefacts.write_json(folder / "patches" / "manifest.json", bounds)
@@ -68,7 +65,7 @@ def test_scores_and_the_paired_difference_of_right_and_misread_cubes(faulty):
     build, _ = faulty
     values = _values(build, "units")
     right, right_tau = _parts(build.predictions("unet3d"))
-    misread, misread_tau = _parts(build.root / "faults" / "units" / "predictions.parquet")
+    misread, misread_tau = _parts(build.units / "predictions.parquet")
     aucs = [roc_auc_score(rows["label"], rows["p_excitatory"]) for rows in (right, misread)]
     assert [values[f"{cubes}_roc_auc"]["value"] for cubes in ("right", "misread")] == pytest.approx(aucs)
     assert values["difference_roc_auc"]["value"] == pytest.approx(aucs[0] - aucs[1])
@@ -93,7 +90,7 @@ def test_the_share_of_slices_from_elsewhere_is_counted_by_hand(faulty):
 
 def test_the_claims_about_misread_cubes_follow_the_intervals(changeable):
     build, environment = changeable
-    path = build.root / "faults" / "units" / "predictions.parquet"
+    path = build.units / "predictions.parquet"
     rows = pd.read_parquet(build.predictions("unet3d"))
     artefacts.write_parquet(path, rows)
     analyse(("units",), environment)
@@ -108,7 +105,7 @@ def test_the_claims_about_misread_cubes_follow_the_intervals(changeable):
 
 def test_misread_predictions_of_another_cohort_are_refused(changeable):
     build, environment = changeable
-    path = build.root / "faults" / "units" / "predictions.parquet"
+    path = build.units / "predictions.parquet"
     artefacts.write_parquet(path, pd.read_parquet(path).iloc[:-40])
     done = run_script("analysis/units.py", environment)
     assert done.returncode
@@ -152,28 +149,18 @@ def test_coverage_is_reported_as_found(changeable, tmp_path):
     script = (REPOSITORY / "analysis" / "confidence.py").read_text().replace("N_REPEATS = 500", "N_REPEATS = 40")
     short = tmp_path / "short.py"
     short.write_text(script)
-    done = run_script(short, environment)
-    assert done.returncode == 0, done.stderr
+    succeed(environment, short)
     values, table = _values(build, "confidence"), pd.read_parquet(build.analysis / "confidence.coverage.parquet")
     assert sorted(table["n_neurons"].unique()) == [6, 12, 30, 60, 120]
     row = table.set_index(["interval", "n_neurons", "metric"]).loc[("synapses", 6, "balanced_accuracy")]
     assert values["synapses_6_balanced_accuracy"]["value"] == row["coverage"]
     assert values["n_repeats"]["value"] == 40
-    assert run_script("figures/confidence.py", environment).returncode == 0
-    _check_picture(build, "confidence")
+    succeed(environment, "figures/confidence.py")
+    check_picture(build, "confidence")
 
 
 @pytest.mark.parametrize("name", ["units", "leakage"])
 def test_figures(changeable, name):
     build, environment = changeable
-    done = run_script(f"figures/{name}.py", environment)
-    assert done.returncode == 0, done.stderr
-    _check_picture(build, name)
-
-
-def _check_picture(build, name):
-    pixels = np.asarray(Image.open(build.figures / f"{name}.png").convert("L"))
-    assert pixels.shape[1] == 1400, "7 inches at 200 dots"
-    for side in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
-        assert (side > 250).all(), "something is cut off at the border"
-    assert "simulated neuropil" in (build.figures / f"{name}.caption.md").read_text()
+    succeed(environment, f"figures/{name}.py")
+    check_picture(build, name)

@@ -4,17 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from fake_build import copied, run_script
-from PIL import Image
+from fake_build import check_picture, copied, run_script, succeed
 from sklearn.metrics import roc_auc_score
 
 from pipeline import artefacts
-
-
-def _run(environment, *scripts):
-    for script in scripts:
-        done = run_script(script, environment)
-        assert done.returncode == 0, done.stderr
 
 
 def _values(build):
@@ -30,7 +23,7 @@ def build(performed, tmp_path):
 
 def test_the_ablation_its_figure_and_its_table(build):
     build, environment = build
-    _run(environment, "analysis/fusion.py", "figures/fusion.py", "tables/fusion.py")
+    succeed(environment, "analysis/fusion.py", "figures/fusion.py", "tables/fusion.py")
     values = _values(build)
     performance = artefacts.read_json(build.analysis / "performance.json")
     for metric in ("roc_auc", "balanced_accuracy"):
@@ -47,23 +40,20 @@ def test_the_ablation_its_figure_and_its_table(build):
     assert abs(values["gain_no_spine_all_axon_roc_auc"]["value"]) < 0.03
     assert "a property of the simulation: by construction" in values["spines"]["text"]
 
-    pixels = np.asarray(Image.open(build.figures / "fusion.png").convert("L"))
-    assert pixels.shape[1] == 1400, "7 inches at 200 dots"
-    for side in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
-        assert (side > 250).all(), "something is cut off at the border"
+    check_picture(build, "fusion")
     rows = pd.read_csv(build.tables / "fusion.csv").set_index(["Score", "Features"])
     assert rows.loc[("+ whole axon", "without spines"), "AUC"] == values["no_spine_all_axon_roc_auc"]["text"]
 
 
-def test_spines_that_say_nothing_add_nothing(build):
+def test_uninformative_spines_add_nothing(build):
     build, environment = build
     path = build.source / "truth" / "synapses.parquet"
     truth = pd.read_parquet(path)
     truth["on_spine"] = np.random.default_rng(0).permutation(truth["on_spine"])
     truth.to_parquet(path)
-    _run(environment, "analysis/fusion.py")
+    succeed(environment, "analysis/fusion.py")
     values = _values(build)
-    assert values["gain_all_all_axon_roc_auc"]["value"] < 0.03, "less than nothing is possible, of so few neurons"
+    assert values["gain_all_all_axon_roc_auc"]["value"] < 0.03, "with so few neurons, a loss is possible"
     assert values["logistic_all_all_roc_auc"]["value"] < 0.75
 
 
@@ -75,7 +65,7 @@ def test_where_spines_and_some_post_neurons_are_unknown_it_does_without(build):
     synapses = pd.read_parquet(build.synapses)
     synapses["post_neuron_id"] = synapses["post_neuron_id"].where(synapses["synapse_id"] % 2 == 0, 0)
     synapses.to_parquet(build.synapses)
-    _run(environment, "analysis/fusion.py", "figures/fusion.py", "tables/fusion.py")
+    succeed(environment, "analysis/fusion.py", "figures/fusion.py", "tables/fusion.py")
     values = _values(build)
     assert not [name for name in values if "no_spine" in name or "shaft" in name]
     assert values["spines"]["text"].startswith("Whether a synapse lies on a spine is not known in these data")

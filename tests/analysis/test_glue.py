@@ -6,7 +6,7 @@ import math
 import pandas as pd
 import pytest
 
-from pipeline import glue
+from pipeline import glue, labels
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_cross_validated_predictions_are_all_test_but_keep_the_folds_of_the_coho
         opened.predictions("unet3d_folds")
 
 
-def test_labels_tell_models_apart(tmp_path, monkeypatch):
+def test_labels_distinguish_models(tmp_path, monkeypatch):
     entries = [
         ({"network": "cnn"}, "CNN", ("2D", 1)),
         ({"network": "resnet18", "pretrained": True}, "ResNet-18, pretrained", ("2D", 1)),
@@ -118,9 +118,11 @@ def test_labels_tell_models_apart(tmp_path, monkeypatch):
     monkeypatch.setenv("SYNAPSE_EI_CONFIG", str(path))
     monkeypatch.setenv("SYNAPSE_EI_BUILD", str(tmp_path))
     opened = glue.study("analysis/demo.py")
-    assert list(opened.model_labels.values()) == [label for _, label, _ in entries] + ["UNet3D, seed 1"]
-    assert list(opened.family_labels.values()) == [label for _, label, _ in entries[:-1]] + ["UNet3D"]
-    assert [opened.seen_by(model) for model in opened.config.models] == [seen for *_, seen in entries] + [("3D", 32)]
+    assert list(labels.of_models(opened.config).values()) == [label for _, label, _ in entries] + ["UNet3D, seed 1"]
+    assert list(labels.of_families(opened.config).values()) == [label for _, label, _ in entries[:-1]] + ["UNet3D"]
+    assert [labels.input_of(model, opened.config) for model in opened.config.models] == [
+        seen for *_, seen in entries
+    ] + [("3D", 32)]
 
 
 def test_a_missing_input_is_named(study):
@@ -137,3 +139,21 @@ def test_patches_come_in_the_order_asked_for(study):
     both, one = opened.patches([ids[7], ids[2]]), opened.patches([ids[2]])
     assert (both[1] == one[0]).all()
     assert (both[0] != both[1]).any()
+
+
+def test_values_of_an_analysis_that_the_edition_lacks_are_empty(study):
+    study("analysis/demo.py").save({"n": glue.count(1)})
+    opened = study("tables/demo.py")
+    assert opened.values_if_any("demo") == opened.values("demo") == {"n": (1, "1")}
+    assert opened.values_if_any("absent") == {}
+
+
+def test_ids_that_are_no_longer_exact_are_refused(study, tmp_path):
+    opened = study("analysis/demo.py")
+    path = tmp_path / "pairs.parquet"
+    rows = pd.DataFrame({"pre": pd.array([2**63 + 1], dtype="uint64")})
+    rows.to_parquet(path)
+    assert opened.read_exact(path, ["pre"])["pre"].tolist() == [2**63 + 1]
+    rows.astype(float).to_parquet(path)
+    with pytest.raises(glue.StudyError, match="pre is float64, but ids are exact as uint64 only"):
+        opened.read_exact(path, ["pre"])

@@ -3,8 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from fake_build import copied, run_script
-from PIL import Image
+from fake_build import check_picture, copied, succeed
 from sklearn.metrics import brier_score_loss, roc_auc_score
 from statsmodels.stats.multitest import multipletests
 
@@ -16,18 +15,12 @@ FIGURES = ("pooling", "calibration", "power")
 TABLES = ("comparison", "errors")
 
 
-def _run(environment, *scripts):
-    for script in scripts:
-        done = run_script(script, environment)
-        assert done.returncode == 0, done.stderr
-
-
 @pytest.fixture(scope="module")
 def inferred(performed, tmp_path_factory):
     """`(build, environment)` after these analyses; not to be changed."""
     original, environment = performed
     build, environment = copied(original.root.parent.parent, environment, tmp_path_factory.mktemp("inferred"))
-    _run(environment, "analysis/inference.py", "analysis/errors.py")
+    succeed(environment, "analysis/inference.py", "analysis/errors.py")
     return build, environment
 
 
@@ -74,7 +67,7 @@ def test_brier_scores_and_the_number_of_neurons_needed(inferred):
     assert found[1] <= 0.05 < found[0]
 
 
-def test_the_learning_curve_is_of_networks_of_one_recipe_that_take_no_other_part(inferred):
+def test_the_learning_curve_is_of_networks_of_one_recipe_that_are_compared_nowhere_else(inferred):
     build, environment = inferred
     learning = pd.read_parquet(build.analysis / "inference.learning.parquet").query("metric == 'roc_auc'")
     assert learning["n_train_neurons"].tolist() == [22, 43]
@@ -100,14 +93,11 @@ def test_errors_are_modelled_with_what_varies(inferred):
 
 def test_figures_and_tables(inferred):
     build, environment = inferred
-    _run(environment, *(f"figures/{name}.py" for name in FIGURES), *(f"tables/{name}.py" for name in TABLES))
+    succeed(environment, *(f"figures/{name}.py" for name in FIGURES), *(f"tables/{name}.py" for name in TABLES))
     for name in FIGURES:
-        pixels = np.asarray(Image.open(build.figures / f"{name}.png").convert("L"))
-        for side in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
-            assert (side > 250).all(), "something is cut off at the border"
-    captions = [build.figures / f"{name}.caption.md" for name in FIGURES]
-    captions += [build.tables / f"{name}.caption.md" for name in TABLES]
-    assert all("simulated neuropil" in path.read_text() for path in captions)
+        check_picture(build, name)
+    for name in TABLES:
+        assert "simulated neuropil" in (build.tables / f"{name}.caption.md").read_text()
     values = artefacts.read_json(build.analysis / "errors.json")
     table = pd.read_csv(build.tables / "errors.csv").set_index("Predictor")
     found = table.loc["On a spine", "Odds ratio, all together"]
@@ -121,7 +111,7 @@ def test_a_model_without_errors_has_no_odds_ratios_and_says_why(performed, tmp_p
     best = artefacts.read_json(build.analysis / "performance.json")["best_model"]["value"]
     rows = pd.read_parquet(build.predictions(best))
     rows.assign(p_excitatory=0.01 + 0.98 * rows["label"]).to_parquet(build.predictions(best))
-    _run(environment, "analysis/errors.py", "tables/errors.py")
+    succeed(environment, "analysis/errors.py", "tables/errors.py")
     values = artefacts.read_json(build.analysis / "errors.json")
     assert values["n_errors"]["value"] == 0
     assert values["found"]["text"].startswith("No model of all predictors could be fitted: `error` must hold 0 and 1")

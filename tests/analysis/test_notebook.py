@@ -26,7 +26,10 @@ def _run(fake, tmp_path, name, text):
     build, environment = fake
     script = tmp_path / f"{name}.py"
     script.write_text(text)
-    notebook.run(script, build, environment["SYNAPSE_EI_CONFIG"])
+    with pytest.MonkeyPatch.context() as patch:
+        for variable, setting in environment.items():
+            patch.setenv(variable, setting)
+        notebook.run(script, build)
     return build.analysis / f"{name}.ipynb"
 
 

@@ -3,14 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
-from fake_build import analyse, build_fake, copied, run_script
+from fake_build import analyse, build_fake, copied, run_script, succeed
 from scipy.stats import beta, binom
 from statsmodels.stats.multitest import multipletests
 
 from pipeline import artefacts
 from pipeline.artefacts import Build
 
-FIRST_ID = np.uint64(2**63)  # ids one apart, which floats cannot tell
+FIRST_ID = np.uint64(2**63)  # ids one apart, which floats cannot distinguish
 N = 71
 UNSCORED = 70  # no method's candidates have the true pair of this synapse
 
@@ -35,14 +35,14 @@ def write_assignments(folder):
     truth["true_pre_segment_id"] = FIRST_ID + np.arange(N, dtype=np.uint64) * np.uint64(3)
     truth["true_post_segment_id"] = truth["true_pre_segment_id"] + np.uint64(1)
     tables = []
-    for (protocol, method), (direction, identity) in ERRORS.items():
+    for (protocol, method), (reversed_pair, wrong_partner) in ERRORS.items():
         pre, post = (truth[f"true_{side}_segment_id"].to_numpy().copy() for side in ("pre", "post"))
-        direction, identity = np.array(direction, dtype=int), np.array(identity, dtype=int)
-        pre[direction], post[direction] = post[direction], pre[direction]
-        post[identity] += np.uint64(1)
+        reversed_pair, wrong_partner = np.array(reversed_pair, dtype=int), np.array(wrong_partner, dtype=int)
+        pre[reversed_pair], post[reversed_pair] = post[reversed_pair], pre[reversed_pair]
+        post[wrong_partner] += np.uint64(1)
         pre[UNSCORED] = post[UNSCORED] = 0
         rows = truth.assign(pre_segment_id=pre, post_segment_id=post, outcome="assigned")
-        rows["direction_right"] = pd.array(~np.isin(np.arange(N), direction), dtype="boolean")
+        rows["direction_right"] = pd.array(~np.isin(np.arange(N), reversed_pair), dtype="boolean")
         rows.loc[UNSCORED, ["outcome", "direction_right", "confidence", "margin"]] = "one_segment", pd.NA, None, None
         tables.append(rows.assign(protocol=protocol, method=method))
     artefacts.write_parquet(folder / "assignments.parquet", pd.concat(tables, ignore_index=True))
@@ -52,18 +52,21 @@ def write_assignments(folder):
 
 @pytest.fixture(scope="module")
 def transferred(tmp_path_factory):
-    """`(build, environment)` after `analysis/partner_transfer.py`; not to be changed."""
-    _, root, environment = build_fake(tmp_path_factory.mktemp("partner_transfer"), ({"name": "cnn", "network": "cnn"},))
-    build = Build("fake", root)
-    write_assignments(build.partners / "transfer")
+    """`(build of the real data, environment)` after `analysis/partner_transfer.py`; not to be changed."""
+    folder = tmp_path_factory.mktemp("partner_transfer")
+    _, root, environment = build_fake(folder, ({"name": "cnn", "network": "cnn"},))
+    environment["SYNAPSE_EI_DATA"] = str(folder / "some_cortex")  # the name of a folder that nothing reads
+    real = Build("fake", root).on(environment["SYNAPSE_EI_DATA"])
+    write_assignments(real.partners)
     analyse(["partner_transfer"], environment)
-    return build, environment
+    return real, environment
 
 
 @pytest.fixture
 def changeable(transferred, tmp_path):
     build, environment = transferred
-    return copied(build.root.parent.parent, environment, tmp_path)
+    edition, environment = copied(build.root.parents[3], environment, tmp_path)
+    return edition.on(environment["SYNAPSE_EI_DATA"]), environment
 
 
 def _values(build, part="value"):
@@ -83,25 +86,28 @@ def _exact(k, n):
 
 
 @pytest.mark.parametrize(("protocol", "method"), CASES)
-def test_pair_and_direction_have_exact_intervals_and_errors_are_counted_apart(transferred, protocol, method):
+def test_pair_and_direction_have_exact_intervals_and_errors_are_counted_separately(transferred, protocol, method):
     key, values, texts = _key(protocol, method), _values(transferred[0]), _values(transferred[0], "text")
-    direction, identity = (len(synapses) for synapses in ERRORS[protocol, method])
-    assert texts[f"{key}_accuracy"] == _exact(N - direction - identity - 1, N)
-    assert texts[f"{key}_direction"] == _exact(N - direction - 1, N - 1), "the unscored one says nothing of direction"
-    assert values[f"{key}_direction_errors"] == values[f"{key}_direction_wrong"] == direction
-    assert values[f"{key}_identity_errors"] == identity
+    reversed_pair, wrong_partner = (len(synapses) for synapses in ERRORS[protocol, method])
+    assert texts[f"{key}_accuracy"] == _exact(N - reversed_pair - wrong_partner - 1, N)
+    assert texts[f"{key}_direction"] == _exact(N - reversed_pair - 1, N - 1), "the unscored one is left out"
+    assert values[f"{key}_reversed"] == values[f"{key}_direction_wrong"] == reversed_pair
+    assert values[f"{key}_wrong_partner"] == wrong_partner
     assert values[f"{key}_unassigned"] == 1
 
 
-def test_mcnemar_of_networks_against_the_floor_and_of_avan_against_pruners(transferred):
+def test_mcnemar_of_networks_against_the_baseline_and_of_avan_against_pruners(transferred):
     found = pd.read_parquet(transferred[0].analysis / "partner_transfer.comparisons.parquet")
     assert len(found) == 2 * (2 * 3 + 2 * 2)
     for row in found.itertuples():
-        floor = row.method_b == "darker_is_pre"
-        ours, theirs = ERRORS[row.protocol, row.method_a], ERRORS["simulation" if floor else row.protocol, row.method_b]
+        baseline = row.method_b == "darker_is_pre"
         ours, theirs = (
-            set(direction) | (set(identity) if row.target == "pair" else set())
-            for direction, identity in (ours, theirs)
+            ERRORS[row.protocol, row.method_a],
+            ERRORS["simulation" if baseline else row.protocol, row.method_b],
+        )
+        ours, theirs = (
+            set(reversed_pair) | (set(wrong_partner) if row.target == "pair" else set())
+            for reversed_pair, wrong_partner in (ours, theirs)
         )
         assert (row.only_a, row.only_b) == (len(theirs - ours), len(ours - theirs))
         assert row.p == pytest.approx(min(1, 2 * binom.cdf(min(row.only_a, row.only_b), row.only_a + row.only_b, 0.5)))
@@ -111,8 +117,7 @@ def test_mcnemar_of_networks_against_the_floor_and_of_avan_against_pruners(trans
 
 def test_the_table_has_a_row_for_each_protocol_and_method_and_a_caption_that_stands_alone(transferred):
     build, environment = transferred
-    done = run_script("tables/partner_transfer.py", environment)
-    assert done.returncode == 0, done.stderr
+    succeed(environment, "tables/partner_transfer.py")
     table = pd.read_csv(build.tables / "partner_transfer.csv", dtype=str).set_index(["Trained on", "Method"])
     texts = _values(build, "text")
     assert len(table) == len(ERRORS)
@@ -120,16 +125,16 @@ def test_the_table_has_a_row_for_each_protocol_and_method_and_a_caption_that_sta
     assert tuned["Direction alone"] == texts["fine_tuned_avan_direction"] == _exact(70, 70)
     assert "p = " + tuned["p, darker"] == texts["fine_tuned_avan_direction_against_darker_is_pre_p_holm"]
     assert (tuned["p, AVAN"], rule["p, darker"]) == ("–", "–")
-    assert rule["Direction errors"] == "8"
+    assert rule["Reversed"] == "8"
     caption = (build.tables / "partner_transfer.caption.md").read_text()
     for wanted in (
         "the folder some_cortex",
         "voxels of 12 × 12 × 30 nm",
         "trained on simulated neuropil alone",
         "section 75",
-        "at most 1 of a method",
+        "at most 1 for a method",
         "finds every true pair by construction in the Kasthuri folder",
-        "the direction is the independent target",
+        "only the direction is an independent target",
     ):
         assert wanted in caption
 
@@ -139,7 +144,7 @@ def test_the_table_has_a_row_for_each_protocol_and_method_and_a_caption_that_sta
     [
         (
             lambda rows: rows[(rows["synapse_id"] != 312) | (rows["protocol"] != "fine-tuned")],
-            "was not asked about synapses [312]",
+            "was not applied to synapses [312]",
         ),
         (lambda rows: rows[rows["method"] != "mask_pruner"], "mask_pruner"),
         (lambda rows: rows.astype({"post_segment_id": float}), "post_segment_id is float64"),
@@ -148,7 +153,7 @@ def test_the_table_has_a_row_for_each_protocol_and_method_and_a_caption_that_sta
 )
 def test_assignments_that_would_flatter_a_method_are_refused(changeable, change, message):
     build, environment = changeable
-    path = build.partners / "transfer" / "assignments.parquet"
+    path = build.partners / "assignments.parquet"
     artefacts.write_parquet(path, change(pd.read_parquet(path)).reset_index(drop=True))
     done = run_script("analysis/partner_transfer.py", environment)
     assert done.returncode

@@ -5,9 +5,8 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from fake_build import analyse, copied, run_script
+from fake_build import analyse, check_picture, copied, run_script, succeed
 from fake_partners import CHOSEN, ERRORS, MODELS, N, build_fake_partners
-from PIL import Image
 from scipy.stats import beta, binom
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
@@ -39,14 +38,14 @@ def _edit(path, change):
 
 
 @pytest.mark.parametrize("method", ERRORS)
-def test_errors_are_counted_apart_and_intervals_are_exact(partnered, method):
+def test_errors_are_counted_separately_and_intervals_are_exact(partnered, method):
     values, texts = _values(partnered[0]), _values(partnered[0], "text")
-    direction, identity, none = (len(clefts) for clefts in ERRORS[method])
-    assert values[f"direction_errors_{method}"] == direction
-    assert values[f"identity_errors_{method}"] == identity
+    reversed_pair, wrong_partner, none = (len(clefts) for clefts in ERRORS[method])
+    assert values[f"reversed_{method}"] == reversed_pair
+    assert values[f"wrong_partner_{method}"] == wrong_partner
     assert values[f"unassigned_{method}"] == none
-    k = N - direction - identity - none
-    assert values[f"direction_{method}"] == pytest.approx(1 - direction / (N - none))
+    k = N - reversed_pair - wrong_partner - none
+    assert values[f"direction_{method}"] == pytest.approx(1 - reversed_pair / (N - none))
     low, high = beta.ppf(0.025, k, N - k + 1), beta.ppf(0.975, k + 1, N - k)  # Clopper and Pearson
     assert texts[f"accuracy_{method}"] == f"{100 * k / N:.1f}% [{100 * low:.1f}%, {100 * high:.1f}%]"
 
@@ -69,9 +68,9 @@ def test_the_combined_system_is_quoted_on_test_at_the_setting_chosen_on_validati
     assert values["best_representation"] == "cleft mask"
 
 
-def test_errors_among_disagreements_and_those_that_nobody_would_read(partnered):
+def test_errors_among_disagreements_and_those_that_would_not_be_read(partnered):
     values = _values(partnered[0])
-    # The fake file: 30 false detections, of which two set the methods apart; 24 true clefts do; two are wrong alike.
+    # The fake file: 30 false detections and disagreements on two of them and on 24 true clefts; the same error on two.
     assert values["n_detected"] == 300
     assert values["n_detected_false"] == 30
     assert values["n_disagreements"] == 26
@@ -95,18 +94,18 @@ def test_partners_that_are_no_candidates_count_as_missed(partnered):
 def test_pictures_show_the_segments_of_the_pair_that_was_given(partnered):
     pictures = pd.read_parquet(partnered[0].analysis / "partners.pictures.parquet")
     assert set(pictures["method"]) == set(ERRORS)
-    for (method, kind), pixels in pictures.groupby(["method", "kind"]):
+    for (method, example), pixels in pictures.groupby(["method", "example"]):
         left, right = pixels[pixels["x"] < 22], pixels[(pixels["x"] >= 22) & (pixels["y"] < 32)]
         assert (left["true"] == 1).all()
         assert (right["true"] == 2).all()
-        same = (pixels["called"] == pixels["true"]).all()
-        assert same == (kind == "right"), f"{method}, {kind}"
-        if (pixels["verdict"] == "direction").all():
-            assert (left["called"] == 2).all()
-            assert (right["called"] == 1).all()
+        same = (pixels["assigned"] == pixels["true"]).all()
+        assert same == (example == "correct"), f"{method}, {example}"
+        if (pixels["outcome"] == "reversed").all():
+            assert (left["assigned"] == 2).all()
+            assert (right["assigned"] == 1).all()
 
 
-def test_where_a_method_never_errs_its_most_doubtful_cleft_is_shown(changeable):
+def test_where_a_method_never_errs_its_least_certain_cleft_is_shown(changeable):
     build, environment = changeable
 
     def perfect(rows):
@@ -118,8 +117,8 @@ def test_where_a_method_never_errs_its_most_doubtful_cleft_is_shown(changeable):
     _edit(build.partners / "assignments.parquet", perfect)
     analyse(["partners"], environment)
     pictures = pd.read_parquet(build.analysis / "partners.pictures.parquet").query("method == 'avan'")
-    assert set(pictures["kind"]) == {"right", "most doubtful"}
-    assert set(pictures.loc[pictures["kind"] == "most doubtful", "margin"]) == {0.001}
+    assert set(pictures["example"]) == {"correct", "least certain"}
+    assert set(pictures.loc[pictures["example"] == "least certain", "margin"]) == {0.001}
     assert _values(build, "text")["accuracy_avan"].startswith("100.0% [97.7%, 100.0%]")
 
 
@@ -141,7 +140,7 @@ def test_methods_on_different_clefts_are_not_compared(changeable):
     assert "methods are compared on the same synapses" in done.stderr
 
 
-def test_attention_is_compared_with_the_same_network_on_the_bare_image(tmp_path):
+def test_a_network_with_the_mask_is_compared_with_the_same_network_on_the_image_alone(tmp_path):
     build, environment = build_fake_partners(tmp_path, models=MODELS)
     analyse(["partners"], environment)
     values = _values(build)
@@ -150,31 +149,25 @@ def test_attention_is_compared_with_the_same_network_on_the_bare_image(tmp_path)
         assert values[name] == pytest.approx(roc_auc_score(test["label"], test["p_excitatory"]))
     difference = values["cnn_attention_roc_auc"] - values["cnn_attention_bare_roc_auc"]
     assert values["cnn_attention_gain"] == pytest.approx(difference)
-    assert "on the bare image" in values["attention"]
+    assert "on the image alone" in values["attention"]
 
 
 @pytest.mark.parametrize("name", ["partners", "partner_examples"])
 def test_a_figure_is_whole_and_says_what_the_data_are(partnered, tmp_path, name):
     build, environment = copied(partnered[0].root.parent.parent, partnered[1], tmp_path)
-    done = run_script(f"figures/{name}.py", environment)
-    assert done.returncode == 0, done.stderr
-    assert "simulated neuropil" in (build.figures / f"{name}.caption.md").read_text()
-    pixels = np.asarray(Image.open(build.figures / f"{name}.png").convert("L"))
-    assert pixels.shape[1] == 1400, "7 inches at 200 dots"
-    for side in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
-        assert (side > 250).all(), "something is cut off at the border"
+    succeed(environment, f"figures/{name}.py")
+    check_picture(build, name)
 
 
 def test_tables_quote_the_analysis(changeable):
     build, environment = changeable
     texts = _values(build, "text")
     for name in ("partners", "detection", "disagreements"):
-        done = run_script(f"tables/{name}.py", environment)
-        assert done.returncode == 0, done.stderr
+        succeed(environment, f"tables/{name}.py")
         assert "simulated neuropil" in (build.tables / f"{name}.caption.md").read_text()
     methods = pd.read_csv(build.tables / "partners.csv").set_index("Method")
     assert methods.loc["AVAN", "Accuracy"] == texts["accuracy_avan"]
-    assert methods.loc["Rule: largest overlaps", "Direction errors"] == 75
+    assert methods.loc["Rule: largest overlaps", "Reversed"] == 75
     assert pd.read_csv(build.tables / "detection.csv").set_index("Measure").loc["Edge F1", "STDT"] == 0.89
     volume = pd.read_csv(build.tables / "disagreements.csv").set_index("The two methods")
     assert volume.loc["Agree", "Both wrong"] == 2

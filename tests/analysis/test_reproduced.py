@@ -4,7 +4,7 @@ import re
 
 import pandas as pd
 import pytest
-from fake_build import REPOSITORY, analyse, build_fake, run_script
+from fake_build import REPOSITORY, analyse, build_fake, succeed
 
 from pipeline import artefacts
 from pipeline.artefacts import Build
@@ -30,8 +30,7 @@ def edition(tmp_path_factory):
 
 
 def _table(build, environment):
-    done = run_script("tables/reproduced.py", environment)
-    assert done.returncode == 0, done.stderr
+    succeed(environment, "tables/reproduced.py")
     return pd.read_csv(build.tables / "reproduced.csv", keep_default_na=False)
 
 
@@ -71,7 +70,7 @@ def test_a_network_of_the_earlier_recipe_stands_before_a_better_one(edition):
     assert _row(table, "2D, neurons held out")["Here"].endswith(f"({families['label'][best]})")
 
 
-def test_what_the_edition_lacks_is_said(edition):
+def test_what_the_edition_lacks_is_stated(edition):
     table = _table(*edition)
     for words in (
         "Partner assignment, AVAN",

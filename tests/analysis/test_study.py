@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from fake_build import build_fake, run_script
+from fake_build import analyse, build_fake
 from sklearn import metrics
 
 from pipeline import artefacts
@@ -14,13 +14,7 @@ RESAMPLING = {"n_replicates": 500, "confidence": 0.95, "seed": 20260}  # as in t
 SEEDS = [f"sections_seed{seed}" for seed in (0, 1, 2)]
 
 
-def _run(environment, *names):
-    for name in names:
-        done = run_script(f"analysis/{name}.py", environment)
-        assert done.returncode == 0, done.stderr
-
-
-def _frame(build, name, *keys):
+def _rows(build, name, *keys):
     return pd.read_parquet(build.analysis / f"study.{name}.parquet").set_index(list(keys)).sort_index()
 
 
@@ -38,7 +32,7 @@ def _write(build, model, **columns):
 
 def test_a_family_scores_the_mean_of_its_networks_each_at_its_own_threshold(performed):
     studied, _ = performed
-    found = _frame(studied, "metrics", "family", "metric")
+    found = _rows(studied, "metrics", "family", "metric")
     aucs, accuracies = [], []
     for model in SEEDS:
         test, tau = _scored(studied, model)
@@ -51,13 +45,13 @@ def test_a_family_scores_the_mean_of_its_networks_each_at_its_own_threshold(perf
 
 def test_of_single_networks_scores_and_differences_are_those_of_the_plain_comparison(performed):
     studied, _ = performed
-    found = _frame(studied, "metrics", "family", "metric")
+    found = _rows(studied, "metrics", "family", "metric")
     (ours, tau), (control, control_tau) = _scored(studied, "unet3d"), _scored(studied, "unet3d_untrained")
     pd.testing.assert_frame_equal(
         found.loc["unet3d", ["value", "low", "high"]],
         bootstrap.intervals(ours, tau, **RESAMPLING).set_index("metric").sort_index(),
     )
-    difference = _frame(studied, "differences", "family", "role").loc[("unet3d", "control")]
+    difference = _rows(studied, "differences", "family", "role").loc[("unet3d", "control")]
     assert (difference["other"] == "unet3d_untrained").all()
     pd.testing.assert_frame_equal(
         difference.set_index("metric")[["value", "low", "high"]],
@@ -69,7 +63,7 @@ def test_the_best_of_a_kind_is_chosen_on_validation(performed):
     studied, _ = performed
     values = {name: entry["value"] for name, entry in artefacts.read_json(studied.analysis / "study.json").items()}
     assert (values["best_2d"], values["best_25d"], values["best_3d"]) == ("resnet18", "sections", "unet3d")
-    others = _frame(studied, "differences", "family")[["role", "other"]].drop_duplicates()
+    others = _rows(studied, "differences", "family")[["role", "other"]].drop_duplicates()
     assert set(others.loc[["sections"]].itertuples(index=False, name=None)) == {("one section", "resnet18")}
     assert "unet3d_folds" not in others.index, "it is scored on other synapses"
 
@@ -77,7 +71,7 @@ def test_the_best_of_a_kind_is_chosen_on_validation(performed):
 def test_a_cross_validated_family_is_scored_on_every_synapse_at_one_half(performed):
     studied, _ = performed
     rows = pd.read_parquet(studied.predictions("unet3d_folds"))
-    found = _frame(studied, "metrics", "family", "metric")["value"]["unet3d_folds"]
+    found = _rows(studied, "metrics", "family", "metric")["value"]["unet3d_folds"]
     assert found["roc_auc"] == pytest.approx(metrics.roc_auc_score(rows["label"], rows["p_excitatory"]))
     assert found["accuracy"] == pytest.approx(metrics.accuracy_score(rows["label"], rows["p_excitatory"] >= 0.5))
 
@@ -89,13 +83,13 @@ def test_three_times_the_same_network_is_one_network_and_the_claim_follows_the_i
     for model in SEEDS:
         _write(build, model, p_excitatory=same)
     _write(build, "unet3d", p_excitatory=perfect)
-    _run(environment, "performance", "study")
-    found = _frame(build, "metrics", "family", "metric")[["value", "low", "high"]]
+    analyse(("performance", "study"), environment)
+    found = _rows(build, "metrics", "family", "metric")[["value", "low", "high"]]
     pd.testing.assert_frame_equal(found.loc["sections"], found.loc["resnet18"])
-    differences = _frame(build, "differences", "family", "role", "metric")[["value", "low", "high"]]
+    differences = _rows(build, "differences", "family", "role", "metric")[["value", "low", "high"]]
     assert (differences.loc[("sections", "one section")].abs() < 1e-12).all(axis=None)
     claim = artefacts.read_json(build.analysis / "study.json")["several_sections"]["text"]
-    channels, cubes = claim.split(". Of ")
+    channels, cubes = claim.split(". The best")
     assert channels.endswith("0.000 [0.000, 0.000], is not resolved")
     assert cubes.endswith("is resolved in favour of several sections.")
 
@@ -103,9 +97,9 @@ def test_three_times_the_same_network_is_one_network_and_the_claim_follows_the_i
 def test_without_a_network_on_one_section_there_is_no_claim(tmp_path):
     models = [{"name": "small", "network": "unet3d"}, {"name": "control", "network": "unet3d", "trained": False}]
     _, root, environment = build_fake(tmp_path, models)
-    _run(environment, "performance", "study")
+    analyse(("performance", "study"), environment)
     build = artefacts.Build("fake", root)
     values = artefacts.read_json(build.analysis / "study.json")
     assert values["several_sections"]["text"].startswith("This edition does not compare")
     assert not {"best_2d", "best_25d", "best_3d_gain"} & set(values)
-    assert set(_frame(build, "differences", "family")["role"]) == {"control"}
+    assert set(_rows(build, "differences", "family")["role"]) == {"control"}

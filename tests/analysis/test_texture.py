@@ -46,7 +46,7 @@ def test_quantiles_are_those_of_all_pixels():
 
 
 def test_what_cannot_be_measured_is_refused():
-    with pytest.raises(texture.TextureError, match="uint8 patches"):
+    with pytest.raises(ValueError, match="uint8 patches"):
         texture.summary(np.zeros((2, 64, 64)), VOXEL_NM)
 
 

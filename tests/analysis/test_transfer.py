@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
-from fake_build import analyse, build_fake, copied, run_script
+from fake_build import analyse, build_fake, copied, run_script, succeed
 from sklearn.metrics import roc_auc_score
 
 from pipeline import artefacts
@@ -47,7 +47,8 @@ def transferred(tmp_path_factory):
     folder = tmp_path_factory.mktemp("transfer")
     _, root, environment = build_fake(folder, MODELS)
     build = Build("fake", root)
-    write_scores(build.root / "transfer")
+    environment["SYNAPSE_EI_DATA"] = str(folder / "some_cortex")  # the name of a folder that nothing reads
+    write_scores(build.on(environment["SYNAPSE_EI_DATA"]).transfer)
     analyse(("performance", "transfer"), environment)
     return build, environment
 
@@ -58,12 +59,17 @@ def changeable(transferred, tmp_path):
     return copied(build.root.parent.parent, environment, tmp_path)
 
 
+def _real(build):
+    return build.on("some_cortex")
+
+
 def _values(build):
-    return {name: entry["value"] for name, entry in artefacts.read_json(build.analysis / "transfer.json").items()}
+    entries = artefacts.read_json(_real(build).analysis / "transfer.json")
+    return {name: entry["value"] for name, entry in entries.items()}
 
 
 def _auc(build, model, column, shaft):
-    rows = pd.read_parquet(build.root / "transfer" / f"{model}.parquet")
+    rows = pd.read_parquet(_real(build).transfer / f"{model}.parquet")
     rows = rows[~rows["on_spine"].astype(bool)] if shaft else rows
     return roc_auc_score(rows["label"].astype(int), rows[column])
 
@@ -91,7 +97,7 @@ def test_aucs_and_gains_are_those_of_scikit_learn(transferred, subset, shaft):
 
 def test_floors_call_the_dark_the_smooth_and_the_spiny_excitatory(transferred):
     build, _ = transferred
-    values, floors = _values(build), pd.read_parquet(build.root / "transfer" / "floors.parquet")
+    values, floors = _values(build), pd.read_parquet(_real(build).transfer / "floors.parquet")
     for name, score in (
         ("grey_post", -floors["grey_post"]),
         ("texture_pre", -floors["texture_pre"]),
@@ -108,7 +114,7 @@ def test_floors_call_the_dark_the_smooth_and_the_spiny_excitatory(transferred):
 def test_the_best_of_a_kind_is_the_best_on_validation(transferred):
     build, _ = transferred
     runs = pd.read_parquet(build.analysis / "performance.runs.parquet").query("trained and not folds")
-    best = runs.groupby(["kind", "family"])["validation_auc"].mean()
+    best = runs.groupby(["dimensionality", "family"])["validation_auc"].mean()
     values = _values(build)
     assert values["best_2d"] == "resnet18"
     assert values["best_3d"] == best["3D"].idxmax()
@@ -117,7 +123,7 @@ def test_the_best_of_a_kind_is_the_best_on_validation(transferred):
 
 def test_intervals_contain_their_values_and_few_axons_make_them_wide(transferred):
     build, _ = transferred
-    results = pd.read_parquet(build.analysis / "transfer.results.parquet")
+    results = pd.read_parquet(_real(build).analysis / "transfer.results.parquet")
     assert (results["low"] <= results["value"]).all()
     assert (results["value"] <= results["high"]).all()
     assert (results["high"] - results["low"]).median() > 0.2
@@ -125,27 +131,26 @@ def test_intervals_contain_their_values_and_few_axons_make_them_wide(transferred
 
 def test_the_table_names_the_volume_and_counts_axons(transferred):
     build, environment = transferred
-    done = run_script("tables/transfer.py", environment)
-    assert done.returncode == 0, done.stderr
-    caption = (build.tables / "transfer.caption.md").read_text()
+    succeed(environment, "tables/transfer.py")
+    caption = (_real(build).tables / "transfer.caption.md").read_text()
     assert "simulated neuropil alone" in caption
     assert "the folder some_cortex" in caption
     assert "40 excitatory synapses of 20 axons and 6 inhibitory ones of 3" in caption
     assert "not known of 1 of them" in caption
-    table = pd.read_csv(build.tables / "transfer.csv", dtype=str).set_index("Score")
-    texts = artefacts.read_json(build.analysis / "transfer.json")
+    table = pd.read_csv(_real(build).tables / "transfer.csv", dtype=str).set_index("Score")
+    texts = artefacts.read_json(_real(build).analysis / "transfer.json")
     assert table.loc["**ResNet-18**", "Shaft, matched"] == texts["resnet18_shaft_matched"]["text"]
-    assert table.loc["Floor: on a spine", ["Shaft", "All, matched"]].tolist() == ["–", "–"]
+    assert table.loc["Baseline: on a spine", ["Shaft", "All, matched"]].tolist() == ["–", "–"]
     assert len(table) == 4 + 3
 
 
 def test_scores_of_other_synapses_are_refused(changeable):
     build, environment = changeable
-    path = build.root / "transfer" / "resnet18.parquet"
+    path = _real(build).transfer / "resnet18.parquet"
     rows = pd.read_parquet(path)
     for other in (rows.iloc[1:], rows.assign(pre_neuron_id=rows["pre_neuron_id"] + 1)):
         artefacts.write_parquet(path, other)
         done = run_script("analysis/transfer.py", environment)
         assert done.returncode
         assert "resnet18.parquet does not fit floors.parquet: run `make transfer` again" in done.stderr
-        assert not (build.analysis / "transfer.json").exists()
+        assert not (_real(build).analysis / "transfer.json").exists()

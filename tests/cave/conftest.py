@@ -3,6 +3,7 @@
 import json
 
 import caveclient
+import failing
 import numpy as np
 import pandas as pd
 import pytest
@@ -75,16 +76,24 @@ def settings():
     return config.Simulated(kind="simulated", query=query)
 
 
-@pytest.fixture
-def faults():
-    """The sandbox's script: append `sandbox.Fault`s to make it fail."""
-    return []
+@pytest.fixture(scope="session")
+def running(source_dir, settings):
+    """`(address, failures)` of one sandbox for all tests."""
+    failures = []
+    with failing.serve(source_dir, settings, failures) as address:
+        yield address, failures
 
 
 @pytest.fixture
-def address(source_dir, settings, faults):
-    with sandbox.serve(source_dir, settings, faults=faults) as address:
-        yield address
+def failures(running):
+    """The sandbox's script: append `failing.Failure`s to make it fail."""
+    running[1].clear()
+    return running[1]
+
+
+@pytest.fixture
+def address(running, failures):
+    return running[0]
 
 
 @pytest.fixture

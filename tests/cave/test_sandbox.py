@@ -122,7 +122,7 @@ def test_synapse_query_drops_autapses(client, tables):
 
 
 def test_the_row_cap_is_announced_in_a_header_only(source_dir, settings, caplog):
-    with sandbox.serve(source_dir, settings, row_cap=7) as address:
+    with sandbox.listen(sandbox.application(source_dir, settings, row_cap=7)) as address:
         client = caveclient.CAVEclient(settings.datastack, address, auth_token=sandbox.TOKEN, write_server_cache=False)
         client.version = settings.materialization_version
         assert len(client.materialize.query_table(SYNAPSES)) == 7

@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 
 from pipeline import artefacts, config
-from pipeline.cohort import assemble, labels
-from pipeline.cohort.selection import SelectionError
+from pipeline.cohort import CohortError, assemble, labels
 
 ROOT = 864691135000000000
 CUBE_NM = (1024.0, 1024.0, 1280.0)
@@ -120,13 +119,13 @@ def test_candidates_can_be_limited_per_class():
 def test_synapses_in_voxels_instead_of_nanometres_are_refused():
     *labels_and_status, synapses = tables()
     synapses = synapses.rename(columns={f"ctr_pt_{axis}_nm": f"ctr_pt_position_{axis}" for axis in "xyz"})
-    with pytest.raises(SelectionError, match=r"lacks \['ctr_pt_x_nm', 'ctr_pt_y_nm', 'ctr_pt_z_nm'\]"):
+    with pytest.raises(CohortError, match=r"lacks \['ctr_pt_x_nm', 'ctr_pt_y_nm', 'ctr_pt_z_nm'\]"):
         build(*labels_and_status, synapses)
 
 
 def test_filters_that_leave_nothing_say_where_the_neurons_went():
     column, metamodel, baylor, proofreading, _ = tables()
-    with pytest.raises(SelectionError, match="leave no neuron .*excitatory or inhibitory: 38; axon proofread: 0"):
+    with pytest.raises(CohortError, match="leave no neuron .*excitatory or inhibitory: 38; axon proofread: 0"):
         assemble.candidates(column, metamodel, baylor, proofreading.assign(status_axon="f"), SETTINGS, 0)
 
 

@@ -5,8 +5,7 @@ import pandas as pd
 import pytest
 
 from pipeline import space
-from pipeline.cohort import folder
-from pipeline.cohort.folder import FolderError
+from pipeline.cohort import CohortError, folder
 
 FRAME = space.VoxelFrame((6.0, 6.0, 30.0))
 HEADER = "synapse_id,x_vx,y_vx,z_vx,cell_type,axon_id,dendrite_id,on_spine,psd_size,quality\n"
@@ -86,19 +85,19 @@ def test_missing_labels_stay_missing(tmp_path):
         (HEADER + '1,2,3,4,"excitatory,1,5,True,100,ok\n', "row 2: unexpected end of data"),
     ],
 )
-def test_a_fault_is_named_with_its_place(tmp_path, text, message):
-    with pytest.raises(FolderError, match=message) as error:
+def test_an_error_names_its_place(tmp_path, text, message):
+    with pytest.raises(CohortError, match=message) as error:
         folder.read(write(tmp_path, text), FRAME)
     assert str(tmp_path / "synapses.csv") in str(error.value)
 
 
 def test_other_encodings_are_refused(tmp_path):
-    with pytest.raises(FolderError, match=r"is not UTF-8 text \(byte 0\); save it as CSV, UTF-8"):
+    with pytest.raises(CohortError, match=r"is not UTF-8 text \(byte 0\); save it as CSV, UTF-8"):
         folder.read(write(tmp_path, HEADER + ROWS[0], encoding="utf-16"), FRAME)
 
 
 def test_an_absent_file_is_named(tmp_path):
-    with pytest.raises(FolderError, match="synapses.csv does not exist"):
+    with pytest.raises(CohortError, match="synapses.csv does not exist"):
         folder.read(tmp_path / "synapses.csv", FRAME)
 
 

@@ -3,8 +3,7 @@
 import pandas as pd
 import pytest
 
-from pipeline.cohort import labels
-from pipeline.cohort.labels import LabelError
+from pipeline.cohort import CohortError, labels
 
 ROOT = 864691135000000000
 
@@ -12,12 +11,16 @@ EXC, INH, GLIA = "excitatory_neuron", "inhibitory_neuron", "nonneuron"
 
 
 def table(source, rows):
-    """Rows `{nucleus: class}` or `[(nucleus, root, class)]` as the query layer returns them."""
+    """`{nucleus: class}` or `[(nucleus, root, class)]` as the query layer returns them.
+
+    Nucleus n lies at (n, 10 n, 100 n) nm.
+    """
     if isinstance(rows, dict):
         rows = [(nucleus, ROOT + nucleus, cell_class) for nucleus, cell_class in rows.items()]
-    frame = pd.DataFrame(rows, columns=["target_id", "pt_root_id", labels.SOURCES[source]])
+    found = pd.DataFrame(rows, columns=["target_id", "pt_root_id", labels.SOURCES[source]])
     other = "cell_type" if source != "baylor" else "classification_system"
-    return frame.assign(id=range(len(frame)), **{other: "ignored"})
+    place = {f"pt_{axis}_nm": scale * found["target_id"] for axis, scale in zip("xyz", (1, 10, 100), strict=True)}
+    return found.assign(id=range(len(found)), **{other: "ignored"}, **place)
 
 
 def merge(column=None, metamodel=None, baylor=None):
@@ -36,7 +39,7 @@ def test_precedence_and_agreement():
         metamodel={2: INH, 3: EXC, 4: EXC, 5: EXC, 6: None, 7: ""},
         baylor={3: "inhibitory", 5: "excitatory", 6: "inhibitory"},
     )
-    # 3: the manual column overrules the metamodel; 6: only Baylor knows; 7: nobody does
+    # 3: the manual column overrules the metamodel; 6: only Baylor knows; 7: no one does
     assert labelled(neurons) == {1: 1, 2: 0, 3: 0, 4: 1, 5: 1, 6: 0}
     assert neurons["pre_neuron_id"].dtype == "int64"
     assert conflicts[["nucleus_id", "metamodel", "decision", "reason"]].to_numpy().tolist() == [
@@ -116,19 +119,14 @@ def test_no_labels_at_all_leave_no_neurons():
     ],
 )
 def test_tables_that_cannot_be_merged_are_refused(tables, message):
-    with pytest.raises(LabelError, match=message):
+    with pytest.raises(CohortError, match=message):
         merge(**tables)
 
 
-def test_a_missing_column_is_named():
-    with pytest.raises(LabelError, match=r"the baylor table .* lacks the columns \['cell_type'\]"):
-        labels.merge(table("column", {}), table("metamodel", {}), table("baylor", {}).drop(columns="cell_type"))
-
-
-def placed(source, rows):
-    """`table`, nucleus n at (n, 10 n, 100 n) nm."""
-    rows = table(source, rows)
-    return rows.assign(pt_x_nm=rows["target_id"], pt_y_nm=10 * rows["target_id"], pt_z_nm=100 * rows["target_id"])
+@pytest.mark.parametrize("column", ["cell_type", "pt_x_nm"])
+def test_a_missing_column_is_named(column):
+    with pytest.raises(CohortError, match=rf"the baylor table .* lacks the columns \['{column}'\]"):
+        labels.merge(table("column", {}), table("metamodel", {}), table("baylor", {}).drop(columns=column))
 
 
 def test_every_named_neuron_has_its_class_where_that_is_certain():
@@ -136,9 +134,9 @@ def test_every_named_neuron_has_its_class_where_that_is_certain():
     rows = [(n, ROOT + n, name) for n, name in metamodel.items()]
     rows += [(6, ROOT + 6, EXC), (7, ROOT + 6, EXC), (8, 0, EXC)]  # two nuclei in a segment; none at the nucleus
     found = labels.neurons(
-        placed("column", {2: "aibs_coarse_excitatory"}),
-        placed("metamodel", rows),
-        placed("baylor", {4: "inhibitory", 9: "inhibitory"}),
+        table("column", {2: "aibs_coarse_excitatory"}),
+        table("metamodel", rows),
+        table("baylor", {4: "inhibitory", 9: "inhibitory"}),
     )
     assert list(found.columns) == labels.NEURON_COLUMNS
     found = found.set_index(found["neuron_id"] - ROOT)
@@ -148,8 +146,3 @@ def test_every_named_neuron_has_its_class_where_that_is_certain():
     assert found.loc[9, labels.SOMA].tolist() == [9, 90, 900]
     assert found.loc[4, labels.SOMA].notna().all()
     assert found.loc[6, labels.SOMA].isna().all(), "which of the two somata?"
-
-
-def test_cell_types_without_places_are_refused():
-    with pytest.raises(LabelError, match=r"column table of cell types lacks the columns \['pt_x_nm'"):
-        labels.neurons(table("column", {}), table("metamodel", {1: EXC}), table("baylor", {}))

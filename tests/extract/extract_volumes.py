@@ -5,7 +5,7 @@ import pandas as pd
 from cloudvolume import CloudVolume
 from scipy.ndimage import gaussian_filter
 
-from pipeline.extract.plan import CENTER
+from pipeline.columns import CENTER_NM as CENTER
 
 OFFSET, SIZE, CHUNK = (100, 200, 50), (192, 160, 48), (64, 64, 16)  # XYZ voxels
 
@@ -30,6 +30,6 @@ def texture(shape, seed=0):
 
 def synapse_table(center_vx, resolution=(8, 8, 40)):
     """Synapses with ids 1000, 1001, ... centred on the lower corners of voxels."""
-    frame = pd.DataFrame(np.asarray(center_vx) * np.array(resolution, float), columns=CENTER)
-    frame.insert(0, "synapse_id", np.arange(1000, 1000 + len(frame)))
-    return frame
+    table = pd.DataFrame(np.asarray(center_vx) * np.array(resolution, float), columns=CENTER)
+    table.insert(0, "synapse_id", np.arange(1000, 1000 + len(table)))
+    return table

@@ -1,5 +1,6 @@
 """Extraction killed with SIGKILL and started again ends with the bytes of an uninterrupted run."""
 
+import json
 import os
 import random
 import signal
@@ -18,10 +19,9 @@ from pipeline import artefacts
 SCRIPT = """
 import sys, distributed, pandas
 from pathlib import Path
-from pipeline import config
-from pipeline.extract import store
+from pipeline import config, shards
 from pipeline.extract.patches import extract
-store.MAX_SHARD_ROWS = 2
+shards.MAX_ROWS = 2
 table, em_path, out = sys.argv[1:]
 local = {"processes": False, "n_workers": 1, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
 with distributed.Client(**local) as client:
@@ -58,7 +58,8 @@ def test_killed_at_random_moments(tmp_path, command):
     work = out.parent / ".patches-work"
 
     def finished():
-        return len(list((work / "blocks").glob("[0-9]*.parquet")))
+        journal = work / "extract.jsonl"
+        return journal.read_bytes().count(b"\n") if journal.exists() else 0
 
     moments = random.Random(5)
     for _ in range(3):
@@ -72,13 +73,16 @@ def test_killed_at_random_moments(tmp_path, command):
         assert not out.exists()
 
     # what a kill in the middle of a write leaves behind, on a file system where the write itself is not atomic
-    waiting = next(n for n in range(100) if not (work / "blocks" / f"{n:06d}.parquet").exists())
+    journal = work / "extract.jsonl"
+    lines = journal.read_text().splitlines()
+    waiting = min(set(range(100)) - {json.loads(line)["number"] for line in lines})
     for name, tail in (("patch", "0/0"), ("cube", "0/0/0")):
-        shard = work / "patches" / "images.zarr" / name / "c" / str(waiting) / tail
+        shard = work / "content" / "images.zarr" / name / "c" / str(waiting) / tail
         shard.parent.mkdir(parents=True, exist_ok=True)
         shard.write_bytes(b"half a shard")
         shard.with_suffix(".0123.partial").write_bytes(b"half a shard")
-    (work / "blocks" / f".{waiting:06d}-x.parquet").write_bytes(b"half a table")
+    with journal.open("a") as file:
+        file.write(lines[0][:100])
 
     process = start(command, out)
     assert process.wait(120) == 0, process.stderr.read()

@@ -7,8 +7,8 @@ import zarr
 from cloudvolume import CloudVolume
 
 from pipeline import config
+from pipeline.columns import CENTER_NM as CENTER
 from pipeline.extract.patches import extract
-from pipeline.extract.plan import CENTER
 
 
 @pytest.fixture(scope="module")

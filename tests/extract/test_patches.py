@@ -13,10 +13,9 @@ from cloudvolume import CloudVolume
 from extract_volumes import OFFSET, SIZE, synapse_table, texture, write_volume
 from imageryclient import ImageryClient
 
-from pipeline import artefacts, compute, config
-from pipeline.extract import store
-from pipeline.extract.patches import extract
-from pipeline.extract.plan import CENTER
+from pipeline import artefacts, compute, config, shards
+from pipeline.columns import CENTER_NM as CENTER
+from pipeline.extract.patches import extract, verify
 from pipeline.extract.volume import ExtractionError, Volume
 
 
@@ -58,7 +57,7 @@ def test_pixels_are_those_of_cloudvolume_and_imageryclient(tmp_path, em_path, se
     quality = pd.read_parquet(tmp_path / "patches" / "quality.parquet")
     assert quality["center_offset_vx"].max() == pytest.approx(0.5)  # a point is its voxel's corner
     assert (quality[["patch_padded", "cube_padded"]] == 0).all(axis=None)
-    store.verify(tmp_path / "patches")
+    verify(tmp_path / "patches")
 
 
 def test_over_http_as_from_disk(tmp_path, em_path, settings, synapses, client):
@@ -114,7 +113,7 @@ def test_coarser_scale_is_used_when_it_matches_the_model(tmp_path, em_path):
 
 
 def test_workers_and_row_order_change_nothing(tmp_path, em_path, settings, synapses, client, monkeypatch):
-    monkeypatch.setattr(store, "MAX_SHARD_ROWS", 64)
+    monkeypatch.setattr(shards, "MAX_ROWS", 64)
     extract(synapses, em_path, settings, tmp_path / "one", client)
     with compute.workers(config.Compute(workers=2)) as two:
         extract(synapses.sample(frac=1, random_state=1), em_path, settings, tmp_path / "two", two)
@@ -131,7 +130,7 @@ def test_stored_chunks_are_decoded_once(tmp_path, em_path, settings, synapses, c
         return decode(content, **options)
 
     monkeypatch.setattr(rx.chunks, "decode", counting)
-    monkeypatch.setattr(store, "MAX_SHARD_ROWS", 8)  # several blocks share a worker's cache
+    monkeypatch.setattr(shards, "MAX_ROWS", 8)  # several blocks share a worker's cache
     extract(synapses, em_path, settings, tmp_path / "patches", client)
     assert decoded.count("jpeg") <= 3 * 3 * 3
 
@@ -154,7 +153,7 @@ def test_centres_outside_the_volume(tmp_path, em_path, settings, synapses, clien
 def test_damaged_chunk_is_one_error_naming_every_synapse(
     tmp_path, em_path, settings, synapses, client, damage, monkeypatch
 ):
-    monkeypatch.setattr(store, "MAX_SHARD_ROWS", 4)
+    monkeypatch.setattr(shards, "MAX_ROWS", 4)
     name = "100-164_200-264_50-66"
     chunk = chunk_file(em_path, name)
     content = chunk.read_bytes()
@@ -175,7 +174,7 @@ def test_damaged_chunk_is_one_error_naming_every_synapse(
     assert all(f"synapse {i}: {damage}" in text for i in faults["synapse_id"])
     assert set(kept) == set(synapses["synapse_id"]) - set(faults["synapse_id"])
     assert artefacts.read_json(out / "manifest.json")["n_faults"] == len(faults) > 0
-    store.verify(out)
+    verify(out)
 
     chunk.write_bytes(content)  # mended: the missing ones come, the others stay as they were
     extract(synapses, em_path, settings, out, client)
@@ -185,12 +184,12 @@ def test_damaged_chunk_is_one_error_naming_every_synapse(
 
 
 def test_mended_chunk_needs_only_its_own_blocks_again(tmp_path, em_path, settings, synapses, client, monkeypatch):
-    monkeypatch.setattr(store, "MAX_SHARD_ROWS", 4)
+    monkeypatch.setattr(shards, "MAX_ROWS", 4)
     rounds, run = [], compute.run
 
     def recording(client, function, items, what):
         rounds.append([number for number, _ in items])
-        return run(client, function, items, what)
+        yield from run(client, function, items, what)
 
     monkeypatch.setattr(compute, "run", recording)
     chunk = chunk_file(em_path, "100-164_200-264_50-66")
@@ -239,7 +238,7 @@ def test_unwritable_build_folder(tmp_path, em_path, settings, synapses, client):
 def test_disk_full_keeps_what_is_done(tmp_path, em_path, settings, synapses, client, monkeypatch):
     import zarr.storage._local as local
 
-    monkeypatch.setattr(store, "MAX_SHARD_ROWS", 4)
+    monkeypatch.setattr(shards, "MAX_ROWS", 4)
     put, written = local._put, []
 
     def full(path, value, exclusive=False):
@@ -260,7 +259,7 @@ def test_disk_full_keeps_what_is_done(tmp_path, em_path, settings, synapses, cli
 
 
 def test_another_plan_starts_over(tmp_path, em_path, settings, synapses, client, monkeypatch):
-    monkeypatch.setattr(store, "MAX_SHARD_ROWS", 4)
+    monkeypatch.setattr(shards, "MAX_ROWS", 4)
     chunk = chunk_file(em_path, "100-164_200-264_50-66")
     content = chunk.read_bytes()
     chunk.unlink()
@@ -275,9 +274,9 @@ def test_another_plan_starts_over(tmp_path, em_path, settings, synapses, client,
 
 def test_verify_finds_one_changed_voxel(tmp_path, em_path, settings, synapses, client):
     extract(synapses, em_path, settings, tmp_path / "patches", client)
-    store.verify(tmp_path / "patches")
+    verify(tmp_path / "patches")
     cube = zarr.open_group(tmp_path / "patches" / "images.zarr")["cube"]
     cube[7, 3, 2, 1] = cube[7, 3, 2, 1] ^ 1
     synapse_id = pd.read_parquet(tmp_path / "patches" / "index.parquet")["synapse_id"][7]
     with pytest.raises(ExtractionError, match=f"cube of synapse {synapse_id} differ"):
-        store.verify(tmp_path / "patches")
+        verify(tmp_path / "patches")

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import zarr
 
-from pipeline import artefacts
+from pipeline import artefacts, shards
 
 SHAPE = (6, 40, 40)
 
@@ -19,6 +19,16 @@ def blobs(label, contrast, background, rng, shape=SHAPE):
     distance = (along / long) ** 2 + (across / short) ** 2 + (z[:, None, None] / 2.5) ** 2
     clean = background - contrast * np.exp(-(distance**2))
     return np.clip(clean + rng.normal(0, 12, shape), 0, 255).astype(np.uint8)
+
+
+def write_images(folder, synapse_ids, **arrays):
+    """A folder in the format of `patches/` with `arrays` `[N, ...]` of the synapses, 20 rows a shard."""
+    group = zarr.create_group(folder / "images.zarr")
+    for name, images in arrays.items():
+        axes = ("synapse", *"zyx"[4 - images.ndim :])
+        shards.create(group, name, images.shape, 20, axes)[:] = images
+    pd.DataFrame({"synapse_id": synapse_ids}).to_parquet(folder / "index.parquet")
+    artefacts.write_json(folder / "manifest.json", {"n": len(synapse_ids), "voxel_nm": [8.0, 8.0, 40.0]})
 
 
 def write_cohort(folder, n_neurons=24, n_each=8, shuffled=False, seed=0):
@@ -40,12 +50,7 @@ def write_cohort(folder, n_neurons=24, n_each=8, shuffled=False, seed=0):
         }
     )
     patches = folder / "patches"
-    patches.mkdir(parents=True)
     stored = rng.permutation(len(neuron))  # extraction has its own row order
-    group = zarr.create_group(patches / "images.zarr")
-    for name, images in (("patch", cubes[:, SHAPE[0] // 2]), ("cube", cubes)):
-        group.create_array(name, data=images[stored], chunks=(1, *images.shape[1:]))
-    synapses[["synapse_id"]].iloc[stored].to_parquet(patches / "index.parquet")
-    artefacts.write_json(patches / "manifest.json", {"n": len(neuron), "voxel_nm": [8.0, 8.0, 40.0]})
+    write_images(patches, synapses["synapse_id"].iloc[stored], patch=cubes[stored, SHAPE[0] // 2], cube=cubes[stored])
     synapses.to_parquet(folder / "synapses.parquet")
     return patches, folder / "synapses.parquet"

@@ -15,5 +15,6 @@ def one_thread():
 
 @pytest.fixture(scope="session")
 def cohort(tmp_path_factory):
-    """(patches folder, synapses.parquet) of 24 neurons with 8 synapses each; to be read only."""
-    return write_cohort(tmp_path_factory.mktemp("blobs"))
+    """({"em": patches folder}, synapses.parquet) of 24 neurons with 8 synapses each; to be read only."""
+    patches, synapses = write_cohort(tmp_path_factory.mktemp("blobs"))
+    return {"em": patches}, synapses

@@ -5,15 +5,15 @@ import math
 import pytest
 import torch
 
-from pipeline.config import Augmentation
 from pipeline.learn import data
 from pipeline.learn.augment import SYMMETRIES, Augment, symmetry
+from pipeline.recipes import Augmentation
 
 STILL = dict.fromkeys(Augmentation.model_fields, 0) | {"rotation_degrees": 180, "right_angles": True}
 
 
 def augment(images, shape, seed=0, **changes):
-    return Augment(Augmentation(**STILL | changes), shape, seed)(images)
+    return Augment(Augmentation(**STILL | changes), shape, seed)(images[:, None])[:, 0]
 
 
 def random_images(*shape):
@@ -182,7 +182,7 @@ def test_bad_sections_are_single_and_spare_patches():
 
 def test_same_seed_same_images_and_never_out_of_range():
     images = random_images(8, 4, 24, 24)
-    first, again, other = (Augment(Augmentation(), (4, 16, 16), seed)(images) for seed in (1, 1, 2))
+    first, again, other = (Augment(Augmentation(), (4, 16, 16), seed)(images[:, None]) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert first.min() >= 0
@@ -192,7 +192,7 @@ def test_same_seed_same_images_and_never_out_of_range():
 def test_stored_images_are_not_changed():
     images = random_images(4, 4, 16, 16)
     before = images.clone()
-    Augment(Augmentation(), (4, 16, 16), 0)(images)
+    Augment(Augmentation(), (4, 16, 16), 0)(images[:, None])
     assert torch.equal(images, before)
 
 
@@ -223,7 +223,7 @@ def test_labels_follow_the_image_through_every_geometry_and_through_nothing_else
 
 def test_labels_do_not_change_what_happens_to_the_image():
     images = random_images(8, 4, 24, 24)
-    alone = Augment(Augmentation(), (4, 16, 16), 1)(images)
+    alone = Augment(Augmentation(), (4, 16, 16), 1)(images[:, None])[:, 0]
     beside, _ = Augment(Augmentation(), (4, 16, 16), 1).with_labels(images, [images.long()])
     assert torch.equal(alone, beside)
 

@@ -82,7 +82,7 @@ def test_networks_of_the_registry_leave_their_logits_in_the_map(name, sections, 
     images, labels = torch.randn(2, *shape), torch.tensor([1, 0])
     found = evidence.grad_cam(network, images, labels)
     with torch.no_grad():
-        logits = network(evidence.as_input(images, network.dimensions)) - network.head.bias
+        logits = network(evidence.as_input(images[:, None], network.dimensions)) - network.head.bias
     margin = ((logits[:, 1] - logits[:, 0]) * (2 * labels - 1)).numpy()
     size = shape[-network.dimensions :]
     positions = np.prod([n // step for n, step in zip(size, network.encoder.stride, strict=True)])

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from pipeline.config import Recipe
 from pipeline.learn.losses import loss
+from pipeline.recipes import ClassifierRecipe as Recipe
 
 RANDOM = torch.Generator().manual_seed(0)
 LOGITS = 3 * torch.randn(64, 2, generator=RANDOM)

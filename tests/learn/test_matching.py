@@ -77,7 +77,7 @@ def test_a_single_grey_level_cannot_be_matched():
 
 
 def test_it_reads_a_patches_folder(cohort):
-    patches, path = cohort
-    images = data.Images(patches, "cube", pd.read_parquet(path)["synapse_id"])
+    stores, path = cohort
+    images = data.Images(stores, "cube", pd.read_parquet(path)["synapse_id"])
     pixels = images.read(np.arange(len(images))).numpy()
     np.testing.assert_allclose(matching.quantiles(images), np.quantile(pixels, matching.LEVELS), atol=1)

@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy.stats import beta, kstest
 
-from pipeline.config import Augmentation
 from pipeline.learn import mixing
+from pipeline.recipes import Augmentation
 
 
 def settings(**changes):

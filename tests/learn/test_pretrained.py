@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from pipeline.artefacts import REPOSITORY
-from pipeline.learn import checkpoint
+from pipeline.learn import classification
 
 MODELS = {"unet3d": 3, "cnn": 2}
 
@@ -17,11 +17,11 @@ MODELS = {"unet3d": 3, "cnn": 2}
 def test_published_models_are_small_and_their_cards_say_what_they_are(name):
     folder = REPOSITORY / "pretrained" / name
     assert (folder / "model.safetensors").stat().st_size < 5_000_000
-    network, card = checkpoint.load(folder / "model.safetensors")
+    network, card = classification.load(folder / "model.safetensors")
     assert network.dimensions == MODELS[name]
     text = (folder / "README.md").read_text()
     assert "trained on simulated neuropil and has never seen a real synapse" in text
-    assert f"from {card.tau:.4f} on" in text
+    assert f"from {card.decision['tau']:.4f} on" in text
     for wanted in ("configuration hash", "commit", "presynaptic neurons", "ROC AUC", "## Limits"):
         assert wanted in text
 

@@ -24,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 
 from pipeline import config
 from pipeline.artefacts import REPOSITORY
-from pipeline.learn import checkpoint, data, loop, predict, run
+from pipeline.learn import classification, data, engine, run
 from pipeline.learn.augment import symmetry
 from pipeline.learn.threshold import best_threshold
 
@@ -38,8 +38,13 @@ from pipeline import config
 from pipeline.learn import run
 patches, synapses, settings, folder = sys.argv[1:]
 model = config.Model.model_validate_json(settings)
-run.train(patches, synapses, model, Path(folder) / "run", Path(folder) / "p.parquet", 5)
+run.train({"em": Path(patches)}, synapses, model, Path(folder) / "run", Path(folder) / "p.parquet", 5)
 """
+
+
+def paths_of(cohort):
+    stores, synapses = cohort
+    return [str(stores["em"]), str(synapses)]
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +69,13 @@ def test_tau_comes_from_validation_alone(trained):
     val = found[found["split"] == "val"]
     tau = best_threshold(val["label"], val["p_excitatory"])
     assert json.loads((trained / "run" / "result.json").read_text())["tau"] == tau
-    assert checkpoint.load(trained / "run" / "model.safetensors")[1].tau == tau
+    assert classification.load(trained / "run" / "model.safetensors")[1].decision["tau"] == tau
 
 
 def test_killed_and_restarted_ends_with_the_same_bytes(trained, cohort, tmp_path):
     """SIGKILL at two random moments of training, then a restart to the end, in other processes."""
     chance = random.Random()
-    command = [sys.executable, "-c", CHILD, *map(str, cohort), SETTINGS.model_dump_json(), str(tmp_path)]
+    command = [sys.executable, "-c", CHILD, *paths_of(cohort), SETTINGS.model_dump_json(), str(tmp_path)]
     log = tmp_path / "run" / "log.csv"
     kills = 0
     for epochs_before in (1, 3):
@@ -100,7 +105,7 @@ def test_killed_and_restarted_ends_with_the_same_bytes(trained, cohort, tmp_path
 
 def test_finished_run_is_left_alone_and_lost_predictions_come_back(trained, cohort, caplog, monkeypatch):
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(run.loop, "fit", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(engine, "fit", lambda *_: pytest.fail("trained again"))
     before = (trained / "p.parquet").read_bytes()
     run.train(*cohort, SETTINGS, trained / "run", trained / "p.parquet", 5)
     assert "unet: already trained" in caplog.text
@@ -128,7 +133,7 @@ def test_neurons_left_out_of_training_are_predicted_but_not_learned_from(cohort,
     control = SETTINGS.model_copy(update={"trained": False})
     half = control.model_copy(update={"train_share": 0.5})
     synapses = pd.read_parquet(cohort[1])
-    used = data.share_of_neurons(synapses, 0.5, loop.seed_of(5, half.seed))
+    used = data.share_of_neurons(synapses, 0.5, engine.seed_of(5, half.seed))
     fewer = synapses[used["split"] != data.LEFT_OUT]
     fewer.to_parquet(tmp_path / "fewer.parquet")
     run.train(*cohort, half, tmp_path / "half", tmp_path / "half.parquet", 5)
@@ -145,38 +150,36 @@ def test_control_is_a_regression_on_random_features_and_not_the_trained_network(
     control = SETTINGS.model_copy(update={"trained": False})
     run.train(*cohort, control, tmp_path / "run", tmp_path / "p.parquet", 5)
     found = pd.read_parquet(tmp_path / "p.parquet")
-    network, card = checkpoint.load(tmp_path / "run" / "model.safetensors")
+    network, card = classification.load(tmp_path / "run" / "model.safetensors")
     images = data.Images(cohort[0], "cube", found["synapse_id"])
-    features = np.concatenate(list(predict.features(network, images, np.arange(len(images)), card.shape_zyx)))
+    features = np.concatenate(list(classification.features(network, images, np.arange(len(images)), card.shape_zyx)))
     train = (found["split"] == "train").to_numpy()
     strength = json.loads((tmp_path / "run" / "result.json").read_text())["regression_c"]
     oracle = make_pipeline(
         StandardScaler(), LogisticRegression(C=strength, class_weight="balanced", max_iter=2000)
     ).fit(features[train], found["label"][train])
-    expected = expit(oracle.decision_function(features) / card.temperature)
+    expected = expit(oracle.decision_function(features) / card.decision["temperature"])
     np.testing.assert_allclose(found["p_excitatory"], expected, atol=1e-5)
     other = pd.read_parquet(trained / "p.parquet")["p_excitatory"]
     assert np.abs(found["p_excitatory"] - other).max() > 0.1
 
 
 def test_prediction_is_the_same_for_all_symmetries_of_the_images(trained, cohort):
-    network, card = checkpoint.load(trained / "run" / "model.safetensors")
+    network, card = classification.load(trained / "run" / "model.safetensors")
     images = data.Images(cohort[0], "cube", pd.read_parquet(cohort[1])["synapse_id"])
     stored = images.read(np.arange(16))
     rows = np.arange(16)
 
     class Turned:
-        kind = "cube"
-
         def __init__(self, number):
             self.number = number
 
-        def read_both(self, rows):
-            return symmetry(stored, self.number)[rows], None
+        def read(self, rows):
+            return symmetry(stored, self.number)[rows]
 
     def p_excitatory(number, symmetries):
-        batches = predict.features(network, Turned(number), rows, card.shape_zyx, symmetries)
-        return expit(predict.logit(network, batches))
+        batches = classification.features(network, Turned(number), rows, card.shape_zyx, symmetries)
+        return expit(classification.logits(network, batches))
 
     p = [p_excitatory(number, 8) for number in range(8)]
     np.testing.assert_allclose(p, np.broadcast_to(p[0], (8, 16)), atol=2e-3)  # bfloat16 where the CPU has it
@@ -184,24 +187,21 @@ def test_prediction_is_the_same_for_all_symmetries_of_the_images(trained, cohort
     assert np.ptp(single, axis=0).max() > 5e-3  # and without averaging it would not be
 
 
-def test_new_synapses_without_labels_get_the_same_probabilities(trained, cohort, tmp_path):
+def test_new_synapses_without_labels_get_the_same_probabilities(trained, cohort):
     synapses = pd.read_parquet(cohort[1])
-    run.predict_run(trained / "run", cohort[0], synapses[["synapse_id"]], tmp_path / "new.parquet")
-    found = pd.read_parquet(tmp_path / "new.parquet")
+    found = run.predict(trained / "run" / "model.safetensors", cohort[0], synapses[["synapse_id"]])
     assert list(found) == ["synapse_id", "p_excitatory"]
     expected = pd.read_parquet(trained / "p.parquet")
     np.testing.assert_array_equal(found["p_excitatory"], expected["p_excitatory"])
 
 
-def test_prediction_streams(trained, cohort, tmp_path, monkeypatch):
-    """Images are never held whole once they outgrow the cache, and the result is the same."""
-    monkeypatch.setattr(data, "CACHE_BYTES", 0)
+def test_prediction_streams(trained, cohort, monkeypatch):
+    """Images are never held whole."""
     asked = []
-    read = data.Images._read
-    monkeypatch.setattr(data.Images, "_read", lambda self, rows: asked.append(len(rows)) or read(self, rows))
-    run.predict_run(trained / "run", cohort[0], pd.read_parquet(cohort[1]), tmp_path / "new.parquet")
-    assert max(asked) == predict.BATCH
-    assert (tmp_path / "new.parquet").read_bytes() == (trained / "p.parquet").read_bytes()
+    read = data.Images.read
+    monkeypatch.setattr(data.Images, "read", lambda self, rows: asked.append(len(rows)) or read(self, rows))
+    run.predict(trained / "run" / "model.safetensors", cohort[0], pd.read_parquet(cohort[1]))
+    assert max(asked) == classification.BATCH
 
 
 def test_repeatable_after_other_random_numbers_were_drawn(trained, cohort, tmp_path):
@@ -224,9 +224,8 @@ def test_each_neuron_is_tested_once_by_a_network_that_never_saw_it(cohort, tmp_p
         assert seen["test"] == mine.sum()
         assert seen["val"] == (synapses["fold"] == (fold + 1) % 5).sum()
         # the fold's own model file, at its own threshold, decides as the pooled predictions do at 0.5
-        run.predict_run(folder, cohort[0], synapses[mine], tmp_path / "alone.parquet")
-        alone = pd.read_parquet(tmp_path / "alone.parquet")["p_excitatory"]
-        tau = checkpoint.load(folder / "model.safetensors")[1].tau
+        alone = run.predict(folder / "model.safetensors", cohort[0], synapses[mine])["p_excitatory"]
+        tau = classification.load(folder / "model.safetensors")[1].decision["tau"]
         pooled = found.loc[mine, "p_excitatory"]
         np.testing.assert_array_equal(pooled >= 0.5, alone >= tau)
         np.testing.assert_array_equal(np.argsort(pooled, kind="stable"), np.argsort(alone, kind="stable"))
@@ -235,7 +234,7 @@ def test_each_neuron_is_tested_once_by_a_network_that_never_saw_it(cohort, tmp_p
 def test_interrupted_cross_validation_keeps_its_finished_folds(cohort, tmp_path, monkeypatch):
     model = SETTINGS.model_copy(update={"folds": True, "epochs": 1})
     paths = tmp_path / "run", tmp_path / "p.parquet"
-    fit, calls = run.loop.fit, []
+    fit, calls = engine.fit, []
 
     def break_in_fold_2(*arguments):
         calls.append(arguments[-1].name)
@@ -243,12 +242,12 @@ def test_interrupted_cross_validation_keeps_its_finished_folds(cohort, tmp_path,
             raise KeyboardInterrupt
         return fit(*arguments)
 
-    monkeypatch.setattr(run.loop, "fit", break_in_fold_2)
+    monkeypatch.setattr(engine, "fit", break_in_fold_2)
     with pytest.raises(KeyboardInterrupt):
         run.train(*cohort, model, *paths, 5)
     run.train(*cohort, model, *paths, 5)
     assert calls == ["fold0", "fold1", "fold2", "fold2", "fold3", "fold4"]
-    monkeypatch.setattr(run.loop, "fit", fit)
+    monkeypatch.setattr(engine, "fit", fit)
     run.train(*cohort, model, tmp_path / "whole", tmp_path / "whole.parquet", 5)
     assert (tmp_path / "whole.parquet").read_bytes() == paths[1].read_bytes()
 
@@ -268,7 +267,7 @@ def test_several_sections_tell_what_one_does_not(tmp_path):
     def auc(sections):
         changes = {"network": "cnn", "crop": (40, 40), "sections": sections, "epochs": 3}
         model = config.Model.model_validate(SETTINGS.model_dump() | changes)
-        run.train(patches, path, model, tmp_path / f"{sections}", tmp_path / f"{sections}.parquet", 5)
+        run.train({"em": patches}, path, model, tmp_path / f"{sections}", tmp_path / f"{sections}.parquet", 5)
         test = pd.read_parquet(tmp_path / f"{sections}.parquet").query("split == 'test'")
         return roc_auc_score(test["label"], test["p_excitatory"])
 
@@ -281,7 +280,7 @@ def test_two_processes_take_the_steps_of_one(cohort, tmp_path):
     child = str(Path(__file__).parent / "two_processes.py")
     for n in (1, 2):
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={n}", child]
-        command += [*map(str, cohort), str(tmp_path / str(n))]
+        command += [*paths_of(cohort), str(tmp_path / str(n))]
         done = subprocess.run(
             command, cwd=REPOSITORY, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True
         )
@@ -297,6 +296,6 @@ def test_running_out_of_memory_proposes_a_batch_size(cohort, tmp_path, monkeypat
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nMore")
 
-    monkeypatch.setattr(run.loop._Training, "_step", full)
-    with pytest.raises(run.loop.TrainingError, match=r"unet: out of memory with batch_size 16 .*`batch_size: 8`"):
+    monkeypatch.setattr(engine._Training, "_step", full)
+    with pytest.raises(engine.TrainingError, match=r"unet: out of memory with batch_size 16 .*`batch_size: 8`"):
         run.train(*cohort, SETTINGS, tmp_path / "run", tmp_path / "p.parquet", 5)

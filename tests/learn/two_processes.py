@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from pipeline import config
-from pipeline.learn import data, device, distributed, loop, run
+from pipeline.learn import classification, data, device, distributed, run
 
 
 class Plain:
@@ -16,12 +16,12 @@ class Plain:
         self.shape_zyx = shape_zyx
         self.random = torch.Generator().manual_seed(seed)
 
-    def with_labels(self, images, labels, device):
-        return data.centre(images, self.shape_zyx).float() / 255, labels
+    def __call__(self, images, device):
+        return data.centre(images, self.shape_zyx).float() / 255
 
 
 patches, synapses, folder = map(Path, sys.argv[1:])
-loop.Augment = Plain
+classification.Augment = Plain
 device.has_bfloat16 = lambda _: False  # its rounding would hide a wrong weight of a part
 model = config.Model(
     name="unet",
@@ -32,4 +32,4 @@ model = config.Model(
     recipe={"threads": 1, "warmup_epochs": 1, "dropout": 0},
 )
 with distributed.group():
-    run.train(patches, synapses, model, folder / "run", folder / "p.parquet", 5)
+    run.train({"em": patches}, synapses, model, folder / "run", folder / "p.parquet", 5)

@@ -14,7 +14,7 @@ from pipeline.partners.assign import (
     decide,
     direction_right,
     mean_outputs,
-    obstacle,
+    no_pair,
     ordered_pairs,
 )
 
@@ -63,15 +63,15 @@ def test_cut_clefts_keep_a_dominant_pair_only():
     assert decide([1, 2, 3], [100, 500, 400], scores, at_edge=False).outcome == "assigned"
 
 
-def test_obstacles():
+def test_clefts_without_a_pair():
     cleft = np.ones((1, 2, 2), bool)
-    assert obstacle("", cleft, [1, 2]) is None
-    assert obstacle("", cleft, [1]) == "one_segment"
-    assert obstacle("", cleft, []) == "no_segment"
-    assert obstacle("", ~cleft, []) == "empty_mask"
-    assert obstacle("frame_mismatch", ~cleft, []) == "frame_mismatch"
+    assert no_pair("", cleft, [1, 2]) is None
+    assert no_pair("", cleft, [1]) == "one_segment"
+    assert no_pair("", cleft, []) == "no_segment"
+    assert no_pair("", ~cleft, []) == "empty_mask"
+    assert no_pair("frame_mismatch", ~cleft, []) == "frame_mismatch"
     with pytest.raises(ValueError, match="'lost'"):
-        obstacle("lost", cleft, [1, 2])
+        no_pair("lost", cleft, [1, 2])
 
 
 @pytest.mark.parametrize("scores", [[0.5], [0.5, np.nan], [0.5, 1.5], [0.1, 0.2, 0.3]])

@@ -8,16 +8,17 @@ import zarr
 from partner_volumes import write_volume
 
 from pipeline import combined, config
+from pipeline.learn import checkpoint
 from pipeline.partners import detections, evaluate, model, predict, rules
 
 VOXEL_NM = (16.0, 16.0, 40.0)
 SHAPE = (12, 64, 8 * 48)  # per half: 8 columns of 48 voxels along X, each with two cells, one above the other
-SETTINGS = config.Partners(voxel_nm=VOXEL_NM, patch_zyx=(6, 24, 24), margin_vx=0, width=4, val_fraction=0.5)
+SETTINGS = config.Partners(voxel_nm=VOXEL_NM, patch_zyx=(6, 24, 24), margin_vx=0, val_fraction=0.5)
 BRIGHT = 255  # marks in the EM what the detector finds
 BIG = np.uint64(2**63)
 
 #: By column: what the EM shows of a cleft, and what the truth says of it.
-FATES = ("correct", "missed", "correct", "wrong_direction", "merging", "merged", "wrong_partner", "false")
+FATES = ("correct", "missed", "correct", "reversed", "merging", "merged", "wrong_partner", "false")
 
 METHODS = ("avan", "pruner", "true")
 
@@ -36,7 +37,7 @@ def tissue(fates, shift):
         size = 9 if fate == "merging" else 5  # the larger of two merged clefts has the pair
         here = (abs(x - 48 * n - 24) < size) & (abs(y - 31.5) < 2) & (abs(z - 6) < 3)
         pre, post = (BIG + np.uint64(shift + 2 * n + side) for side in (1, 2))
-        if fate == "wrong_direction":
+        if fate == "reversed":
             above = (column == n) & (em == 90)
             em[(column == n) & (em == 160)], em[above] = 90, 160
         if fate == "wrong_partner":
@@ -71,8 +72,8 @@ def system(tmp_path_factory):
     torch.manual_seed(0)
     for network in ("avan", "proximity_pruner", "detect_mask", "detect_stdt", "detect_proximity"):
         files[network] = folder / f"{network}.safetensors"
-        card = model.Card(network, 4, VOXEL_NM, (6, 24, 24), 80.0)
-        model.save(files[network], model.build(network, 4), card)
+        card = model.card(network, 4, VOXEL_NM, (6, 24, 24), 80.0)
+        checkpoint.save(files[network], model.build(network, 4), card)
     return volumes, truth, files
 
 
@@ -101,7 +102,7 @@ def test_every_fate_is_counted_in_both_regions(system, known, tmp_path):
     for row in chosen.itertuples():
         counts = {name.removeprefix("n_"): value for name, value in row._asdict().items() if name.startswith("n_")}
         assert counts == {
-            "true": 7, "predicted": 6, "correct": 3, "wrong_partner": 1, "wrong_direction": 1, "unassigned": 0,
+            "true": 7, "predicted": 6, "correct": 3, "wrong_partner": 1, "reversed": 1, "unassigned": 0,
             "merged": 1, "missed": 1, "split": 0, "false": 1,
         }  # fmt: skip
         assert (row.matched_true, row.matched_predicted) == (6, 5)
@@ -117,11 +118,11 @@ def test_every_fate_is_counted_in_both_regions(system, known, tmp_path):
     assert len(rows) == 6
     rows = rows.set_index("true_synapse_id")
     for n, fate in enumerate(FATES):
-        if fate in ("correct", "merging", "wrong_direction"):
+        if fate in ("correct", "merging", "reversed"):
             true = [int(BIG) + 100 + 2 * n + side for side in (1, 2)]
             avan, pruner, given = ([rows.at[101 + n, f"{who}_{side}"] for side in ("pre", "post")] for who in METHODS)
             assert given == true
-            assert avan == (true[::-1] if fate == "wrong_direction" else true)
+            assert avan == (true[::-1] if fate == "reversed" else true)
             assert set(pruner) == set(true)
     assert rows.loc[0, ["true_pre", "true_post"]].tolist() == [0, 0]
     assert {str(rows[f"{who}_{side}"].dtype) for who in METHODS for side in ("pre", "post")} == {"uint64"}
@@ -140,8 +141,8 @@ def test_scores_of_other_networks_are_not_taken_up(system, known, tmp_path, monk
     assert not calls
     pd.testing.assert_frame_equal(again, first)
     other = files | {"detect_mask": tmp_path / "retrained.safetensors"}
-    card = model.Card("detect_mask", 4, VOXEL_NM, (6, 24, 24), 80.0)
-    model.save(other["detect_mask"], model.build("detect_mask", 4), card)
+    card = model.card("detect_mask", 4, VOXEL_NM, (6, 24, 24), 80.0)
+    checkpoint.save(other["detect_mask"], model.build("detect_mask", 4), card)
     changed, *_ = combined.System(other, SETTINGS, tmp_path / "work", None).measure(volumes, truth)
     assert calls
     assert (changed["edge_f1"] == 0).all()

@@ -12,9 +12,11 @@ import torch
 import toy_store as toy
 from partner_volumes import OFFSET, RESOLUTION, write_volume
 
-from pipeline import __main__, compute, partner_stages
+from pipeline import __main__, compute
 from pipeline.artefacts import REPOSITORY
-from pipeline.partners import model, train
+from pipeline.learn import checkpoint
+from pipeline.partners import model
+from pipeline.stages import StageError, folders
 
 COLUMNS = {
     "synapse_id": "int64",
@@ -50,7 +52,7 @@ def one_process(monkeypatch):
 def avan(tmp_path_factory):
     """Folder of an AVAN that was trained for seconds."""
     folder = tmp_path_factory.mktemp("command")
-    train.train(toy.write(folder / "samples"), toy.settings(), "avan", folder / "avan", 5)
+    toy.train(toy.write(folder / "samples"), toy.settings("avan"), folder / "avan", 5)
     return folder / "avan"
 
 
@@ -61,8 +63,8 @@ def untrained(tmp_path_factory):
     torch.manual_seed(0)
     for name in ("avan", "mask_pruner", "detect_mask"):
         (folder / name).mkdir()
-        card = model.Card(name, 4, toy.VOXEL_NM, (6, 24, 24), 80.0)
-        model.save(folder / name / "model.safetensors", model.build(name, 4), card)
+        card = model.card(name, 4, toy.VOXEL_NM, (6, 24, 24), 80.0)
+        checkpoint.save(folder / name / "model.safetensors", model.build(name, 4), card)
     return folder
 
 
@@ -331,15 +333,15 @@ KNOWN = "synapse_id,x_vx,y_vx,z_vx, pre_segment_id,post_segment_id,note\n"
 def test_true_partners_must_be_exact_and_known(faults, row, message, tmp_path):
     lab = link(faults[0], tmp_path / "lab", "em", "segmentation")
     (lab / "synapses.csv").write_text(KNOWN + f"3,50,60,-4,{2**64 - 1},{2**53 + 1},x\n")
-    known = partner_stages._known_partners(lab)
+    known = folders.known_partners(lab)
     assert known["pre_segment_id"].tolist() == [2**64 - 1]
     assert known["post_segment_id"].tolist() == [2**53 + 1]
     assert known["z_vx"].tolist() == [-4]
     assert set(known.filter(like="segment_id").dtypes) == {np.dtype("uint64")}
     with (lab / "synapses.csv").open("a") as file:
         file.write(",,,,,,\n" + row + "\n")
-    with pytest.raises(partner_stages.StageError, match=message):
-        partner_stages._known_partners(lab)
+    with pytest.raises(StageError, match=message):
+        folders.known_partners(lab)
     (lab / "synapses.csv").write_text("synapse_id,x_vx,y_vx,z_vx\n1,2,3,4\n")
-    with pytest.raises(partner_stages.StageError, match="has no column pre_segment_id"):
-        partner_stages._known_partners(lab)
+    with pytest.raises(StageError, match="has no column pre_segment_id"):
+        folders.known_partners(lab)

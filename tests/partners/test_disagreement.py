@@ -1,4 +1,4 @@
-"""The queue of disagreements: who comes first, what kind it is, and that a reader cannot tell the methods apart."""
+"""The queue of disagreements: who comes first, how they differ, and that a reader cannot tell the methods apart."""
 
 import itertools
 
@@ -34,8 +34,8 @@ def test_disagreements_come_first_and_the_most_doubtful_before_the_others():
     )
     assert list(zip(found["cleft_id"], found["disagreement"], strict=True)) == [
         (4, "no pair"),
-        (3, "partner"),
-        (2, "direction"),
+        (3, "other partner"),
+        (2, "reversed"),
         (5, "no pair"),
         (6, ""),
         (1, ""),
@@ -51,13 +51,13 @@ def test_against_the_rule_spelt_out_on_all_pairs_of_pairs():
     expected = sorted(clefts, key=lambda cleft: (cleft[1] == cleft[2], cleft[3]))
     found = disagreement.queue(rows(*clefts[::-1]))
     assert found["cleft_id"].tolist() == [cleft[0] for cleft in expected]
-    for (_, first, second, _), kind in zip(expected, found["disagreement"], strict=True):
+    for (_, first, second, _), how in zip(expected, found["disagreement"], strict=True):
         if first == second:
-            assert kind == ""
+            assert how == ""
         elif (0, 0) in (first, second):
-            assert kind == "no pair"
+            assert how == "no pair"
         else:
-            assert kind == ("direction" if first == second[::-1] else "partner")
+            assert how == ("reversed" if first == second[::-1] else "other partner")
 
 
 def test_ids_that_were_floats_once_are_refused():

@@ -6,10 +6,11 @@ import pytest
 import torch
 import toy_store as toy
 
+from pipeline.models.names import ASSIGNERS
 from pipeline.partners import evaluate, model, polyadic, predict, rules
 from pipeline.partners.samples import Samples
 
-CARD = {name: model.Card(name, 4, toy.VOXEL_NM, toy.SHAPE_ZYX, 80.0) for name in model.ASSIGNERS}
+CARD = {name: model.card(name, 4, toy.VOXEL_NM, toy.SHAPE_ZYX, 80.0) for name in ASSIGNERS}
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ ROWS = np.arange(2, 26)
 def test_the_same_seed_gives_the_same_table(models, samples):
     table = evaluate.assignments(models, samples, ROWS, 5)
     pd.testing.assert_frame_equal(evaluate.assignments(models, samples, ROWS, 5), table)
-    assert table["method"].unique().tolist() == [*model.ASSIGNERS, *rules.RULES]
+    assert table["method"].unique().tolist() == [*ASSIGNERS, *rules.RULES]
     assert (table.groupby("method")["synapse_id"].nunique() == 24).all()
     other = evaluate.assignments(models, samples, ROWS, 6)
     differing = table["method"][(table["pre_segment_id"] != other["pre_segment_id"])].unique()
@@ -86,8 +87,7 @@ def test_partners_of_divided_clefts_are_found_exactly_by_a_perfect_network(sampl
     assert table["n_posts"].between(2, 4).all()
     assert table["n_posts"].nunique() > 1
     assert (by_synapse["is_post"].sum() == by_synapse["n_posts"].first()).all()
-    chosen, threshold = polyadic.choose(table)
-    assert 0 < threshold <= 1
+    chosen = polyadic.choose(table)
     assert (chosen["chosen"] == chosen["is_post"]).all()
     assert polyadic.precision_recall(chosen).loc[0, ["precision", "recall", "f1"]].tolist() == [1, 1, 1]
 

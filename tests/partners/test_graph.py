@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.partners.graph import JOIN_NM, OF_PREDICTED, OF_TRUE, compare, grid_search, join_pieces, verdicts
+from pipeline.partners.graph import JOIN_NM, OF_PREDICTED, OF_TRUE, compare, grid_search, join_pieces, matched, outcomes
 
 BIG = 2**63
 
@@ -43,15 +43,15 @@ SHARED = pd.DataFrame(
 )
 
 
-def test_every_error_has_its_verdict():
-    table = verdicts(PREDICTED, SHARED, TRUTH)
+def test_every_error_has_its_outcome():
+    table = outcomes(PREDICTED, TRUTH, matched(PREDICTED, SHARED, TRUTH))
     by_synapse = table[table["synapse_id"] != 0].set_index("synapse_id")
-    assert by_synapse["verdict"].to_dict() == {
-        101: "correct", 102: "wrong_partner", 103: "wrong_direction", 104: "unassigned", 105: "merged", 106: "missed",
+    assert by_synapse["outcome"].to_dict() == {
+        101: "correct", 102: "wrong_partner", 103: "reversed", 104: "unassigned", 105: "merged", 106: "missed",
     }  # fmt: skip
     assert by_synapse["cleft_id"].tolist() == [1, 2, 3, 4, 0, 0]
     rest = table[table["synapse_id"] == 0].set_index("cleft_id")
-    assert rest["verdict"].to_dict() == {5: "split", 6: "false"}
+    assert rest["outcome"].to_dict() == {5: "split", 6: "false"}
 
 
 def test_counts_and_shares():
@@ -63,7 +63,7 @@ def test_counts_and_shares():
     assert measured["edge_precision"] == pytest.approx(1 / 5)  # five detections have a pair
     assert measured["edge_recall"] == pytest.approx(1 / 6)
     assert measured["edge_f1"] == pytest.approx(2 / (1 / measured["edge_precision"] + 1 / measured["edge_recall"]))
-    assert sum(measured[f"n_{verdict}"] for verdict in OF_TRUE) == len(TRUTH)
+    assert sum(measured[f"n_{outcome}"] for outcome in OF_TRUE) == len(TRUTH)
     assert measured["n_predicted"] - sum(measured[f"n_{v}"] for v in OF_PREDICTED) == len(TRUTH) - 2  # merged, missed
 
 
@@ -133,7 +133,7 @@ def test_the_grid_is_searched_on_validation_and_test_is_met_once():
         return edges("cleft_id", *rows), pd.DataFrame(shared, columns=["cleft_id", "synapse_id", "n_vx"])
 
     truth = edges("synapse_id", (101, 100, 1, 2), (102, 100, 1, 3))
-    table, errors = grid_search("stdt", detect, {"val": truth, "test": truth}, [0.9, 0.3, 0.6], [50, 1, 20])
+    table = grid_search("stdt", detect, {"val": truth, "test": truth}, [0.9, 0.3, 0.6], [50, 1, 20])
     assert [region for region, _ in met].count("test") == 1
     assert met[-1] == ("test", 0.6)
     assert len(table) == 3 * 3 + 1
@@ -142,7 +142,7 @@ def test_the_grid_is_searched_on_validation_and_test_is_met_once():
     assert chosen["threshold"].tolist() == [0.6, 0.6]
     assert set(chosen["min_size_vx"]) == {50}  # 20 and 50 are equally good: the middle of the list
     assert chosen["edge_f1"].tolist() == [1.0, 1.0]
-    assert errors["verdict"].tolist() == ["correct", "correct"]
+    assert chosen["n_correct"].tolist() == [2, 2]
     val = table.set_index(["region", "threshold", "min_size_vx"])
     assert val.loc[("val", 0.3, 20), "n_merged"] == 1
     assert val.loc[("val", 0.9, 20), "n_missed"] == 1

@@ -11,15 +11,16 @@ from scipy import ndimage
 
 from pipeline import config
 from pipeline.artefacts import read_json
-from pipeline.extract import clefts, cutout
+from pipeline.columns import CENTER_NM
+from pipeline.extract import clefts
+from pipeline.extract.boxes import Grid, resampled
 from pipeline.extract.volume import Volume
 from pipeline.partners import masks, model, predict
 from pipeline.partners.samples import Samples, SamplesError
 from pipeline.space import zyx
 
-CARD = model.Card("avan", 4, toy.VOXEL_NM, (6, 24, 24), 80.0)
+CARD = model.card("avan", 4, toy.VOXEL_NM, (6, 24, 24), 80.0)
 CUBE = config.Extract(patch_px=48, cube_zyx=(8, 40, 56), voxel_nm=(8.0, 8.0, 40.0))
-CENTER = ["center_x_nm", "center_y_nm", "center_z_nm"]
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def store(tmp_path):
 
 
 def synapses_of(samples, rows, shift_nm=(0, 0, 0)):
-    return samples.index.loc[rows, ["synapse_id", *CENTER]].reset_index(drop=True) + [0, *shift_nm]
+    return samples.index.loc[rows, ["synapse_id", *CENTER_NM]].reset_index(drop=True) + [0, *shift_nm]
 
 
 def write(samples, synapses, out, settings=CUBE, network=None):
@@ -38,8 +39,8 @@ def write(samples, synapses, out, settings=CUBE, network=None):
 
 @pytest.fixture
 def pattern(monkeypatch):
-    """In place of AVAN: a mask of its own for every row of the store, no two voxels of a mask alike by chance."""
-    values = np.random.default_rng(0).random((23, *CARD.patch_zyx)).astype(np.float32)
+    """In place of AVAN: a mask of its own for every row of the store, all voxels different."""
+    values = np.random.default_rng(0).random((23, *CARD.shape_zyx)).astype(np.float32)
     monkeypatch.setattr(predict, "presynaptic_masks", lambda network, card, samples, rows: values[rows])
     return values
 
@@ -50,7 +51,7 @@ def test_every_voxel_takes_the_value_of_the_place_it_lies_at(store, pattern, shi
     """Voxel by voxel in whole nanometres, for cubes whose centre is not the sample's; rows in an order of their own."""
     settings = CUBE.model_copy(update={"voxel_nm": voxel_nm})
     rows = [22, 3, 0, *range(4, 18)]  # more than a batch
-    found = write(store, synapses_of(store, rows, shift_nm), tmp_path / "attention", settings)
+    found = write(store, synapses_of(store, rows, shift_nm), tmp_path / "masks", settings)
     assert found.shape == (17, 8, 40, 56)
     assert found.dtype == np.uint8
     for n in (0, 1, 16):
@@ -62,18 +63,18 @@ def test_every_voxel_takes_the_value_of_the_place_it_lies_at(store, pattern, shi
                     2 - axis
                 ]
                 size = int(CARD.voxel_nm[2 - axis])
-                place.append((from_center + size // 2) // size + CARD.patch_zyx[axis] // 2)
-            if all(0 <= p < n_vx for p, n_vx in zip(place, CARD.patch_zyx, strict=True)):
+                place.append((from_center + size // 2) // size + CARD.shape_zyx[axis] // 2)
+            if all(0 <= p < n_vx for p, n_vx in zip(place, CARD.shape_zyx, strict=True)):
                 expected[voxel] = round(255 * float(pattern[rows[n]][tuple(place)]))
         np.testing.assert_allclose(found[n].astype(int), expected, atol=1)  # ties of rounding
 
 
 def test_the_folder_is_read_as_patches_are(store, pattern, tmp_path):
     synapses = synapses_of(store, [22, 3])
-    write(store, synapses, tmp_path / "attention")
-    index = pd.read_parquet(tmp_path / "attention" / "index.parquet")
+    write(store, synapses, tmp_path / "masks")
+    index = pd.read_parquet(tmp_path / "masks" / "index.parquet")
     assert index["synapse_id"].tolist() == synapses["synapse_id"].tolist()
-    assert read_json(tmp_path / "attention" / "manifest.json")["voxel_nm"] == [8.0, 8.0, 40.0]
+    assert read_json(tmp_path / "masks" / "manifest.json")["voxel_nm"] == [8.0, 8.0, 40.0]
 
 
 class Bright(torch.nn.Module):
@@ -103,15 +104,15 @@ def test_masks_lie_on_what_the_cubes_show(tmp_path):
         ("segmentation", np.ones(shape, np.uint64), "segmentation"),
     ):
         write_volume(tmp_path / name, array, kind, (8, 8, 40))
-    synapses[CENTER] = (zyx(points) + OFFSET) * [8.0, 8.0, 40.0]
+    synapses[CENTER_NM] = (zyx(points) + OFFSET) * [8.0, 8.0, 40.0]
     paths = {name: f"precomputed://file://{tmp_path / name}" for name in ("em", "segmentation", "clefts")}
-    settings = config.Partners(voxel_nm=CARD.voxel_nm, patch_zyx=CARD.patch_zyx, margin_vx=0)
+    settings = config.Partners(voxel_nm=CARD.voxel_nm, patch_zyx=CARD.shape_zyx, margin_vx=0)
     samples = Samples(clefts.cut(synapses.assign(region="test"), paths, settings, tmp_path / "samples"))
     cube = CUBE.model_copy(update={"cube_zyx": (4, 24, 24)})  # all of it within the sample
-    found = write(samples, synapses, tmp_path / "attention", cube, Bright()) > 127
+    found = write(samples, synapses, tmp_path / "masks", cube, Bright()) > 127
     volume = Volume(paths["em"], cube.voxel_nm)
-    for n, center in enumerate(synapses[CENTER].to_numpy()):
-        shown = cutout.cut(center, cube.cube_zyx, volume, cube.voxel_nm).pixels > 130
+    for n, center in enumerate(synapses[CENTER_NM].to_numpy()):
+        shown = resampled(volume, Grid.at(center, cube.cube_zyx, volume, cube.voxel_nm)).pixels > 130
 
         def agreement(shift, n=n, shown=shown):
             return (np.roll(found[n], shift, (0, 1, 2)) == shown)[1:-1, 3:-3, 3:-3].mean()
@@ -126,13 +127,13 @@ def test_masks_lie_on_what_the_cubes_show(tmp_path):
 def test_synapses_without_a_sample_are_refused(store, pattern, tmp_path):
     synapses = synapses_of(store, [0, 1, 2])
     synapses.loc[1, "synapse_id"] = 4711
-    with pytest.raises(SamplesError, match=r"1 synapses of the cohort have no sample in .*: \[4711\]"):
-        write(store, synapses, tmp_path / "attention")
+    with pytest.raises(SamplesError, match=r"1 synapses have no cleft .* in .*: \[4711\].*leave them out"):
+        write(store, synapses, tmp_path / "masks")
     background = synapses_of(store, [19])
     assert background["synapse_id"].tolist() == [0]
-    with pytest.raises(SamplesError, match=r"no sample in .*: \[0\]"):
-        write(store, background, tmp_path / "attention")
+    with pytest.raises(SamplesError, match=r"no cleft .* in .*: \[0\]"):
+        write(store, background, tmp_path / "masks")
     store.index.loc[2, "fault"] = "empty_mask"
-    with pytest.raises(SamplesError, match=r"no sample in .*: \[3\]"):
-        write(store, synapses_of(store, [0, 2]), tmp_path / "attention")
+    with pytest.raises(SamplesError, match=r"no cleft .* in .*: \[3\]"):
+        write(store, synapses_of(store, [0, 2]), tmp_path / "masks")
     assert [path.name for path in tmp_path.iterdir()] == ["samples"]

@@ -1,6 +1,5 @@
 """Whole runs of the partner networks on the toy tissue: what they learn, that they repeat and resume, prediction."""
 
-import ast
 import logging
 import shutil
 
@@ -11,14 +10,13 @@ import safetensors
 import torch
 import toy_store as toy
 
-from pipeline.artefacts import REPOSITORY
-from pipeline.learn import loop
+from pipeline.learn import engine
 from pipeline.learn.augment import SYMMETRIES, symmetry
+from pipeline.learn.checkpoint import CheckpointError
+from pipeline.models.names import PRUNERS
 from pipeline.partners import candidates, model, predict, targets, train
-from pipeline.partners.model import ModelError
 from pipeline.partners.samples import Samples, SamplesError
 
-SHORT = toy.settings(epochs=2)
 UNSEEN = {"n_train": 0, "n_background": 0, "n_val": 24, "seed": 99}
 
 
@@ -41,7 +39,7 @@ def small(tmp_path_factory):
 def avan(store, tmp_path_factory):
     """Folder of a finished run of AVAN."""
     folder = tmp_path_factory.mktemp("runs") / "avan"
-    train.train(store, toy.settings(), "avan", folder, 5)
+    toy.train(store, toy.settings("avan"), folder, 5)
     return folder
 
 
@@ -66,9 +64,9 @@ def test_avan_learns_partners_and_direction(avan, unseen):
     assert log["val_loss"].iloc[-1] < log["val_loss"].iloc[0]
 
 
-@pytest.mark.parametrize("name", model.PRUNERS)
+@pytest.mark.parametrize("name", PRUNERS)
 def test_pruners_learn_partners_and_direction(name, store, unseen, tmp_path):
-    train.train(store, toy.settings(epochs=6), name, tmp_path, 5)
+    toy.train(store, toy.settings(name, epochs=6), tmp_path, 5)
     found = predict.decisions(*model.load(tmp_path / "model.safetensors"), unseen, np.arange(len(unseen)))
     pair, direction = right(found, unseen)
     assert pair > 0.6  # of six ordered pairs
@@ -77,7 +75,7 @@ def test_pruners_learn_partners_and_direction(name, store, unseen, tmp_path):
 
 @pytest.mark.parametrize("name", ["detect_mask", "detect_stdt", "detect_proximity"])
 def test_detectors_learn_their_map(name, store, unseen, tmp_path):
-    train.train(store, toy.settings(epochs=2), name, tmp_path, 5)
+    toy.train(store, toy.settings(name, epochs=2), tmp_path, 5)
     network, card = model.load(tmp_path / "model.safetensors")
     correlation = []
     for row in range(6):
@@ -92,74 +90,75 @@ def test_detectors_learn_their_map(name, store, unseen, tmp_path):
 @pytest.mark.parametrize("name", ["avan", "mask_pruner", "detect_proximity"])
 def test_same_seed_same_bytes_also_after_an_interruption(name, small, tmp_path, monkeypatch):
     first, again, other = (tmp_path / part for part in ("first", "again", "other"))
-    facts = train.train(small, SHORT, name, first, 5)
-    train.train(small, SHORT, name, other, 6)
+    short = toy.settings(name, epochs=2)
+    facts = toy.train(small, short, first, 5)
+    toy.train(small, short, other, 6)
     assert weights(first) != weights(other)
 
-    validate = train._Training.validate
+    validate = train.OnSamples.validate
+    calls = []
 
-    def stop_in_second_epoch(training):
-        if training.history:
+    def stop_in_second_epoch(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
             raise KeyboardInterrupt
-        return validate(training)
+        return validate(*arguments)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(train._Training, "validate", stop_in_second_epoch)
-        train.train(small, SHORT, name, again, 5)
+        patch.setattr(train.OnSamples, "validate", stop_in_second_epoch)
+        toy.train(small, short, again, 5)
     assert not (again / "result.json").exists()
-    resumed = train.train(small, SHORT, name, again, 5)
+    resumed = toy.train(small, short, again, 5)
     assert weights(again) == weights(first)
     assert resumed["validation"] == facts["validation"]
     assert not (again / "checkpoint.pt").exists()
 
 
 def test_a_finished_run_is_left_alone_and_one_of_anything_else_starts_over(small, tmp_path, caplog):
-    run, settings = tmp_path / "run", toy.settings(epochs=1)
-    facts = train.train(small, settings, "avan", run, 5)
-    assert train.is_up_to_date(small, settings, "avan", run, 5)
+    run, settings = tmp_path / "run", toy.settings("avan", epochs=1)
+    facts = toy.train(small, settings, run, 5)
+    assert engine.is_up_to_date(run, toy.identity(small, settings, 5), run / "model.safetensors")
     before = (run / "model.safetensors").stat().st_mtime_ns
-    assert train.train(small, settings, "avan", run, 5) == facts
+    assert toy.train(small, settings, run, 5) == facts
     assert (run / "model.safetensors").stat().st_mtime_ns == before
-    same = settings.model_copy(update={"n_background": 7, "networks": ("avan",)})
-    assert train.is_up_to_date(small, same, "avan", run, 5)
     for other in (
-        (small, SHORT, "avan", run, 5),
-        (small, settings, "detect_mask", run, 5),
-        (small, settings, "avan", run, 6),
-        (small, settings, "avan", run, 5, run / "model.safetensors"),
-        (toy.write(tmp_path / "samples", 4, 2, 0), settings, "avan", run, 5),
+        (small, toy.settings("avan", epochs=2), 5),
+        (small, toy.settings("detect_mask", epochs=1), 5),
+        (small, settings, 6),
+        (small, settings, 5, run / "model.safetensors"),
+        (toy.write(tmp_path / "samples", 4, 2, 0), settings, 5),
     ):
-        assert not train.is_up_to_date(*other)
+        assert not engine.is_up_to_date(run, toy.identity(*other))
     with caplog.at_level(logging.INFO):
-        train.train(small, settings, "avan", run, 6)
+        toy.train(small, settings, run, 6)
     assert "holds a run of other seed; starting over" in caplog.text
 
 
 def test_fine_tuning_begins_where_training_ended(avan, store, small, tmp_path):
     start = avan / "model.safetensors"
-    gentle = toy.settings(epochs=1, learning_rate=1e-6)
-    tuned = train.train(small, gentle, "avan", tmp_path / "tuned", 5, start=start)
-    fresh = train.train(small, gentle, "avan", tmp_path / "fresh", 5)
+    gentle = {"epochs": 1, "recipe": {"learning_rate": 1e-6}}
+    tuned = toy.train(small, toy.settings("avan", **gentle), tmp_path / "tuned", 5, start)
+    fresh = toy.train(small, toy.settings("avan", **gentle), tmp_path / "fresh", 5)
     assert tuned["validation"]["loss"] < 0.8 * fresh["validation"]["loss"]
     network, _ = model.load(start)
     close, _ = model.load(tmp_path / "tuned" / "model.safetensors")
     for old, new in zip(network.parameters(), close.parameters(), strict=True):
         torch.testing.assert_close(new, old, atol=1e-4, rtol=0)
-    with pytest.raises(ModelError, match="holds avan of width 8, not detect_mask of 8"):
-        train.train(store, gentle, "detect_mask", tmp_path / "other", 5, start=start)
+    with pytest.raises(CheckpointError, match="holds avan of width 8, not detect_mask of 8"):
+        toy.train(store, toy.settings("detect_mask", **gentle), tmp_path / "other", 5, start)
 
 
 def test_unlabelled_voxels_do_not_count(small):
-    """Whatever AVAN tells there, the loss is that of the labelled ones: the mean cross-entropy over both outputs."""
+    """Whatever AVAN outputs there, the loss is that of the labelled ones: the mean cross-entropy over both outputs."""
     samples = Samples(small)
-    card = model.Card("avan", 8, toy.VOXEL_NM, (6, 24, 24), 80.0)
-    training = train._Training(model.build("avan", 8), card, samples, SHORT, 0)
+    card = model.card("avan", 8, toy.VOXEL_NM, (6, 24, 24), 80.0)
+    task = train.Assignment(model.build("avan", 8), card, samples, toy.settings("avan"), 0)
     rows = np.array([0, 3])
     em, cleft, segments = (torch.from_numpy(x.astype(np.int32)) for x in samples.read(rows))
     logits = torch.randn(2, 2, *toy.SHAPE_ZYX, generator=torch.Generator().manual_seed(0))
-    loss = training._loss(lambda _: logits, rows, em / 255, cleft, segments, None)
+    loss = task.loss_of(lambda _: logits, rows, (em / 255, cleft, segments), None)
     wild = torch.where((segments == 0)[:, None], 50.0, logits)
-    assert training._loss(lambda _: wild, rows, em / 255, cleft, segments, None) == loss
+    assert task.loss_of(lambda _: wild, rows, (em / 255, cleft, segments), None) == loss
     expected = []
     for n, row in enumerate(rows):
         for side, output in zip(("pre_local", "post_local"), logits[n], strict=True):
@@ -195,7 +194,7 @@ def test_assignment_takes_the_best_pair_of_mean_outputs_among_candidates(avan, u
     decisions = predict.decisions(network, card, unseen, rows)
     assert list(decisions) == rows.tolist()
     for n, row in enumerate(rows):
-        numbers, _ = candidates.segments_near(segments[n], cleft[n] == 1, card.voxel_nm, card.dilation_nm)
+        numbers, _ = candidates.segments_near(segments[n], cleft[n] == 1, card.voxel_nm, card.decision["dilation_nm"])
         pairs = {}
         for a in numbers:
             for b in numbers:
@@ -230,7 +229,7 @@ def test_clefts_that_cannot_have_a_pair_say_why(name, small, tmp_path):
     toy.publish(folder, arrays, index, pd.read_parquet(folder / "segments.parquet"))
     torch.manual_seed(0)
     network = model.build(name, 8).eval()
-    card = model.Card(name, 8, toy.VOXEL_NM, (6, 24, 24), 300.0)
+    card = model.card(name, 8, toy.VOXEL_NM, (6, 24, 24), 300.0)
     found = predict.decisions(network, card, Samples(folder), np.arange(6))
     outcomes = [found[row].outcome for row in range(6)]
     assert outcomes == ["frame_mismatch", "empty_mask", "no_segment", "one_segment", "assigned", "assigned"]
@@ -240,36 +239,29 @@ def test_clefts_that_cannot_have_a_pair_say_why(name, small, tmp_path):
 def test_models_refuse_other_voxels_smaller_samples_and_foreign_files(avan, small, tmp_path):
     network, card = model.load(avan / "model.safetensors")
     coarse = Samples(toy.write(tmp_path / "coarse", 2, 1, 0, voxel_nm=(12.0, 12.0, 30.0)))
-    with pytest.raises(ModelError, match=r"trained on voxels of \(16.0, 16.0, 40.0\) nm .* has \(12.0, 12.0, 30.0\)"):
+    with pytest.raises(
+        CheckpointError, match=r"trained on voxels of \(16.0, 16.0, 40.0\) nm .* has \(12.0, 12.0, 30.0\)"
+    ):
         predict.decisions(network, card, coarse, [0])
-    with pytest.raises(ModelError, match=r"at least \(6, 40, 40\) \(ZYX\), .* are \(6, 32, 32\): cut larger"):
-        train.train(small, toy.settings(patch_zyx=(6, 40, 40)), "avan", tmp_path / "run", 0)
-    with pytest.raises(ModelError, match="does not exist"):
+    with pytest.raises(CheckpointError, match=r"at least \(6, 40, 40\) \(ZYX\), .* are \(6, 32, 32\): cut larger"):
+        toy.train(small, toy.settings("avan"), tmp_path / "run", 0, patch_zyx=(6, 40, 40))
+    with pytest.raises(CheckpointError, match="does not exist"):
         model.load(tmp_path / "none.safetensors")
     (tmp_path / "text.safetensors").write_text("not a model, but long enough to look like one")
-    with pytest.raises(ModelError, match="is not a safetensors file"):
+    with pytest.raises(CheckpointError, match="is not a safetensors file"):
         model.load(tmp_path / "text.safetensors")
     safetensors.torch.save_file({"x": torch.zeros(1)}, tmp_path / "foreign.safetensors")
-    with pytest.raises(ModelError, match="no model of partner assignment"):
+    with pytest.raises(CheckpointError, match="has no model card of this version"):
         model.load(tmp_path / "foreign.safetensors")
 
 
 def test_a_loss_that_is_not_finite_names_the_rows(small, tmp_path):
-    with pytest.raises(loop.TrainingError, match=r"the loss became nan in epoch 1, on rows \[.*lower learning_rate"):
-        train.train(small, toy.settings(learning_rate=1e30, epochs=1), "avan", tmp_path / "run", 0)
+    with pytest.raises(engine.TrainingError, match=r"the loss became nan in epoch 1, on rows \[.*lower learning_rate"):
+        settings = toy.settings("avan", epochs=1, recipe={"learning_rate": 1e30})
+        toy.train(small, settings, tmp_path / "run", 0)
 
 
 def test_without_validation_rows_nothing_is_trained(tmp_path):
     store = toy.write(tmp_path / "samples", 4, 0, 0)
     with pytest.raises(SamplesError, match="without fault in region 'val'"):
-        train.train(store, SHORT, "avan", tmp_path / "run", 0)
-
-
-def test_a_run_knows_all_the_code_of_this_stage_that_it_uses():
-    """Else a change there would leave stale networks behind."""
-    for name in train.CODE:
-        for node in ast.walk(ast.parse((REPOSITORY / "pipeline" / name).read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module.startswith("pipeline.partners"):
-                package = node.module == "pipeline.partners"
-                modules = [alias.name for alias in node.names] if package else [node.module.split(".")[-1]]
-                assert {f"partners/{module}.py" for module in modules} <= set(train.CODE)
+        toy.train(store, toy.settings("avan"), tmp_path / "run", 0)

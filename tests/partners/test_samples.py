@@ -94,10 +94,10 @@ def _other_shape(store):
     ("damage", "message"),
     [
         (_floats, r"index.parquet: \['pre_segment_id'\] must be uint64"),
-        (_a_row_less, r"em is uint8 \(11, 6, 32, 32\), .* speak of uint8 \(10, 6, 32, 32\)"),
+        (_a_row_less, r"em is uint8 \(11, 6, 32, 32\), .* say uint8 \(10, 6, 32, 32\)"),
         (_renumbered, r"`row` must count from 0"),
         (_twice, r"row 0 lists a segment twice"),
-        (_other_shape, r"speak of uint8 \(11, 6, 32, 40\); cut the samples again"),
+        (_other_shape, r"say uint8 \(11, 6, 32, 40\); cut the samples again"),
     ],
 )
 def test_a_store_that_contradicts_itself_is_refused(store, damage, message):

@@ -4,25 +4,31 @@ import numpy as np
 import pandas as pd
 import zarr
 
-from pipeline import config
+from pipeline import shards
 from pipeline.artefacts import sha256, write_json
+from pipeline.partners import train as training
+from pipeline.recipes import PartnerNetwork
 
 VOXEL_NM = (16.0, 16.0, 40.0)
 SHAPE_ZYX = (6, 32, 32)
 
 
-def settings(**changes):
-    values = {
-        "patch_zyx": (6, 24, 24),
-        "margin_vx": 4,
-        "width": 8,
-        "epochs": 4,
-        "batch_size": 4,
-        "threads": 1,
-        "learning_rate": 2e-3,
-        "augmentation": {"rotation": 0.3, "elastic": 0, "cutout": 0, "bad_section": 0},
-    }
-    return config.Partners(**values | changes)
+PATCH_ZYX = (6, 24, 24)
+DILATION_NM = 80.0
+
+
+def settings(name, **changes):
+    values = {"width": 8, "epochs": 4, "batch_size": 4}
+    values["augmentation"] = {"rotation": 0.3, "elastic": 0, "cutout": 0, "bad_section": 0}
+    return PartnerNetwork(name=name, **values | changes)
+
+
+def train(store, network, run_dir, seed, start=None, patch_zyx=PATCH_ZYX):
+    return training.train(store, network, patch_zyx, DILATION_NM, run_dir, seed, start)
+
+
+def identity(store, network, seed, start=None):
+    return training.identity(store, network, PATCH_ZYX, DILATION_NM, seed, start)
 
 
 def tissue(rng, background=False):
@@ -77,7 +83,6 @@ def write(folder, n_train=80, n_val=12, n_background=8, seed=0, voxel_nm=VOXEL_N
                 "padded": 0.0,
                 "at_edge": False,
                 "fault": "",
-                "n_cleft_vx": int(cleft.sum()),
             }
         )
     return publish(folder, arrays, pd.DataFrame(index), pd.DataFrame(segments), voxel_nm)
@@ -86,7 +91,9 @@ def write(folder, n_train=80, n_val=12, n_background=8, seed=0, voxel_nm=VOXEL_N
 def publish(folder, arrays, index, segments, voxel_nm=VOXEL_NM):
     """Write the files of a store from arrays `[N, Z, Y, X]` and its tables."""
     group = zarr.create_group(folder / "samples.zarr", overwrite=True)
-    for name, dtype in (("em", np.uint8), ("cleft", np.uint8), ("segments", np.uint16)):
+    em = np.asarray(arrays["em"], np.uint8)
+    shards.create(group, "em", em.shape, shards.MAX_ROWS, ("n", "z", "y", "x"))[:] = em
+    for name, dtype in (("cleft", np.uint8), ("segments", np.uint16)):
         group.create_array(name, data=np.asarray(arrays[name], dtype), chunks=(1, *np.shape(arrays[name])[1:]))
     index.to_parquet(folder / "index.parquet")
     segments.to_parquet(folder / "segments.parquet")

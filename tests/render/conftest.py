@@ -1,5 +1,6 @@
 """A build with made-up results for whatever the real manuscript asks for; no made-up result is ever committed."""
 
+import functools
 import re
 import struct
 import zlib
@@ -46,13 +47,32 @@ def fill_build(build, kind):
         artefacts.write_text(build.tables / f"{name}.md", f"| row | {name} |\n|---|--:|\n| a | 1 |\n")
 
 
-@pytest.fixture(params=EDITIONS)
-def edition(request, tmp_path):
-    """(kind, config, build) of each edition, the build filled with made-up results."""
-    settings = config.load(EDITIONS[request.param])
-    build = artefacts.Build(settings.name, tmp_path / "build")
-    fill_build(build, request.param)
-    return request.param, settings, build
+def staged(kind, root):
+    """(config, build) of an edition, its manuscript staged with made-up results."""
+    settings = config.load(EDITIONS[kind])
+    build = artefacts.Build(settings.name, root)
+    fill_build(build, kind)
+    page.stage(build, settings)
+    return settings, build
+
+
+@pytest.fixture
+def stage(tmp_path):
+    """Stage the edition of a kind of source in a folder of the test's own; returns its config and build."""
+    return lambda kind: staged(kind, tmp_path / "build")
+
+
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory):
+    """The page of an edition, by its kind of source, from the renderer that `make paper` would use here."""
+
+    @functools.cache
+    def render(kind):
+        _, build = staged(kind, tmp_path_factory.mktemp(kind))
+        page.render(build)
+        return build.site / "index.html"
+
+    return render
 
 
 @pytest.fixture
@@ -63,8 +83,3 @@ def png_bytes():
 @pytest.fixture
 def manuscript_of():
     return manuscript
-
-
-@pytest.fixture(scope="session")
-def fill():
-    return fill_build

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from pipeline import artefacts, config
+from pipeline import artefacts
 from pipeline.render import page
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
@@ -17,8 +17,8 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium binary on 
 QUIET = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 QUIET += ["--disable-background-networking", "--disable-component-update", "--no-default-browser-check"]
 
-#: Appended to a copy of the page; writes what it finds where `--dump-dom` shows it.
-PROBE = """<script>
+#: Enlarges a figure and closes it again, then reports where `--dump-dom` shows it.
+WORKS = """<script>
 addEventListener("load", async () => {
   const image = document.querySelector("figure img");
   image.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter" }));
@@ -28,10 +28,8 @@ addEventListener("load", async () => {
   dialog.click();
   await closing;
   const report = document.createElement("pre");
-  report.id = "probe";
+  report.className = "probe";
   report.textContent = JSON.stringify({
-    width: innerWidth,
-    content: document.documentElement.scrollWidth,
     broken: [...document.images].filter((image) => !image.naturalWidth).length,
     images: document.images.length,
     enlarged,
@@ -43,16 +41,43 @@ addEventListener("load", async () => {
 });
 </script>"""
 
+#: Reports, from a frame to the document around it, how far the content runs off its window and what scrolls by itself.
+FITS = """<script>
+addEventListener("load", () => {
+  const wide = (element) => element.scrollWidth > element.clientWidth;
+  const report = parent.document.createElement("pre");
+  report.className = "probe";
+  report.textContent = JSON.stringify({
+    width: innerWidth,
+    beyond: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+    scrolling: [...document.querySelectorAll("figure > div, span")].filter(wide).length,
+  });
+  parent.document.body.append(report);
+});
+</script>"""
+
+WIDTHS = [380, 768, 1440]
+
+#: A wide table and a long equation in the markup of Quarto 1.10 with `theme: none`, as its filters
+#: `customnodes/floatreftarget.lua` and `crossref/equations.lua` write it.
+QUARTO_FLOATS = """<div id="tbl-wide" class="quarto-float">
+<figure class="quarto-float quarto-float-tbl">
+<figcaption class="table quarto-float-caption quarto-float-tbl" id="tbl-wide-caption">Table&nbsp;1: Wide.</figcaption>
+<div aria-describedby="tbl-wide-caption"><table><thead><tr>CELLS</tr></thead><tbody><tr>CELLS</tr></tbody></table></div>
+</figure>
+</div>
+<p><span id="eq-long"><math display="block"><mrow>TERMS</mrow></math></span></p>
+""".replace("CELLS", "<td>performance</td>" * 20).replace("TERMS", "<mi>x</mi><mo>+</mo>" * 60)
+
+
+def reports(document):
+    return [json.loads(html.unescape(found)) for found in re.findall(r'<pre class="probe">(.*?)</pre>', document)]
+
 
 @pytest.fixture(scope="module")
-def paper(tmp_path_factory, fill):
+def paper(rendered):
     """The page of the simulated edition, with made-up results."""
-    settings = config.load("demo")
-    build = artefacts.Build(settings.name, tmp_path_factory.mktemp("build"))
-    fill(build, settings.source.kind)
-    page.stage(build, settings)
-    page.render(build)
-    return build.site / "index.html"
+    return rendered("simulated")
 
 
 @pytest.fixture
@@ -62,9 +87,9 @@ def browse(tmp_path):
     Requests end at a closed port of loopback. Those of the browser itself, which have no origin, are left out.
     """
 
-    def run(path, width=1200):
+    def run(path):
         log = tmp_path / "net.json"
-        flags = [f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900", f"--log-net-log={log}"]
+        flags = [f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1200,900", f"--log-net-log={log}"]
         flags += ["--proxy-server=http://127.0.0.1:9", "--proxy-bypass-list=<-loopback>", "--virtual-time-budget=2000"]
         command = [CHROMIUM, *QUIET, *flags, "--dump-dom", path.as_uri()]
         document = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
@@ -87,16 +112,29 @@ def test_that_a_request_would_have_been_seen(tmp_path, browse):
     assert browse(tmp_path / "page.html")[1] == {"http://outside.example/a.png"}
 
 
-@pytest.mark.parametrize("width", [500, 1200])  # chromium's windows are not narrower than 500 px
-def test_the_page_fits_its_window_and_works(paper, browse, width):
-    probed = paper.with_name("probe.html")
-    probed.write_text(paper.read_text(encoding="utf-8").replace("</body>", PROBE + "</body>"), encoding="utf-8")
-    found = re.search(r'<pre id="probe">(.*?)</pre>', browse(probed, width)[0]).group(1)
-    report = json.loads(html.unescape(found))
-    assert report["content"] <= report["width"] == width
+def test_the_page_works(paper, browse, tmp_path):
+    text = paper.read_text(encoding="utf-8")
+    (tmp_path / "page.html").write_text(text.replace("</body>", WORKS + "</body>"), encoding="utf-8")
+    (report,) = reports(browse(tmp_path / "page.html")[0])
     assert report["images"] >= 3
     assert report["broken"] == 0
     assert report["enlarged"]
     assert report["closed"]
     assert report["mathHeight"] > 10
     assert report["measure"] < 800
+
+
+@pytest.mark.parametrize("markup", ["as rendered here", "as Quarto writes it"])
+def test_the_page_fits_phones_tablets_and_desktops(paper, browse, tmp_path, markup):
+    """Wide tables and equations scroll in a box of their own. Frames, since no window is narrower than 500 pixels."""
+    text = paper.read_text(encoding="utf-8")
+    if markup == "as Quarto writes it":
+        style = (page.PAPER / "style.css").read_text(encoding="utf-8")
+        text = f"<!doctype html><style>{style}</style><body>{QUARTO_FLOATS}</body>"
+    text = html.escape(text.replace("</body>", FITS + "</body>"))
+    frames = [f'<iframe srcdoc="{text}" width="{width}" height="900" style="border: 0"></iframe>' for width in WIDTHS]
+    (tmp_path / "frames.html").write_text("<!doctype html>" + "".join(frames), encoding="utf-8")
+    found = sorted(reports(browse(tmp_path / "frames.html")[0]), key=lambda report: report["width"])
+    assert [report["width"] for report in found] == WIDTHS
+    assert [report["beyond"] for report in found] == [0, 0, 0]
+    assert markup == "as rendered here" or found[0]["scrolling"] == 2

@@ -4,7 +4,9 @@ import dataclasses
 
 import pytest
 
-from pipeline import __main__ as command_line
+from pipeline import stages
+from pipeline.learn import checkpoint
+from pipeline.models.names import ASSIGNERS
 from pipeline.partners import model
 from pipeline.render import model_card
 
@@ -22,12 +24,12 @@ FACTS = {
 
 def _card(tmp_path, name):
     """Of a saved and loaded network, as the command for publishing has it."""
-    made = model.Card(name, 4, (12.0, 12.0, 30.0), (14, 48, 64), 80.0)
-    model.save(tmp_path / "model.safetensors", model.build(name, 4), made)
+    made = model.card(name, 4, (12.0, 12.0, 30.0), (14, 48, 64), 80.0)
+    checkpoint.save(tmp_path / "model.safetensors", model.build(name, 4), made)
     return dataclasses.asdict(model.load(tmp_path / "model.safetensors")[1])
 
 
-@pytest.mark.parametrize("name", model.ASSIGNERS)
+@pytest.mark.parametrize("name", ASSIGNERS)
 def test_a_card_says_what_the_network_reads_and_how_well_it_does(tmp_path, name):
     text = model_card.partners_text(_card(tmp_path, name), FACTS)
     assert text.startswith(f"# {name}: which two neurons does a cleft join?\n\n**It has never seen a real synapse.**")
@@ -41,7 +43,7 @@ def test_a_card_says_what_the_network_reads_and_how_well_it_does(tmp_path, name)
         "## What it is not for",
     ):
         assert wanted in text
-    assert ("asked of every ordered pair" in text) == (name != "avan")
+    assert ("for every ordered pair" in text) == (name != "avan")
     assert ("signed distance" in text) == (name == "proximity_pruner")
 
 
@@ -55,5 +57,7 @@ def test_a_card_of_a_tuned_network_names_the_real_synapses_that_it_saw(tmp_path)
 def test_the_command_on_the_card_exists(tmp_path):
     text = model_card.partners_text(_card(tmp_path, "avan"), FACTS)
     command = text.split("`python -m pipeline ")[1].split("`")[0]
-    options = command_line._parser().parse_args(command.split())
-    assert (options.stage, options.run.name, str(options.out)) == ("partners", "avan", "partners.parquet")
+    stages.load()
+    name, *arguments = command.split()
+    options = stages.commands.commands[name].make_context(name, arguments).params
+    assert (name, options["run"].name, str(options["out"])) == ("partners", "avan", "partners.parquet")

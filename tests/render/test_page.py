@@ -2,6 +2,7 @@
 
 import os
 import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -37,9 +38,9 @@ def test_a_malformed_value_is_named(build, entry):
         page.values(build)
 
 
-def test_staging_gives_values_settings_and_the_words_of_the_edition(edition):
-    kind, settings, build = edition
-    page.stage(build, settings)
+@pytest.mark.parametrize("kind", ["simulated", "cave"])
+def test_staging_gives_values_settings_and_the_words_of_the_edition(stage, kind):
+    _, build = stage(kind)
     variables = yaml.safe_load((build.paper / "_variables.yml").read_text(encoding="utf-8"))
     assert variables["cohort"]["n_synapses"] == "⟨cohort.n_synapses⟩"
     assert variables["config"]["extract"]["voxel_nm"] == "8 × 8 × 40"
@@ -49,9 +50,8 @@ def test_staging_gives_values_settings_and_the_words_of_the_edition(edition):
     assert (build.paper / "figures" / "performance.svg").is_file()
 
 
-def test_staging_again_forgets_what_is_gone(edition):
-    _, settings, build = edition
-    page.stage(build, settings)
+def test_staging_again_forgets_what_is_gone(stage):
+    settings, build = stage("simulated")
     (build.tables / "results.md").unlink()
     page.stage(build, settings)
     assert not (build.paper / "tables" / "results.md").exists()
@@ -60,31 +60,33 @@ def test_staging_again_forgets_what_is_gone(edition):
 
 
 def test_an_edition_without_a_paper_says_so(build):
-    with pytest.raises(RenderError, match="there is no paper of config 'kasthuri'"):
+    with pytest.raises(RenderError, match="there is no paper for config 'kasthuri'"):
         page.stage(build, config.load("kasthuri"))
 
 
-def test_a_failed_rendering_leaves_the_old_page(edition):
-    _, settings, build = edition
-    page.stage(build, settings)
+def test_the_same_manuscript_gives_the_same_bytes(stage, rendered):
+    _, build = stage("simulated")
     page.render(build)
-    before = (build.site / "index.html").read_bytes()
-    with (build.paper / "index.qmd").open("a", encoding="utf-8") as file:
-        file.write("\nIt was {{< var performance.none >}}.\n")
+    assert (build.site / "index.html").read_bytes() == rendered("simulated").read_bytes()
+
+
+@pytest.fixture
+def small(build):
+    """A build with a staged manuscript of one sentence, and its page."""
+    artefacts.write_text(build.paper / "_quarto.yml", "format: {html: {embed-resources: true, toc-depth: 2}}\n")
+    artefacts.write_text(build.paper / "callouts.lua", (page.PAPER / "callouts.lua").read_text())
+    artefacts.write_text(build.paper / "index.qmd", "---\ntitle: Small\n---\n\nA sentence.\n")
+    page.render(build)
+    return build
+
+
+def test_a_failed_rendering_leaves_the_old_page(small):
+    before = (small.site / "index.html").read_bytes()
+    artefacts.write_text(small.paper / "index.qmd", "It was {{< var performance.none >}}.\n")
     with pytest.raises(RenderError, match=r"unknown variable performance\.none"):
-        page.render(build)
-    assert (build.site / "index.html").read_bytes() == before
-    assert [path.name for path in build.site.iterdir()] == ["index.html"]
-
-
-def test_the_same_manuscript_gives_the_same_bytes(edition):
-    _, settings, build = edition
-    pages = []
-    for _ in range(2):
-        page.stage(build, settings)
-        page.render(build)
-        pages.append((build.site / "index.html").read_bytes())
-    assert pages[0] == pages[1]
+        page.render(small)
+    assert (small.site / "index.html").read_bytes() == before
+    assert [path.name for path in small.site.iterdir()] == ["index.html"]
 
 
 @pytest.fixture
@@ -101,12 +103,10 @@ def quarto(tmp_path, monkeypatch):
     return install
 
 
-def test_quarto_is_used_where_it_is_on_the_path(edition, quarto):
-    _, settings, build = edition
+def test_quarto_is_used_where_it_is_on_the_path(small, quarto):
     quarto("echo '<p>by quarto</p>' > index.html")
-    page.stage(build, settings)
-    page.render(build)
-    assert (build.site / "index.html").read_text() == "<p>by quarto</p>\n"
+    page.render(small)
+    assert (small.site / "index.html").read_text() == "<p>by quarto</p>\n"
 
 
 @pytest.mark.parametrize(
@@ -119,15 +119,12 @@ def test_quarto_is_used_where_it_is_on_the_path(edition, quarto):
         ),
     ],
 )
-def test_a_failure_of_quarto_leaves_the_old_page(edition, quarto, commands, message):
-    _, settings, build = edition
-    page.stage(build, settings)
-    page.render(build)
-    before = (build.site / "index.html").read_bytes()
+def test_a_failure_of_quarto_leaves_the_old_page(small, quarto, commands, message):
+    before = (small.site / "index.html").read_bytes()
     quarto(commands)
     with pytest.raises(RenderError, match=re.escape(message)):
-        page.render(build)
-    assert (build.site / "index.html").read_bytes() == before
+        page.render(small)
+    assert (small.site / "index.html").read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -148,7 +145,7 @@ def test_a_failure_of_quarto_leaves_the_old_page(edition, quarto, commands, mess
 def test_anything_that_a_browser_would_load_is_found(tmp_path, wrong):
     (tmp_path / "page.html").write_text(f'<a href="https://example.org">a link is not loaded</a>{wrong}')
     with pytest.raises(RenderError, match="is not self-contained"):
-        require_self_contained(tmp_path / "page.html", "page")
+        require_self_contained(tmp_path / "page.html", Path("page.md"))
 
 
 def test_links_and_embedded_data_are_no_requests(tmp_path):
@@ -157,4 +154,4 @@ def test_links_and_embedded_data_are_no_requests(tmp_path):
         '<img src="data:image/png;base64,AA=="><style>p { background: url("data:image/png;base64,AA==") }</style>'
         '<p>In prose, url(x) is text.</p><svg><use href="#shape"/></svg>'
     )
-    require_self_contained(tmp_path / "page.html", "page")
+    require_self_contained(tmp_path / "page.html", Path("page.md"))

@@ -8,10 +8,10 @@ import html.parser
 import re
 
 import pytest
+import yaml
 
-from pipeline import artefacts
 from pipeline.render import page
-from pipeline.render.pandoc import RenderError
+from pipeline.render.pandoc import RenderError, convert
 
 QUARTO_YML = """
 bibliography: references.bib
@@ -78,6 +78,10 @@ Plain.
 Of {{< var a.name >}}.
 :::
 
+::: {.callout-tip title="By *hand*"}
+Titled by an attribute.
+:::
+
 # References {.unnumbered}
 
 ::: {#refs}
@@ -87,6 +91,7 @@ Of {{< var a.name >}}.
 FILES = {
     "_quarto.yml": QUARTO_YML,
     "_variables.yml": 'a: {name: "*Gray*", interval: "0.87 [0.82, 0.91]"}\n',
+    "callouts.lua": (page.PAPER / "callouts.lua").read_text(),
     "caption.md": "A square by {{< var a.name >}}, like @fig-two.\n",
     "dot.svg": '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>',
     "references.bib": "@article{gray1959, author={Gray, E. G.}, title={Synapses}, journal={J Anat}, year={1959}}",
@@ -119,23 +124,27 @@ def text_of(html_text, only=None):
     return " ".join("".join(parser.parts).split())  # str.split also splits at no-break spaces
 
 
+def rendered(folder, text, changed):
+    for name, content in (FILES | {"index.qmd": text} | changed).items():
+        (folder / name).write_text(content)
+    page.render_embedded(folder, folder / "index.html")
+    return (folder / "index.html").read_text()
+
+
 @pytest.fixture
 def render(tmp_path):
     """Render a manuscript of the given text and files; returns the page as a string."""
-
-    def run(text, **changed):
-        build = artefacts.Build("small", tmp_path)
-        build.paper.mkdir(parents=True, exist_ok=True)
-        for name, content in (FILES | {"index.qmd": text} | changed).items():
-            (build.paper / name).write_text(content)
-        page.render(build)
-        return (build.site / "index.html").read_text()
-
-    return run
+    return lambda text, **changed: rendered(tmp_path, text, changed)
 
 
-def test_references_and_numbers_read_as_in_quarto(render):
-    text = text_of(render(PAPER))
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory):
+    """The page of PAPER."""
+    return rendered(tmp_path_factory.mktemp("paper"), PAPER, {})
+
+
+def test_references_and_numbers_read_as_in_quarto(paper):
+    text = text_of(paper)
     assert (
         "See Figure 1, Figure 2, 2, Fig 1, Figure 1, Table 1, Table 1, Equation 1, Section 1 and Section 1.1." in text
     )
@@ -147,8 +156,8 @@ def test_references_and_numbers_read_as_in_quarto(render):
     assert not re.search(r"\d Not counted", text)
 
 
-def test_captions_are_numbered_and_take_included_text_and_variables(render):
-    captions = text_of(render(PAPER), "figcaption")
+def test_captions_are_numbered_and_take_included_text_and_variables(paper):
+    captions = text_of(paper, "figcaption")
     assert captions.split("|")[1:] == [
         " Figure 1: A square by Gray, like Figure 2. ",
         " Table 1: A table. ",
@@ -156,50 +165,63 @@ def test_captions_are_numbered_and_take_included_text_and_variables(render):
     ]
 
 
-def test_every_reference_leads_to_an_element_of_the_page(render):
-    result = render(PAPER)
-    targets = re.findall(r'href="#([^"]+)"', result)
-    identifiers = re.findall(r' id="([^"]+)"', result)
+def test_every_reference_leads_to_an_element_of_the_page(paper):
+    targets = re.findall(r'href="#([^"]+)"', paper)
+    identifiers = re.findall(r' id="([^"]+)"', paper)
     assert {"fig-one", "fig-two", "tbl-one", "eq-one", "sec-first", "sec-sub", "ref-gray1959"} <= set(targets)
     assert set(targets) <= set(identifiers)
     assert len(identifiers) == len(set(identifiers))
 
 
-def test_variables_are_markdown_and_keep_their_surroundings(render):
-    result = render(PAPER)
-    assert "(0.87 [0.82, 0.91])" in text_of(result)
-    assert "<strong><em>Gray</em></strong><em>Gray</em>’s" in result
-    assert "<title>About Gray</title>" in result
+def test_variables_are_markdown_and_keep_their_surroundings(paper):
+    assert "(0.87 [0.82, 0.91])" in text_of(paper)
+    assert "<strong><em>Gray</em></strong><em>Gray</em>’s" in paper
+    assert "<title>About Gray</title>" in paper
 
 
-def test_mathematics_is_mathml_with_its_number(render):
-    result = render(PAPER)
-    equation = re.search(r'<span id="eq-one".*?</span>', result, re.DOTALL).group()
+def test_mathematics_is_mathml_with_its_number(paper):
+    equation = re.search(r'<span id="eq-one".*?</span>', paper, re.DOTALL).group()
     assert "<math" in equation
     assert "<mfrac>" in equation
     assert re.search(r"\\qquad\(1\)</annotation>", equation)  # as Quarto writes it where there is no MathJax
 
 
-def test_citations_and_references(render):
-    text = text_of(render(PAPER))
+def test_citations_and_references(paper):
+    text = text_of(paper)
     assert "see Gray (1959) and (Gray 1959, 3)" in text
     assert "Gray, E. G. 1959. “Synapses.” J Anat." in text
 
 
-def test_callouts_have_a_title(render):
-    result = render(PAPER)
-    assert re.findall(
-        r'<div class="callout callout-(\w+)" role="note">\s*<div class="callout-title">\s*(.*?)\s*</div>', result
-    ) == [
-        ("note", "Note"),
-        ("warning", "Take care"),
-    ]
-    assert "Take care" not in result.split('role="doc-toc"')[1].split("</nav>")[0]  # a title, not a section
+NOTICE = r'<div class="notice notice-(\w+)" role="note">\s*<div class="notice-title">\s*(.*?)\s*</div>'
 
 
-def test_an_image_carries_its_alternative_text_and_its_bytes(render):
-    result = render(PAPER)
-    assert re.search(r'<img[^>]*src="data:image/svg\+xml;base64,[^>]*alt="A small square"', result)
+def test_callouts_have_a_title_and_a_role(paper):
+    assert re.findall(NOTICE, paper) == [("note", "Note"), ("warning", "Take care"), ("tip", "By <em>hand</em>")]
+    assert "Take care" not in paper.split('role="doc-toc"')[1].split("</nav>")[0]  # a title, not a section
+
+
+def test_quarto_is_given_the_same_callouts(paper, tmp_path):
+    """As Quarto runs the manuscript's filter: on what pandoc read, before anything else."""
+    settings = yaml.safe_load((page.PAPER / "_quarto.yml").read_text())
+    (entry,) = settings["filters"]
+    assert entry["at"] == "pre-ast"
+    callouts = PAPER[PAPER.index("::: {.callout-note}") : PAPER.index("# References")]
+    (tmp_path / "callouts.md").write_text("---\ntitle: Callouts\n---\n\n" + callouts)
+    convert("callouts.md", tmp_path / "page.html", tmp_path, {"filters": [str(page.PAPER / entry["path"])]})
+    assert re.findall(NOTICE, (tmp_path / "page.html").read_text()) == re.findall(NOTICE, paper)
+
+
+def test_an_included_table_is_read_as_in_the_main_file(render):
+    """Pandoc gives relative widths to the columns of a table with lines longer than 72; `pandoc.read`, than 80."""
+    table = f"| {'a ' * 18}| {'b ' * 18}|\n|---|---|\n| c | d |\n"
+    assert 72 < len(table.splitlines()[0]) < 80
+    written = render(table)
+    assert "<colgroup>" in written
+    assert render("{{< include table.md >}}\n", **{"table.md": table}) == written
+
+
+def test_an_image_carries_its_alternative_text_and_its_bytes(paper):
+    assert re.search(r'<img[^>]*src="data:image/svg\+xml;base64,[^>]*alt="A small square"', paper)
 
 
 @pytest.mark.parametrize(

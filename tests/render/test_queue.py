@@ -44,7 +44,7 @@ def look(item):
 
 
 def proposals(n):
-    items = pd.DataFrame({"cleft_id": np.arange(n) + 11, "disagreement": "direction"})
+    items = pd.DataFrame({"cleft_id": np.arange(n) + 11, "disagreement": "reversed"})
     items["a_method"], items["b_method"] = np.where(np.arange(n) % 2, "avan", "pruner"), "avan"
     items.loc[items["a_method"] == "avan", "b_method"] = "pruner"
     for name, value in (("a_pre", PRE), ("a_post", POST), ("b_pre", POST), ("b_post", PRE)):
@@ -78,10 +78,12 @@ def test_a_proposal_without_a_pair_is_drawn_as_none(tmp_path):
     seen = {tuple(colour) for overlay in pictures(path.read_text())[3:] for colour in overlay.reshape(-1, 4)}
     assert seen == {queue.PALETTE[queue.NOTHING], queue.PALETTE[queue.CLEFT]}
     assert "<b>B</b>: no pair" in path.read_text()
+    assert "1 of 1, disagreement: no pair" in path.read_text()
 
 
-def test_pages_are_bounded_complete_and_replace_those_of_a_longer_queue(tmp_path):
-    paths = queue.write(proposals(7), look, VOXEL_NM, tmp_path / "queue", per_page=3)
+def test_pages_are_bounded_complete_and_replace_those_of_a_longer_queue(tmp_path, monkeypatch):
+    monkeypatch.setattr(queue, "CLEFTS_PER_PAGE", 3)
+    paths = queue.write(proposals(7), look, VOXEL_NM, tmp_path / "queue")
     assert [path.name for path in paths] == ["queue-1.html", "queue-2.html", "queue-3.html"]
     texts = [path.read_text() for path in paths]
     assert [len(re.findall("<article", text)) for text in texts] == [3, 3, 1]

@@ -17,12 +17,12 @@ def models():
     rng = np.random.default_rng(0)
     neuron = np.repeat(np.arange(16), 10)
     label = neuron % 2
-    frames = {}
+    tables = {}
     for name, distance in (("good", 2.0), ("fair", 1.2), ("poor", 0.3)):
         latent = distance * (label - 0.5) + 0.5 * rng.standard_normal(16)[neuron] + rng.standard_normal(neuron.size)
         columns = {"synapse_id": np.arange(neuron.size), "pre_neuron_id": neuron, "label": label}
-        frames[name] = pd.DataFrame(columns | {"p_excitatory": scipy.stats.norm.cdf(latent)})
-    return frames
+        tables[name] = pd.DataFrame(columns | {"p_excitatory": scipy.stats.norm.cdf(latent)})
+    return tables
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_naive_tests_stand_beside_the_metrics_that_they_test(models, table):
     assert row["naive_test"] == "DeLong"
     assert row["p_naive"] == naive.delong_test(good["label"], good["p_excitatory"], poor["p_excitatory"])
     row = table.loc["accuracy", "good", "poor"]
-    correct = [(frame["p_excitatory"] >= 0.5) == frame["label"] for frame in (good, poor)]
+    correct = [(synapses["p_excitatory"] >= 0.5) == synapses["label"] for synapses in (good, poor)]
     assert (row["naive_test"], row["p_naive"]) == ("McNemar", naive.mcnemar(*correct))
     assert table.xs("f1")["p_naive"].isna().all()
 
@@ -62,3 +62,8 @@ def test_naive_tests_stand_beside_the_metrics_that_they_test(models, table):
 def test_one_model_has_nothing_to_be_compared_with(models):
     with pytest.raises(PredictionsError, match=r"at least two models, not \['good'\]"):
         comparison.pairwise({"good": models["good"]}, TAU, 100, 0.95, 99, seed=0)
+
+
+def test_models_of_other_synapses_are_not_compared(models):
+    with pytest.raises(PredictionsError, match="in one only"):
+        comparison.pairwise({"good": models["good"], "fair": models["fair"][1:]}, TAU, 100, 0.95, 99, seed=0)

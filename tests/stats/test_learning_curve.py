@@ -23,7 +23,7 @@ def test_runs_of_a_size_are_averaged_and_the_gain_is_the_slope_over_doublings():
     runs = [(8, predictions(0, 0.5), 0.5), (16, predictions(1, 1.0), 0.45), (8, predictions(2, 0.5), 0.55)]
     runs.append((64, predictions(3, 2.0), 0.5))
     curve, gain = learning_curve(runs, 300, 0.95, seed=0)
-    alone = [bootstrap.intervals(frame, tau, 100, 0.95, 0)["value"].to_numpy() for _, frame, tau in runs]
+    alone = [bootstrap.intervals(synapses, tau, 100, 0.95, 0)["value"].to_numpy() for _, synapses, tau in runs]
     expected = np.array([(alone[0] + alone[2]) / 2, alone[1], alone[3]])
     assert curve["n_train_neurons"].unique().tolist() == [8, 16, 64]
     assert curve.groupby("n_train_neurons")["n_runs"].first().tolist() == [2, 1, 1]
@@ -44,8 +44,8 @@ def test_intervals_of_one_run_are_its_own():
 
 
 def test_one_size_is_no_curve_and_other_synapses_are_another_test():
-    frame = predictions(0, 1.0)
+    synapses = predictions(0, 1.0)
     with pytest.raises(PredictionsError, match=r"two numbers of training neurons, not \[8\]"):
-        learning_curve([(8, frame, 0.5), (8, frame, 0.5)], 100, 0.95, seed=0)
+        learning_curve([(8, synapses, 0.5), (8, synapses, 0.5)], 100, 0.95, seed=0)
     with pytest.raises(PredictionsError, match="in one only"):
-        learning_curve([(8, frame, 0.5), (16, frame[1:], 0.5)], 100, 0.95, seed=0)
+        learning_curve([(8, synapses, 0.5), (16, synapses[1:], 0.5)], 100, 0.95, seed=0)

@@ -58,36 +58,12 @@ def test_group_weights_equal_the_same_weights_spelled_out_per_synapse():
         np.testing.assert_allclose(grouped[name], spelled_out[name], rtol=1e-12)
 
 
-def test_confusion_counts_equal_scikit_learn():
-    rng = np.random.default_rng(2)
-    label, p = sample(rng, 100, 7)
-    weight = rng.random(100)
-    expected = sk.confusion_matrix(label, p >= 0.3, sample_weight=weight)
-    np.testing.assert_allclose(Scored(label, p, 0.3).confusion(weight[None])[0], expected)
-
-
 def test_a_score_on_the_threshold_is_called_excitatory():
     assert Scored([1, 0], [0.5, 0.4], tau=0.5).metrics()["accuracy"] == 1.0
 
 
-@pytest.mark.parametrize(
-    ("label", "p", "message"),
-    [
-        ([0, 1, 2], [0.1, 0.2, 0.3], "label must be 0 or 1; 1 rows are not, first 2"),
-        ([0, 1, 1], [0.1, np.nan, 1.2], r"p_excitatory must be in \[0, 1\]; 2 rows are not, first 1"),
-        ([1, 1], [0.1, 0.2], "both classes are needed, but there are 2 excitatory and 0 inhibitory synapses"),
-        ([0, 1], [0.1, 0.2, 0.3], r"labels \(2,\), scores \(3,\)"),
-        ([], [], "there are 0 excitatory and 0 inhibitory synapses"),
-    ],
-)
-def test_unusable_scores_are_refused(label, p, message):
-    with pytest.raises(PredictionsError, match=message):
-        Scored(label, p)
-
-
-def test_weights_that_empty_a_class_or_do_not_fit_are_refused():
-    scored = Scored([0, 1, 1], [0.1, 0.2, 0.3])
-    with pytest.raises(PredictionsError, match="leave some weight to both classes"):
-        scored.metrics([[0.0, 1.0, 1.0]])
-    with pytest.raises(PredictionsError, match=r"\[replicates, 3\], not \(1, 2\)"):
-        scored.metrics([[1.0, 1.0]])
+def test_a_class_without_weight_is_refused():
+    with pytest.raises(PredictionsError, match="both classes are needed"):
+        Scored([1, 1], [0.1, 0.2]).metrics()
+    with pytest.raises(PredictionsError, match="leave some weight to each"):
+        Scored([0, 1, 1], [0.1, 0.2, 0.3]).metrics([[0.0, 1.0, 1.0]])

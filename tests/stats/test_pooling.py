@@ -24,12 +24,12 @@ def predictions(seed, sizes, distance=1.0, spread=0.0):
 
 
 def test_each_size_equals_the_share_of_all_choices_of_synapses():
-    frame, tau = predictions(1, [4, 6, 5, 7, 1, 3]), 0.55
-    ours = neuron_accuracy(frame, tau, 100, 0.95, seed=0, sizes=(1, 2, 5)).set_index("pooled")
+    synapses, tau = predictions(1, [4, 6, 5, 7, 1, 3]), 0.55
+    ours = neuron_accuracy(synapses, tau, 100, 0.95, seed=0, sizes=(1, 2, 5)).set_index("pooled")
     threshold = np.log(tau / (1 - tau))
     for k in (1, 2, 5, "all"):
         accuracy = {0: [], 1: []}
-        for _, rows in frame.groupby("pre_neuron_id"):
+        for _, rows in synapses.groupby("pre_neuron_id"):
             logit = np.log(rows["p_excitatory"] / (1 - rows["p_excitatory"]))
             n = len(rows) if k == "all" else min(k, len(rows))
             called = [np.mean(chosen) >= threshold for chosen in itertools.combinations(logit, n)]
@@ -42,42 +42,45 @@ def test_each_size_equals_the_share_of_all_choices_of_synapses():
 
 
 def test_independent_synapses_pool_as_the_normal_distribution_says():
-    frame = predictions(2, [40] * 400)
-    ours = neuron_accuracy(frame, 0.5, 1000, 0.95, seed=0).set_index("pooled")
+    synapses = predictions(2, [40] * 400)
+    ours = neuron_accuracy(synapses, 0.5, 1000, 0.95, seed=0).set_index("pooled")
     for k in (1, 2, 5, 10, 20):
         truth = scipy.stats.norm.cdf(0.5 * np.sqrt(k))
         assert ours.loc[str(k), "low"] - 0.01 <= truth <= ours.loc[str(k), "high"] + 0.01
 
 
 def test_pooling_cannot_cure_what_a_neurons_synapses_share():
-    frame = predictions(3, [50] * 400, spread=1.0)
-    ours = neuron_accuracy(frame, 0.5, 1000, 0.95, seed=0).set_index("pooled")["value"]
+    synapses = predictions(3, [50] * 400, spread=1.0)
+    ours = neuron_accuracy(synapses, 0.5, 1000, 0.95, seed=0).set_index("pooled")["value"]
     limit = scipy.stats.norm.cdf(0.5 / np.sqrt(1 + 1 / 50))
     assert ours["all"] == pytest.approx(limit, abs=0.07)  # 3 standard errors of 400 neurons
     assert ours["1"] < ours["5"] < ours["all"]
 
 
 def test_the_interval_for_all_synapses_is_that_of_two_binomials():
-    frame = predictions(4, [3] * 200)
-    ours = neuron_accuracy(frame, 0.5, 20_000, 0.95, seed=0, method="percentile").set_index("pooled").loc["all"]
-    right = frame.assign(logit=np.log(frame["p_excitatory"] / (1 - frame["p_excitatory"]))).groupby("pre_neuron_id")
+    synapses = predictions(4, [3] * 200)
+    ours = neuron_accuracy(synapses, 0.5, 2000, 0.95, seed=0).set_index("pooled").loc["all"]
+    right = synapses.assign(logit=np.log(synapses["p_excitatory"] / (1 - synapses["p_excitatory"]))).groupby(
+        "pre_neuron_id"
+    )
     right = (right["logit"].mean() >= 0) == right["label"].first()
     share = [right[neurons::2].mean() for neurons in (0, 1)]
-    half = 1.96 * np.sqrt(sum(p * (1 - p) / 100 for p in share)) / 2
+    student = scipy.stats.t.ppf(0.975, 99) * np.sqrt(100 / 99)
+    half = student * np.sqrt(sum(p * (1 - p) / 100 for p in share)) / 2
     assert (ours["high"] - ours["low"]) / 2 == pytest.approx(half, rel=0.08)  # multiples of 1/200
 
 
 def test_certain_synapses_count_as_finite_votes_and_nan_is_refused():
-    frame = predictions(5, [3] * 6).assign(p_excitatory=lambda f: np.where(f["synapse_id"] % 3 == 0, 1.0, 0.001))
-    ours = neuron_accuracy(frame, 0.5, 100, 0.95, seed=0, sizes=(1,)).set_index("pooled")["value"]
+    synapses = predictions(5, [3] * 6).assign(p_excitatory=lambda f: np.where(f["synapse_id"] % 3 == 0, 1.0, 0.001))
+    ours = neuron_accuracy(synapses, 0.5, 100, 0.95, seed=0, sizes=(1,)).set_index("pooled")["value"]
     assert ours["all"] == 0.5  # one certain "excitatory" against two confident "inhibitory": 13.8 - 2 x 6.9 < 0
     with pytest.raises(PredictionsError, match="outside"):
-        neuron_accuracy(frame.assign(p_excitatory=np.nan), 0.5, 100, 0.95, seed=0)
+        neuron_accuracy(synapses.assign(p_excitatory=np.nan), 0.5, 100, 0.95, seed=0)
 
 
 def test_neurons_without_error_have_the_exact_lower_limit():
-    frame = predictions(6, [5] * 27).assign(p_excitatory=lambda f: 0.1 + 0.8 * f["label"])  # 14 and 13 neurons
-    ours = neuron_accuracy(frame, 0.5, 500, 0.95, seed=0)
+    synapses = predictions(6, [5] * 27).assign(p_excitatory=lambda f: 0.1 + 0.8 * f["label"])  # 14 and 13 neurons
+    ours = neuron_accuracy(synapses, 0.5, 500, 0.95, seed=0)
     assert (ours["value"] == 1).all()
     exact = scipy.stats.binomtest(13, 13).proportion_ci(0.95, method="exact").low
     np.testing.assert_allclose(ours["low"], (1 + exact) / 2)

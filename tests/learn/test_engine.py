@@ -1,4 +1,4 @@
-"""The loop: the average in closed form, a network that can memorise, labels that mean nothing, a loss that breaks."""
+"""The engine: the average in closed form, a network that can memorise, labels that mean nothing, a loss that breaks."""
 
 import numpy as np
 import pandas as pd
@@ -7,11 +7,12 @@ import torch
 from blobs import write_cohort
 from sklearn.metrics import roc_auc_score
 
-from pipeline import config
-from pipeline.learn import data, loop, run
+from pipeline import config, recipes
+from pipeline.learn import data, engine, run
+from pipeline.learn.classification import Classification
 from pipeline.models import registry
 
-UNCHANGED = dict.fromkeys(config.Augmentation.model_fields, 0)
+UNCHANGED = dict.fromkeys(recipes.Augmentation.model_fields, 0)
 
 
 def settings(**changes):
@@ -21,7 +22,7 @@ def settings(**changes):
 
 def test_moving_average_follows_its_closed_form():
     network = torch.nn.BatchNorm1d(2)
-    average = loop.averaged(network, decay=0.5)
+    average = engine.averaged(network, decay=0.5)
     values = [3.0, -1.0, 4.0, 1.0, -5.0, 9.0, 2.0, 6.0, 5.0, 3.0, 5.0]
     expected = None
     for step, value in enumerate(values):
@@ -40,10 +41,11 @@ def _rates(chosen, cohort):
     """Learning rates of encoder and head at every step of a training that never computes a gradient."""
     synapses = pd.read_parquet(cohort[1])
     images = data.Images(cohort[0], "cube", synapses["synapse_id"])
-    training = loop._Training(registry.build("unet3d"), images, synapses, chosen, 0)
-    assert training.n_steps == 6  # 96 training synapses in batches of 16
+    task = Classification(registry.build("unet3d"), images, synapses, chosen, 0)
+    training = engine._Training(task, chosen, 0)
+    assert task.n_steps == 6  # 96 training synapses in batches of 16
     rates = []
-    for _ in range(chosen.epochs * training.n_steps):
+    for _ in range(chosen.epochs * task.n_steps):
         rates.append(training.schedule.get_last_lr())
         training.optimizer.step()
         training.schedule.step()
@@ -72,7 +74,7 @@ def test_the_encoder_rests_while_the_head_is_trained(cohort, tmp_path):
     images = data.Images(cohort[0], "patch", synapses["synapse_id"])
     network = registry.build("cnn")
     chosen = settings(network="cnn", crop=(32, 32), epochs=3, recipe={"threads": 1, "head_epochs": 2, "ema_decay": 0})
-    training = loop._Training(network, images, synapses, chosen, 0)
+    training = engine._Training(Classification(network, images, synapses, chosen, 0), chosen, 0)
 
     def state():
         return {name: value.clone() for name, value in network.state_dict().items()}
@@ -104,7 +106,7 @@ def test_sixteen_synapses_can_be_memorised(cohort, tmp_path):
         "learning_rate": 3e-3,
     }
     chosen = settings(epochs=80, batch_size=8, recipe=recipe, augmentation=UNCHANGED)
-    loop.fit(registry.build("unet3d"), images, both, chosen, 0, tmp_path)
+    engine.fit(Classification(registry.build("unet3d"), images, both, chosen, 0), chosen, 0, tmp_path)
     assert pd.read_csv(tmp_path / "log.csv")["val_balanced_accuracy"].max() == 1
 
 
@@ -118,7 +120,7 @@ def test_resnet18_learns_from_patches_what_holds_for_other_neurons(cohort, tmp_p
 def test_labels_that_mean_nothing_teach_nothing(tmp_path):
     """The leakage alarm: every neuron has a random label, and each is tested by a network that never saw it."""
     patches, path = write_cohort(tmp_path, n_neurons=60, n_each=4, shuffled=True, seed=4)
-    run.train(patches, path, settings(epochs=2, folds=True), tmp_path / "run", tmp_path / "p.parquet", 0)
+    run.train({"em": patches}, path, settings(epochs=2, folds=True), tmp_path / "run", tmp_path / "p.parquet", 0)
     found = pd.read_parquet(tmp_path / "p.parquet")
     # 30 against 30 neurons: the null of the AUC has a standard deviation of about sqrt(61 / (12 * 900)) = 0.075
     assert abs(roc_auc_score(found["label"], found["p_excitatory"]) - 0.5) < 3 * 0.075
@@ -130,20 +132,20 @@ def test_loss_that_breaks_names_the_synapses(cohort, tmp_path):
     network = registry.build("unet3d")
     with torch.no_grad():
         network.head.bias.fill_(float("nan"))
-    with pytest.raises(loop.TrainingError, match=r"m: the loss became nan in epoch 1.*synapses \[1\d\d\d, 1\d\d\d"):
-        loop.fit(network, images, synapses, settings(), 0, tmp_path)
+    with pytest.raises(engine.TrainingError, match=r"m: the loss became nan in epoch 1.*synapses \[1\d\d\d, 1\d\d\d"):
+        engine.fit(Classification(network, images, synapses, settings(), 0), settings(), 0, tmp_path)
 
 
 def test_training_stops_when_validation_no_longer_improves(cohort, tmp_path, monkeypatch):
     scores = iter([0.6, 0.8, 0.7, 0.8, 0.75, 0.9])
     monkeypatch.setattr(
-        loop._Training,
+        Classification,
         "validate",
-        lambda self: {"val_loss": 0.5, "val_balanced_accuracy": next(scores), "val_roc_auc": 0.5},
+        lambda *_: {"val_loss": 0.5, "val_balanced_accuracy": next(scores), "val_roc_auc": 0.5},
     )
     synapses = pd.read_parquet(cohort[1])
     images = data.Images(cohort[0], "cube", synapses["synapse_id"])
     chosen = settings(epochs=20, recipe={"threads": 1, "patience": 3})
-    facts = loop.fit(registry.build("unet3d"), images, synapses, chosen, 0, tmp_path)
+    facts = engine.fit(Classification(registry.build("unet3d"), images, synapses, chosen, 0), chosen, 0, tmp_path)
     assert facts["best_epoch"] == 2
     assert facts["epochs"] == 5

@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 from extract_volumes import write_volume
 
-from pipeline.extract.cutout import cut
-from pipeline.extract.sampling import box_axis, reflect
+from pipeline.extract.boxes import Grid, box_axis, reflect, resampled
 from pipeline.extract.volume import Volume
 from pipeline.space import VoxelFrame
 
-SOURCE, TARGET = VoxelFrame((6.0, 6.0, 30.0)), VoxelFrame((8.0, 8.0, 40.0))
+SOURCE = VoxelFrame((6.0, 6.0, 30.0))
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 40])
@@ -19,7 +18,7 @@ def test_reflection_is_numpys(size):
 
 
 def test_equal_voxels_are_taken_as_they_are():
-    axis = box_axis(1000, 32, 0, TARGET, TARGET, (0, 5000))
+    axis = box_axis(1000, 32, 1.0, (0, 5000))
     assert axis.weights is None
     assert axis.take.tolist() == list(range(984, 1016))  # the centre voxel is at index size // 2
 
@@ -33,7 +32,7 @@ def keys_transfer(f):
 
 @pytest.mark.parametrize("period_nm", [13.0, 20.0, 32.0, 60.0, 200.0])
 def test_sinusoid_is_attenuated_as_the_stretched_kernel_says(period_nm):
-    axis = box_axis(700, 400, 0, SOURCE, TARGET, (0, 5000))
+    axis = box_axis(700, 400, 8 / 6, (0, 5000))
     wave = np.cos(2 * np.pi * SOURCE.centers_nm(axis.take, 0) / period_nm)
     got = axis.apply(wave.astype(np.float32))
     positions = 700.5 * 6 + 8.0 * (np.arange(400) - 200)  # centres of the model's voxels, in nm
@@ -57,7 +56,8 @@ def test_gaussian_blob_is_where_and_what_the_closed_form_says(tmp_path):
 
     grid = np.meshgrid(*[(offset[i] + np.arange(size[i]) + 0.5) * r for i, r in enumerate((6, 6, 30))], indexing="ij")
     path = write_volume(tmp_path / "blob", np.rint(blob(*grid)).astype(np.uint8), (6, 6, 30), offset, encoding="raw")
-    box = cut(center_nm, (16, 48, 48), Volume(path, (8, 8, 40)), (8, 8, 40))
+    volume = Volume(path, (8, 8, 40))
+    box = resampled(volume, Grid.at(center_nm, (16, 48, 48), volume, (8, 8, 40)))
 
     middle = (center_nm // [6, 6, 30] + 0.5) * [6, 6, 30]  # of the stored voxel that holds the position
     nm = [

@@ -1,0 +1,107 @@
+"""What a step depends on beside its input files: the content of its code and of its part of the settings.
+
+The code of a step is the import closure of the file that it enters by, read from the import statements at any depth.
+Modules are compared by their syntax tree without docstrings, so that neither a comment nor a checkout makes a step run
+again; scripts of `analysis/` are shown to readers as they are written, and compared so.
+"""
+
+import ast
+import functools
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.artefacts import REPOSITORY
+
+_DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def key(entry: Path, settings: Any, files: Iterable[Path] = ()) -> dict[str, Any]:
+    """All that a step depends on beside its inputs, as JSON; `files` are read as they are (templates, manuscript)."""
+    return {
+        "code": {_name(path): digest(path) for path in closure(entry)},
+        "files": {_name(path): _sha256(path.read_bytes()) for path in sorted(files)},
+        "settings": settings,
+        "packages": packages(),
+    }
+
+
+def code_hash(entry: Path) -> str:
+    """One digest of the code that `entry` is and imports."""
+    digests = {_name(path): digest(path) for path in closure(entry)}
+    return _sha256(json.dumps(digests, sort_keys=True).encode())
+
+
+def closure(entry: Path) -> list[Path]:
+    """`entry` and the files of this repository that it imports, directly or not, sorted."""
+    return list(_closure(Path(entry).resolve()))
+
+
+@functools.cache
+def _closure(entry: Path) -> tuple[Path, ...]:
+    found, waiting = set(), [entry]
+    while waiting:
+        path = waiting.pop()
+        if path not in found:
+            found.add(path)
+            waiting.extend(_imported(path))
+    return tuple(sorted(found))
+
+
+@functools.cache
+def digest(path: Path) -> str:
+    """Digest of a Python file: of its syntax tree, of a script of `analysis/` of its text."""
+    if path.parent == REPOSITORY / "analysis":
+        return _sha256(path.read_bytes())
+    tree = _tree(path)
+    for node in ast.walk(tree):
+        if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:]
+    return _sha256(ast.dump(tree).encode())
+
+
+@functools.cache
+def _imported(path: Path) -> tuple[Path, ...]:
+    names = set(_names(_tree(path)))
+    candidates = (base.joinpath(*name.split(".")) for name in names for base in (REPOSITORY, path.parent))
+    files = (file for stem in candidates for file in (stem.with_suffix(".py"), stem / "__init__.py"))
+    return tuple(sorted({file for file in files if file.is_file()}))
+
+
+@functools.cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_bytes())
+
+
+def _names(tree: ast.AST) -> Iterator[str]:
+    """Dotted names that may be modules: what is imported, each package on the way, and what is imported from it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            full = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            full = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in full:
+            parts = name.split(".")
+            yield from (".".join(parts[:n]) for n in range(1, len(parts) + 1))
+
+
+@functools.cache
+def packages() -> str:
+    """Digest of the pinned packages that this project runs on, those of its tests excluded."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    return _sha256("\n".join(sorted(project["dependencies"])).encode())
+
+
+@functools.cache
+def _name(path: Path) -> str:
+    path = path.resolve()
+    return str(path.relative_to(REPOSITORY)) if path.is_relative_to(REPOSITORY) else str(path)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]

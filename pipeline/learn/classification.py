@@ -1,0 +1,145 @@
+"""The task of classification: is the presynaptic neuron of a synapse excitatory or inhibitory?"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.special import expit
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from torch import nn
+
+from pipeline.learn import checkpoint, data, device, distributed, losses, mixing
+from pipeline.learn.augment import SYMMETRIES, Augment
+from pipeline.learn.engine import seed_of
+from pipeline.learn.predict import averaged, in_batches
+from pipeline.learn.threshold import best_threshold
+from pipeline.models import registry
+from pipeline.models.names import stored_as
+from pipeline.models.registry import Classifier
+from pipeline.recipes import Model
+
+TASK = "classification"
+BATCH = 32  # images in memory at once in prediction
+
+
+class Classification:
+    """An `engine.Task`: balanced batches of the training neurons' synapses, labels of their neurons.
+
+    `images` has the rows of `synapses`, whose `split` says what is trained and validated on. The epoch with the highest
+    balanced accuracy on `val` (at its own best threshold; then the lower loss) wins.
+    """
+
+    def __init__(self, network: Classifier, images: data.Images, synapses: pd.DataFrame, settings: Model, seed: int):
+        self.network, self.images, self.settings, self.seed = network, images, settings, seed
+        self.head_epochs = settings.recipe.head_epochs
+        self.place = next(network.parameters()).device
+        self.shape_zyx = images.input_zyx(settings)
+        self.synapse_ids = synapses["synapse_id"].to_numpy()
+        self.label = synapses["label"].to_numpy()
+        self.neuron = synapses["pre_neuron_id"].to_numpy()
+        self.train, self.val = (np.flatnonzero(synapses["split"] == split) for split in ("train", "val"))
+        self.n_steps = -(-len(self.train) // settings.batch_size)  # about one epoch of the synapses
+        balanced = settings.recipe.sampling == "balanced"
+        self.class_share = 0.5 if balanced else float(self.label[self.train].mean())
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        recipe = self.settings.recipe
+        rates = {"encoder": recipe.encoder_learning_rate or recipe.learning_rate, "head": recipe.learning_rate}
+        return [{"params": getattr(self.network, part).parameters(), "lr": rate} for part, rate in rates.items()]
+
+    def start_epoch(self, number: int) -> list[np.ndarray]:
+        """While the head alone is trained, the encoder does not change at all, its batch statistics included."""
+        head_only = number < self.head_epochs
+        self.network.train()
+        self.network.encoder.requires_grad_(not head_only)
+        if head_only:
+            self.network.encoder.eval()
+        draws = seed_of(self.seed, number, 1, distributed.rank())
+        self.augment = Augment(self.settings.augmentation, self.shape_zyx, draws)
+        rng = np.random.default_rng([self.seed, number, 2])
+        label, neuron = self.label[self.train], self.neuron[self.train]
+        sizes = self.n_steps, self.settings.batch_size
+        return [self.train[rows] for rows in data.epoch_rows(label, neuron, *sizes, self.settings.recipe.sampling, rng)]
+
+    def read(self, rows: np.ndarray) -> torch.Tensor:
+        return self.images.read(rows)
+
+    def loss(self, network: nn.Module, rows: np.ndarray, stored: torch.Tensor) -> torch.Tensor:
+        label = torch.from_numpy(self.label[rows]).float().to(self.place)
+        images = data.normalise_em(self.augment(stored, self.place))
+        images, target = mixing.mix(images, label, self.settings.augmentation, self.augment.random)
+        with device.autocast(self.place):
+            logits = network(data.as_input(images, self.network.dimensions))
+        return losses.loss(logits, target, self.settings.recipe, self.class_share)
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Scores without averaging over symmetries."""
+        assert isinstance(network, Classifier)
+        logit = logits(network, features(network, self.images, self.val, self.shape_zyx, symmetries=1))
+        p, label = expit(logit), self.label[self.val]
+        return {
+            "val_loss": float(np.logaddexp(0, np.where(label == 1, -logit, logit)).mean()),
+            "val_balanced_accuracy": float(balanced_accuracy_score(label, p >= best_threshold(label, p))),
+            "val_roc_auc": float(roc_auc_score(label, p)),
+        }
+
+    def merit(self, scores: dict[str, float]) -> list[float]:
+        return [scores["val_balanced_accuracy"], -scores["val_loss"]]
+
+    def describe(self, rows: np.ndarray) -> str:
+        return f"synapses {self.synapse_ids[rows].tolist()}"
+
+
+def build(settings: Model) -> tuple[Classifier, dict[str, Any]]:
+    """A network with fresh weights, or published ones, and the arguments for its card."""
+    arguments: dict[str, Any] = {
+        "sections": settings.sections,
+        "channels": len(settings.channels),
+        "norm": settings.norm,
+    }
+    network = registry.build(
+        settings.network, **arguments, pretrained=settings.pretrained, dropout=settings.recipe.dropout
+    )
+    return network, arguments
+
+
+def load(path: Path) -> tuple[Classifier, checkpoint.Card]:
+    """(network in evaluation mode, its card); CheckpointError for a file that is no classifier."""
+    return checkpoint.load(path, (TASK,), registry.build)
+
+
+def array_of(card: checkpoint.Card) -> str:
+    """The array of `patches/` that a classifier reads: `patch` or `cube`."""
+    return stored_as(card.network, card.shape_zyx[0], card.channels)
+
+
+def features(
+    network: Classifier,
+    images: data.Images,
+    rows: np.ndarray,
+    shape_zyx: tuple[int, int, int],
+    symmetries: int = SYMMETRIES,
+) -> Iterator[np.ndarray]:
+    """Yield the encoder's features, float64 `[n, F]`, batch by batch, for rows of `images`.
+
+    They are the mean over the first `symmetries` of the 8 rotations and mirrorings of the central `shape_zyx`. Under
+    a linear head that is the mean of the logits. One batch of images is in memory at a time.
+    """
+    place = next(network.parameters()).device
+
+    def encode(turned: torch.Tensor) -> torch.Tensor:
+        return network.encoder(data.as_input(turned, network.dimensions)).double()
+
+    for batch in in_batches(rows, BATCH, "predict"):
+        stored = data.centre(images.read(batch), shape_zyx).to(place)
+        yield averaged(encode, data.normalise_em(stored.float() / 255), symmetries)
+
+
+def logits(network: Classifier, batches: Iterable[np.ndarray]) -> np.ndarray:
+    """Log odds of being excitatory, float64 `[N]`, for batches of features: the difference of the head's outputs."""
+    weight = network.head.weight.detach().double().cpu().numpy()
+    bias = network.head.bias.detach().double().cpu().numpy()
+    return np.concatenate([batch @ (weight[1] - weight[0]) + (bias[1] - bias[0]) for batch in batches])

@@ -1,0 +1,112 @@
+"""From the annotation service, or a folder's `synapses.csv`, to the cohort; and the service of a simulation."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline import artefacts, config
+from pipeline.artefacts import Build
+from pipeline.stages import Run, StageError, stage
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from pipeline.cohort.assemble import Cohort
+
+
+@stage(settings=("source", "cohort", "extract"))
+def cohort(run: Run) -> None:
+    """Query the annotation service (or read synapses.csv): labels, filters, splits, leakage audit."""
+    from pipeline.space import VoxelFrame, zyx
+
+    edition, build, source = run.config, run.build, run.config.source
+    if isinstance(source, config.Connectome):
+        raise StageError(f"config {edition.name!r} has no images: `make connectivity DATA=<folder>` is all it makes")
+    inputs = []
+    if isinstance(source, config.Simulated):
+        inputs = [build.source / "manifest.json", build.source / "tables"]
+    elif isinstance(source, config.Folder):
+        inputs = [run.data / "synapses.csv"]
+    with run.step(inputs, [build.synapses], "pipeline/cohort/assemble.py") as step:
+        if step.is_current:
+            return
+        cube_nm = VoxelFrame(edition.extract.voxel_nm).to_nm(zyx(edition.extract.cube_zyx))
+        if isinstance(source, config.Folder):
+            found, volume = _of_folder(run.data, edition, cube_nm)
+        else:
+            found, volume = _of_service(source, edition, build, cube_nm)
+        step.facts |= {
+            name: volume[name] for name in ("kind", "datastack", "materialization_version") if name in volume
+        }
+        artefacts.write_json(build.cohort / "volume.json", volume)
+        artefacts.write_json(build.cohort / "flow.json", found.flow)
+        artefacts.write_json(build.cohort / "audit.json", found.audit)
+        with artefacts.atomic(build.cohort / "conflicts.csv") as path:
+            found.conflicts.to_csv(path, index=False)
+        artefacts.write_parquet(build.cohort / "neurons.parquet", found.neurons)
+        artefacts.write_parquet(build.synapses, found.synapses)
+
+
+@stage()
+@click.option("--port", type=int, default=0, help="Port on loopback (default: any that is free).")
+def sandbox(run: Run, port: int) -> None:
+    """Serve the simulated annotation tables to a caveclient on loopback, until interrupted."""
+    from pipeline.cave import sandbox as server
+
+    if run.config.source.kind != "simulated":
+        raise StageError(f"config {run.config.name!r} reads real data; the sandbox serves a simulated edition")
+    server.run(run.build.source, run.config.source, port)
+
+
+def _of_folder(data: Path, edition: config.Config, cube_nm: "np.ndarray") -> tuple["Cohort", dict[str, Any]]:
+    from pipeline.cohort import assemble
+    from pipeline.stages.folders import read_synapses
+
+    rows, volume = read_synapses(data, data / "synapses.csv")
+    return assemble.assemble_folder(rows, edition.cohort, cube_nm, edition.seed), volume
+
+
+def _of_service(
+    source: config.Simulated | config.Cave, edition: config.Config, build: Build, cube_nm: "np.ndarray"
+) -> tuple["Cohort", dict[str, Any]]:
+    from pipeline.cave.queries import Annotations
+    from pipeline.cohort import assemble
+
+    names = source.tables
+    with _service(source, build) as (address, token):
+        service = Annotations(source, address, token)
+        candidates = assemble.candidates(
+            service.table(names.aibs_columns),
+            service.table(names.aibs_metamodel),
+            service.table(names.baylor),
+            service.table(names.proofreading),
+            edition.cohort,
+            edition.seed,
+            source.max_neurons_per_class if isinstance(source, config.Cave) else None,
+        )
+        synapses = service.synapses(candidates.neurons["pre_neuron_id"])
+        found = assemble.assemble(candidates, synapses, edition.cohort, cube_nm, edition.seed)
+        volume = {
+            "kind": source.kind,
+            "em_path": service.image_source,
+            "segmentation_path": service.segmentation_source,
+            "datastack": source.datastack,
+            "materialization_version": source.materialization_version,
+            "timestamp": service.timestamp,
+        }
+    return found, volume
+
+
+@contextlib.contextmanager
+def _service(source: config.Simulated | config.Cave, build: Build) -> Iterator[tuple[str, str | None]]:
+    """Address and token of the annotation service: the sandbox's for a simulation, else the real one's."""
+    from pipeline.cave import sandbox as server
+
+    if isinstance(source, config.Cave):
+        yield source.server_address, None
+        return
+    with server.serve(build.source, source) as address:
+        yield address, server.TOKEN

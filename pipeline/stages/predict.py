@@ -1,0 +1,90 @@
+"""A trained classifier on anybody's synapses."""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline import config
+from pipeline.columns import CENTER_NM
+from pipeline.stages import PRETRAINED, StageError, command
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from dask.distributed import Client
+
+
+@command
+@click.option(
+    "--run", type=Path, default=PRETRAINED / "unet3d", help="Folder of the model (default: pretrained/unet3d)."
+)
+@click.option("--volumes", type=Path, required=True, help="Folder that holds em/, and segmentation/ for a mask.")
+@click.option("--synapses", type=Path, required=True, help="CSV: synapse_id, x_vx, y_vx, z_vx, ...")
+@click.option("--out", type=Path, required=True, help="Parquet file to write.")
+@click.option(
+    "--partners-run",
+    type=Path,
+    default=PRETRAINED / "avan",
+    help="Folder of the AVAN that makes the mask, where the model reads one (default: pretrained/avan).",
+)
+def predict(run: Path, volumes: Path, synapses: Path, out: Path, partners_run: Path) -> None:
+    """Apply a trained model to the synapses of a CSV file in a folder of precomputed volumes.
+
+    Patches of the model's own voxel size are cut into a hidden folder beside the output, from which an interrupted
+    command goes on; so are, for a model that reads the presynaptic mask, samples of the clefts, those of clefts/ or the
+    contact zones at the synapses. Where the file has cell types, the scores are printed with their intervals.
+    """
+    import pandas as pd
+
+    from pipeline import artefacts, compute
+    from pipeline.extract import patches
+    from pipeline.learn import checkpoint, classification
+    from pipeline.learn import run as training
+    from pipeline.stages.folders import read_synapses
+
+    file = run / "model.safetensors"
+    card = checkpoint.read_card(file)
+    rows, volume = read_synapses(volumes, synapses)
+    (depth, *_, width), is_patch = card.shape_zyx, classification.array_of(card) == "patch"
+    cut = config.Extract(
+        voxel_nm=card.voxel_nm,
+        patch_px=width if is_patch else 16,  # the array that the model does not read is kept small
+        cube_zyx=(depth, 16, 16) if is_patch else card.shape_zyx,
+    )
+    work = out.parent / f".{out.stem}-work"
+    stores = {"em": work / "patches"}
+    with compute.workers(config.Compute()) as client:
+        patches.extract(rows, volume["em_path"], cut, stores["em"], client)
+        if "presynaptic" in card.channels:
+            stores["presynaptic"] = work / "masks"
+            _write_masks(partners_run, volumes, rows, cut, work, client)
+    artefacts.write_parquet(out, training.predict(file, stores, rows))
+    shutil.rmtree(work)
+    predictions, tau = pd.read_parquet(out), card.decision["tau"]
+    called = (predictions["p_excitatory"] >= tau).sum()
+    print(f"{out}: {len(predictions)} synapses, {called} excitatory at the model's threshold {tau:.3f}")
+    if predictions["label"].notna().all() and predictions["label"].nunique() == 2:
+        from pipeline.stats import bootstrap
+
+        settings = config.Stats()
+        scores = bootstrap.intervals(predictions, tau, settings.n_bootstrap, settings.confidence, seed=0)
+        print(scores.to_string(index=False, float_format="%.3f"))
+
+
+def _write_masks(
+    run: Path, volumes: Path, rows: "pd.DataFrame", cut: config.Extract, work: Path, client: "Client"
+) -> None:
+    """Write AVAN's presynaptic masks of the synapses to `work/masks`, by way of samples of their clefts."""
+    from pipeline.extract import clefts
+    from pipeline.partners import masks, model
+    from pipeline.partners.samples import Samples
+    from pipeline.stages import folders
+
+    network, card = model.load(run / "model.safetensors")
+    if card.network != "avan":
+        raise StageError(f"{run} holds {card.network}, which makes no presynaptic mask: name an AVAN")
+    settings = config.Partners(voxel_nm=card.voxel_nm, patch_zyx=card.shape_zyx, margin_vx=0)
+    table = rows[["synapse_id", *CENTER_NM]].assign(region="test")
+    samples = clefts.cut(table, folders.volumes(volumes), settings, work / "samples", client)
+    masks.write(network, card, Samples(samples), rows, cut, work / "masks")

@@ -1,0 +1,211 @@
+"""README.md and docs/: every command, path, link, setting and error text in them is one that exists."""
+
+import ast
+import contextlib
+import os
+import re
+import shlex
+import subprocess
+import sys
+import textwrap
+
+import click
+import distributed
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from cloudvolume import CloudVolume
+
+from pipeline import __main__, artefacts, compute, config, stages
+from pipeline.artefacts import REPOSITORY
+from pipeline.partners import assign
+
+stages.load()
+from pipeline.stages import docs  # noqa: E402 (the stages above are what it describes)
+
+PAGES = {str(path.relative_to(REPOSITORY)): path.read_text(encoding="utf-8") for path in docs.pages()}
+MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+FOLDERS = {path.name for path in REPOSITORY.iterdir() if path.is_dir()} - {"build", ".venv"}
+SIMULATED = {"source": {"kind": "simulated"}}
+
+each_page = pytest.mark.parametrize("page", PAGES)
+
+
+def blocks(page, language):
+    """The code blocks of a page in a language."""
+    found = re.findall(rf"^ *```{language}\n(.*?)^ *```$", PAGES[page], re.MULTILINE | re.DOTALL)
+    return [textwrap.dedent(text) for text in found]
+
+
+def inline(page):
+    """What stands between single backticks outside of code blocks."""
+    return re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", PAGES[page], flags=re.DOTALL))
+
+
+def commands(page, program):
+    """`[[argument, ...], ...]` of each call of a program in a page, in blocks and in sentences."""
+    lines = [*"\n".join(blocks(page, "sh")).splitlines(), *inline(page)]
+    split = [shlex.split(line, comments=True) for line in lines if line.startswith(f"{program} ")]
+    return [words[len(program.split()) :] for words in split]
+
+
+def created(page):
+    """Scripts that the page has its reader write."""
+    return set(re.findall(r'glue\.study\("(.+?)"\)', "\n".join(blocks(page, "python"))))
+
+
+@each_page
+def test_generated_parts_are_what_the_code_says(page):
+    assert docs.generated(PAGES[page]) == PAGES[page], "run `python -m pipeline docs`"
+
+
+@each_page
+def test_targets_and_variables_of_make_exist(page):
+    targets = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+    variables = set(re.findall(r"^([A-Z_]+) *\?=", MAKEFILE, re.MULTILINE))
+    for word in [word for arguments in commands(page, "make") for word in arguments if word != "-n"]:
+        name, is_variable, value = word.partition("=")
+        if is_variable:
+            assert name in variables, word
+            if name == "CONFIG":
+                assert value.endswith(".yaml") or config.load(value), word
+        elif "/" in word:
+            assert (REPOSITORY / f"{word}.py").is_file() or f"{word}.py" in created(page), word
+        else:
+            assert word in targets, word
+
+
+@each_page
+def test_stages_are_called_as_they_can_be(page):
+    for name, *arguments in commands(page, ".venv/bin/python -m pipeline"):
+        with contextlib.suppress(click.exceptions.Exit):  # of --help
+            stages.commands.commands[name].make_context(name, arguments)
+
+
+@each_page
+def test_links_and_paths_lead_somewhere(page):
+    folder = (REPOSITORY / page).parent
+    for target in re.findall(r"\]\(([^)#]+)\)", PAGES[page]):
+        assert target.startswith("https://") or (folder / target).exists(), target
+    for words in commands(page, ".venv/bin/python"):
+        assert words[0] == "-m" or (REPOSITORY / words[0]).is_file() or words[0] in created(page), words
+    for text in inline(page):
+        is_path = re.fullmatch(r"[\w.-]+/[\w./-]*", text) and text.partition("/")[0] in FOLDERS
+        assert not is_path or (REPOSITORY / text).exists() or text in created(page), text
+
+
+@each_page
+def test_settings_are_valid(page, tmp_path):
+    editions = [yaml.safe_load(text) for text in blocks(page, "yaml")]
+    for text in inline(page):
+        key, is_setting, _ = text.partition(": ")
+        if is_setting and key in config.Config.model_fields:
+            editions.append(SIMULATED | yaml.safe_load(text))
+        elif is_setting and key in config.Model.model_fields:
+            editions.append(SIMULATED | {"models": [{"name": "a", "network": "resnet18"} | yaml.safe_load(text)]})
+    for edition in editions:
+        path = tmp_path / "mine.yaml"
+        path.write_text(yaml.safe_dump(edition))
+        config.load(path)
+
+
+def _texts():
+    """String literals of the code and lines of the Makefile, with `…` where a value is filled in."""
+    for path in (REPOSITORY / "pipeline").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                yield "".join(part.value if isinstance(part, ast.Constant) else "…" for part in node.values)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+    yield from MAKEFILE.splitlines()
+
+
+def test_error_texts_are_those_of_the_code():
+    texts = list(_texts())
+    rows = re.findall(r"^\| (`.+?) \|", PAGES["docs/troubleshooting.md"], re.MULTILINE)
+    assert len(rows) > 30
+    for wanted in [text for row in rows for text in re.findall(r"`(.+?)`", row)]:
+        pattern = re.compile(".*".join(map(re.escape, wanted.split("…"))), re.DOTALL)
+        assert any(pattern.search(text) for text in texts), wanted
+
+
+def test_outcomes_of_partner_assignment_are_all_explained():
+    table = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", PAGES["docs/own-clefts.md"].split("| outcome |")[1], re.MULTILINE)
+    assert {name for row in table for name in re.findall(r"`(\w+)`", row)} == {*assign.ASSIGNED, *assign.NO_PAIR}
+
+
+# --- The examples, run ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def client():
+    """A Dask client whose worker is a thread: processes take seconds to start."""
+    with distributed.Client(processes=False, n_workers=1, dashboard_address=None) as client:
+        yield client
+
+
+@pytest.fixture
+def my_tissue(client, tmp_path, monkeypatch):
+    """The folder of the pages in the working folder: two segments that meet in a plane, and a cleft between them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(compute, "workers", lambda settings: contextlib.nullcontext(client))
+    shape = (40, 160, 160)  # ZYX
+    z, y, x = np.indices(shape)
+    cleft = (abs(y - 80) < 3) & (abs(x - 80) < 20) & (abs(z - 20) < 4)
+    volumes = {
+        "em": np.random.default_rng(0).integers(60, 200, shape).astype(np.uint8),
+        "segmentation": np.select([y < 79, y > 81], [2**63 + 1, 7], 0).astype(np.uint64),
+        "clefts": cleft.astype(np.uint64),
+    }
+    for name, array in volumes.items():
+        kind, encoding = ("image", "raw") if name == "em" else ("segmentation", "compressed_segmentation")
+        info = CloudVolume.create_new_info(
+            1, kind, str(array.dtype), encoding, [8, 8, 40], [0, 0, 0], shape[::-1], chunk_size=(64, 64, 16)
+        )
+        volume = CloudVolume(f"precomputed://file://{tmp_path}/my_tissue/{name}", info=info, progress=False)
+        volume.commit_info()
+        volume[:] = array.transpose(2, 1, 0)
+    (tmp_path / "my_tissue" / "synapses.csv").write_text("synapse_id,x_vx,y_vx,z_vx\n1,80,80,20\n")
+    return tmp_path
+
+
+def run_examples(page):
+    """The tables that the calls of `--out` in a page wrote, in order."""
+    tables = []
+    for arguments in commands(page, ".venv/bin/python -m pipeline"):
+        assert __main__.main(arguments) == 0
+        tables.append(pd.read_parquet(arguments[arguments.index("--out") + 1]))
+    return tables
+
+
+def test_synapses_of_a_folder_are_classified_as_the_page_says(my_tissue):
+    (found,) = run_examples("docs/own-synapses.md")
+    assert found["synapse_id"].tolist() == [1]
+    assert found["p_excitatory"].between(0, 1).all()
+
+
+def test_the_readme_shows_an_example_that_is_run():
+    program = ".venv/bin/python -m pipeline"
+    assert commands("README.md", program) == commands("docs/own-synapses.md", program)
+
+
+def test_clefts_of_a_folder_get_partners_as_the_page_says(my_tissue):
+    for found in run_examples("docs/own-clefts.md"):
+        assert found["synapse_id"].tolist() == [1]
+        assert set(found.loc[0, ["pre_segment_id", "post_segment_id"]]) == {2**63 + 1, 7}
+        assert found["outcome"].isin(assign.ASSIGNED).all()
+
+
+def test_the_figure_of_the_page_can_be_drawn(tmp_path):
+    (code,) = blocks("docs/adding-a-figure.md", "python")
+    script = tmp_path / "spread.py"
+    script.write_text(code)
+    build = artefacts.Build("demo", tmp_path)
+    artefacts.write_json(build.analysis / "performance.json", {"n_test_synapses": {"value": 3, "text": "3"}})
+    artefacts.write_parquet(build.analysis / "performance.neurons.parquet", pd.DataFrame({"synapses": [1, 2]}))
+    paths = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "figures")])
+    environment = os.environ | {"PYTHONPATH": paths, "SYNAPSE_EI_CONFIG": "demo", "SYNAPSE_EI_BUILD": str(tmp_path)}
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "3 in all" in (build.figures / "spread.caption.md").read_text()
