@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.simulate import noise
-from pipeline.simulate.noise import inlined, kernel
+from pipeline.simulate.noise import PIXEL_NM, Number, inlined, kernel
 
 GRID_NM = 200.0  # side of the cubes that list their capsules
 REACH_NM = 230.0  # surfaces farther than this from a cube cannot matter in it
@@ -24,6 +24,17 @@ X, Y, Z, REACH, FIRST, SECOND, DEPTH, TILT = (LANES * row for row in range(8))  
 FIRST_OF, SECOND_OF, CELL, ACROSS = (LANES * row for row in range(4))  # rows of its `whole`
 GLIA = -1
 FAR_NM = 400.0
+
+
+class Section(NamedTuple):
+    """The field at the pixel centres of one section, `[Y, X]`."""
+
+    cell: np.ndarray
+    across: np.ndarray  # cell across the nearest membrane
+    depth: np.ndarray  # nm from that membrane
+    tilt: np.ndarray  # |z of its normal|
+    where: np.ndarray  # [3, Y, X] XYZ in tissue, nm
+    texture: np.ndarray  # [2, Y, X] noise of the intercellular gap and of the grain
 
 
 class Field(NamedTuple):
@@ -38,7 +49,7 @@ class Field(NamedTuple):
     noise: np.ndarray
 
 
-def pack(ends, radii):
+def pack(ends: np.ndarray, radii: np.ndarray) -> np.ndarray:
     """Capsules `[N, 9]` float32 for `distance`: start, course (XYZ nm), 1 / its square, radius, change of radius.
 
     `ends` `[N, 2, 3]` and `radii` `[N, 2]` are nm.
@@ -49,7 +60,9 @@ def pack(ends, radii):
     return np.ascontiguousarray(np.concatenate(parts, axis=1), np.float32)
 
 
-def build(ends, radii, owner, low, high, rng):
+def build(
+    ends: np.ndarray, radii: np.ndarray, owner: np.ndarray, low: np.ndarray, high: np.ndarray, rng: np.random.Generator
+) -> Field:
     """The Field of capsules (`ends` `[N, 2, 3]`, `radii` `[N, 2]`, nm) over the box `low` to `high` (nm)."""
     capsules = pack(ends, radii)
     origin = np.asarray(low, np.float32)
@@ -62,7 +75,7 @@ def build(ends, radii, owner, low, high, rng):
 
 
 @inlined
-def _offset(capsules, k, x, y, z):
+def _offset(capsules: np.ndarray, k: int, x: Number, y: Number, z: Number) -> tuple[Number, Number, Number, Number]:
     """Vector from the axis of capsule `k` to a point, and the capsule's radius there (nm)."""
     c = capsules[k]
     vx, vy, vz = x - c[0], y - c[1], z - c[2]
@@ -71,14 +84,14 @@ def _offset(capsules, k, x, y, z):
 
 
 @inlined
-def distance(capsules, k, x, y, z):
+def distance(capsules: np.ndarray, k: int, x: Number, y: Number, z: Number) -> Number:
     """Signed distance (nm) from a point to the surface of capsule `k` of `pack`."""
     vx, vy, vz, radius = _offset(capsules, k, x, y, z)
     return np.sqrt(vx * vx + vy * vy + vz * vz) - radius
 
 
 @inlined
-def gradient(capsules, k, x, y, z):
+def gradient(capsules: np.ndarray, k: int, x: Number, y: Number, z: Number) -> tuple[Number, Number, Number]:
     """Direction (XYZ) in which the distance to capsule `k` grows."""
     vx, vy, vz, _ = _offset(capsules, k, x, y, z)
     length = np.sqrt(vx * vx + vy * vy + vz * vz) + np.float32(1e-3)
@@ -86,7 +99,9 @@ def gradient(capsules, k, x, y, z):
 
 
 @kernel
-def _list_capsules(capsules, origin, shape, start, items):
+def _list_capsules(
+    capsules: np.ndarray, origin: np.ndarray, shape: np.ndarray, start: np.ndarray, items: np.ndarray
+) -> np.ndarray:
     """Count the capsules of each cube or, given `start`, write them to `items`."""
     nx, ny, nz = shape
     counts = np.zeros(nx * ny * nz, np.int64)
@@ -114,13 +129,15 @@ def _list_capsules(capsules, origin, shape, start, items):
 
 
 @inlined
-def glia_reach(wave):
+def glia_reach(wave: Number) -> Number:
     """Distance (nm) from the nearest surface at which glia takes the space (chosen)."""
     return min(max(np.float32(48) + np.float32(24) * wave, np.float32(14)), np.float32(120))
 
 
 @inlined
-def _between(field, own, other, s_own, s_other, x, y, z):
+def _between(
+    field: Field, own: Number, other: Number, s_own: Number, s_other: Number, x: Number, y: Number, z: Number
+) -> tuple[Number, Number]:
     """Distance (nm) to the face between two capsules, inside the first, and the z of the face's normal."""
     ax, ay, az = gradient(field.capsules, own, x, y, z)
     bx, by, bz = gradient(field.capsules, other, x, y, z)
@@ -130,7 +147,7 @@ def _between(field, own, other, s_own, s_other, x, y, z):
 
 
 @kernel
-def _nearest(field, candidates, count, n, real, whole):
+def _nearest(field: Field, candidates: np.ndarray, count: int, n: int, real: np.ndarray, whole: np.ndarray) -> None:
     """Which cells `n` points (at most LANES) lie in and beside, among the first `count` capsules of `candidates`.
 
     `real` (float32) holds the points in its rows X, Y, Z and how far glia keeps away in REACH; it gets the distance
@@ -180,7 +197,7 @@ def _nearest(field, candidates, count, n, real, whole):
 
 
 @kernel
-def pair_distance(field, own, other, x, y, z):
+def pair_distance(field: Field, own: Number, other: Number, x: Number, y: Number, z: Number) -> tuple[Number, Number]:
     """Distance (nm) from a point in cell `own` to its face with cell `other`, and the z of the face's normal."""
     cube = _cube(field, x, y, z)
     s_own, s_other = np.float32(1e9), np.float32(1e9)
@@ -201,14 +218,14 @@ def pair_distance(field, own, other, x, y, z):
 
 
 @inlined
-def _cube(field, x, y, z):
+def _cube(field: Field, x: Number, y: Number, z: Number) -> int:
     ix = min(max(np.int64((x - field.origin[0]) / GRID_NM), 0), field.shape[0] - 1)
     iy = min(max(np.int64((y - field.origin[1]) / GRID_NM), 0), field.shape[1] - 1)
     iz = min(max(np.int64((z - field.origin[2]) / GRID_NM), 0), field.shape[2] - 1)
     return (iz * field.shape[1] + iy) * field.shape[0] + ix
 
 
-def query(field, points):
+def query(field: Field, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cell, cell across the nearest membrane, and distance to that (nm) at tissue points `[N, 3]` (nm)."""
     points = points.astype(np.float32)
     cube = _cubes(field, points)
@@ -216,7 +233,7 @@ def query(field, points):
 
 
 @kernel
-def _cubes(field, points):
+def _cubes(field: Field, points: np.ndarray) -> np.ndarray:
     cubes = np.empty(len(points), np.int64)
     for i in range(len(points)):
         cubes[i] = _cube(field, points[i, 0], points[i, 1], points[i, 2])
@@ -224,7 +241,9 @@ def _cubes(field, points):
 
 
 @kernel
-def _query(field, points, cube, order):
+def _query(
+    field: Field, points: np.ndarray, cube: np.ndarray, order: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`query`, taking the points in an `order` in which those of a cube are together and share its capsules."""
     cells = np.empty(len(points), np.int32)
     across = np.empty(len(points), np.int32)
@@ -250,32 +269,29 @@ def _query(field, points, cube, order):
 
 
 @kernel
-def section(field, z_nm, shape, pixel_nm):
-    """The field over one section: cell, cell across, depth (nm), |z of normal|, tissue XYZ (nm), gap and grain noise.
-
-    Arrays are `[Y, X]`, tissue positions `[3, Y, X]`, the two noises `[2, Y, X]`, at pixel centres of plane `z_nm`.
-    """
+def section(field: Field, z_nm: Number, shape: tuple[int, int]) -> Section:
+    """The Section of `shape` (YX pixels) at the plane `z_nm`."""
     height, width = shape
     cell = np.empty((height, width), np.int32)
     across = np.empty((height, width), np.int32)
     depth = np.empty((height, width), np.float32)
     tilt = np.empty((height, width), np.float32)
     waves = np.empty(noise.CHANNELS, np.float32)
-    plane = noise.plane(field.noise, z_nm, shape, pixel_nm)
+    plane = noise.plane(field.noise, z_nm, shape)
     where = plane[:3]
     for py in range(height):
-        y = np.float32((py + 0.5) * pixel_nm)
+        y = np.float32((py + 0.5) * PIXEL_NM)
         for px in range(width):
-            where[0, py, px] = np.float32((px + 0.5) * pixel_nm) + np.float32(WARP_NM) * where[0, py, px]
+            where[0, py, px] = np.float32((px + 0.5) * PIXEL_NM) + np.float32(WARP_NM) * where[0, py, px]
             where[1, py, px] = y + np.float32(WARP_NM) * where[1, py, px]
             where[2, py, px] = np.float32(z_nm) + np.float32(WARP_NM) * where[2, py, px]
     kept = np.empty(len(field.owner), np.int32)
     sizes = np.empty(len(field.owner), np.float32)
     real, whole = np.empty(8 * LANES, np.float32), np.empty(4 * LANES, np.int32)
-    margin = np.float32(2 * 1.3 * 0.71 * BLOCK_PX * pixel_nm)  # two slopes of 1, the warp's stretch, half a diagonal
+    margin = np.float32(2 * 1.3 * 0.71 * BLOCK_PX * PIXEL_NM)  # two slopes of 1, the warp's stretch, half a diagonal
     for by in range(0, height, BLOCK_PX):
         for bx in range(0, width, BLOCK_PX):
-            x, y = np.float32((bx + 0.5 * BLOCK_PX) * pixel_nm), np.float32((by + 0.5 * BLOCK_PX) * pixel_nm)
+            x, y = np.float32((bx + 0.5 * BLOCK_PX) * PIXEL_NM), np.float32((by + 0.5 * BLOCK_PX) * PIXEL_NM)
             noise.at(field.noise, x, y, z_nm, waves)
             x, y = x + np.float32(WARP_NM) * waves[0], y + np.float32(WARP_NM) * waves[1]
             z = np.float32(z_nm) + np.float32(WARP_NM) * waves[2]
@@ -309,17 +325,17 @@ def section(field, z_nm, shape, pixel_nm):
                 py, px = by + j // columns, bx + j % columns
                 cell[py, px], across[py, px] = whole[CELL + j], whole[ACROSS + j]
                 depth[py, px], tilt[py, px] = real[DEPTH + j], abs(real[TILT + j])
-    return cell, across, depth, tilt, where, plane[4:]
+    return Section(cell, across, depth, tilt, where, plane[4:])
 
 
-def to_image(field, points):
+def to_image(field: Field, points: np.ndarray) -> np.ndarray:
     """Image positions (nm) `[N, 3]` at which tissue points `[N, 3]` (nm) appear: the warp inverted."""
     points = np.ascontiguousarray(points, np.float64)
     return _unwarp(field.noise, points)
 
 
 @kernel
-def _unwarp(noise_field, points):
+def _unwarp(noise_field: np.ndarray, points: np.ndarray) -> np.ndarray:
     out = points.copy()
     waves = np.empty(noise.CHANNELS, np.float32)
     for i in range(len(points)):
