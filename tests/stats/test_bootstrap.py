@@ -1,5 +1,7 @@
 """Clustered intervals against explicit resampling, SciPy and Student."""
 
+import functools
+
 import numpy as np
 import pandas as pd
 import pytest
