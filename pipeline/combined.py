@@ -71,8 +71,9 @@ class Detections(Samples):
     """Samples of the clefts in a volume of detections, which no store holds: they are cut when they are read."""
 
     def __init__(self, region: Region, found: pd.DataFrame, path: Path):
-<<<<<<< HEAD
-        self.folder, self.voxel_nm, self.shape_zyx = path, region.settings.voxel_nm, shape_zyx(region.settings)
+        self.folder = path
+        self.voxel_nm: tuple[float, ...] = region.settings.voxel_nm
+        self.shape_zyx: tuple[int, ...] = shape_zyx(region.settings)
         labels = np.asarray(zarr.open_array(path, mode="r")[:])  # in memory: chunks are decoded once, not once a cleft
         self._volumes = Volumes(*region.around, ArrayVolume(labels, region.frame, region.bounds_vx[0]))
         self._found = found
@@ -81,25 +82,6 @@ class Detections(Samples):
         self.index["at_edge"] = np.array([at_edge for at_edge, _ in cut], bool)
         self.index[PARTNER_SEGMENTS] = np.uint64(0)  # unknown
         self.segments = segment_table(ids for _, ids in cut)
-=======
-        self.folder = path
-        self.voxel_nm: tuple[float, ...] = region.settings.voxel_nm
-        self.shape_zyx: tuple[int, ...] = shape_zyx(region.settings)
-        labels = open_labels(path, self.voxel_nm)
-        self._volumes, self._found = Volumes(region.em, region.segmentation, labels), found
-        unknown = dict.fromkeys(PARTNER_SEGMENTS, np.uint64(0))
-        self.index = pd.DataFrame({"row": np.arange(len(found)), "synapse_id": found["cleft_id"]})
-        self.index = self.index.assign(fault="", at_edge=False, **unknown).astype({"at_edge": bool})
-        segments = [np.zeros((0, 3), np.uint64)]
-        for row in range(len(found)):
-            sample = self._cut(row)
-            self.index.loc[row, "at_edge"] = sample.at_edge
-            ids = np.array(sample.numbered_segments[1], np.uint64)
-            segments.append(
-                np.stack([np.full_like(ids, row), np.arange(1, len(ids) + 1, dtype=np.uint64), ids], axis=1)
-            )
-        self.segments = pd.DataFrame(np.concatenate(segments), columns=["row", "local", "segment_id"])
->>>>>>> main
 
     def _cut(self, row: int) -> Sample:
         cleft = self._found.iloc[row]
