@@ -42,7 +42,6 @@ assignments["correctness"] = assignment.outcome(assignments)
 methods = assignment.accuracy(assignments, confidence).set_index("method")
 methods = methods.loc[[name for name in METHODS if name in methods.index]]
 methods.insert(0, "label", methods.index.map(METHODS))
-methods["n_unassigned"] = methods["n"] - methods[["n_correct", "n_reversed", "n_wrong_partner"]].sum(axis=1)
 pairs = assignment.pairwise(assignments)
 with_avan = pairs[(pairs[["method_a", "method_b"]] == "avan").any(axis=1)]
 other = with_avan["method_a"].where(with_avan["method_a"] != "avan", with_avan["method_b"])

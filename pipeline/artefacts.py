@@ -72,9 +72,9 @@ class Build:
     def partner_run(self, network: str) -> Path:
         return self.partners / "runs" / network
 
-    def on(self, data: Path) -> "Build":
+    def on(self, data: Path | str) -> "Build":
         """The tree of what this edition's models make of a folder of real data, named by that folder."""
-        return Build(data.resolve().name, self.root / "real")
+        return Build(Path(data).resolve().name, self.root / "real")
 
     def files_of(self, store: str) -> list[Path]:
         """The files whose presence says that `store`, an attribute of this class, is made."""

@@ -27,6 +27,12 @@ ERRORS = {
 }
 #: Of each representation: the threshold with the best validation F1.
 CHOSEN = {"mask": 0.5, "stdt": 0.0, "proximity": 0.4}
+NETWORKS = [
+    {"name": name, "epochs": 1 + number}
+    for number, name in enumerate(
+        ("avan", "mask_pruner", "proximity_pruner", "detect_mask", "detect_stdt", "detect_proximity")
+    )
+]
 MODELS = (
     {"name": "cnn", "network": "cnn"},
     {"name": "cnn_untrained", "network": "cnn", "trained": False},
@@ -36,7 +42,7 @@ MODELS = (
 
 def build_fake_partners(folder, models=MODELS[:2], seed=3):
     """`(build, environment)` of a fake build with the files of `partners/`."""
-    _, root, environment = build_fake(folder, models)
+    _, root, environment = build_fake(folder, models, partners={"networks": NETWORKS})
     build = Build("fake", root)
     write_partners(build.partners, np.random.default_rng(seed))
     return build, environment
@@ -89,7 +95,7 @@ def _detections():
                             "min_size_vx": min_size, "n_true": N, "n_predicted": 150, "matched_true": 144,
                             "matched_predicted": 141, "precision": 141 / 150, "recall": 144 / N,
                             "edge_precision": f1 + 0.01, "edge_recall": f1 - 0.01, "edge_f1": f1, "n_correct": 137,
-                            "n_wrong_partner": 3, "n_wrong_direction": 2, "n_unassigned": 2, "n_merged": 4,
+                            "n_wrong_partner": 3, "n_reversed": 2, "n_unassigned": 2, "n_merged": 4,
                             "n_missed": 12, "n_split": 1, "n_false": 9, "chosen": chosen,
                         }
                     )  # fmt: skip
@@ -142,7 +148,8 @@ def _samples(folder, truth, rng):
     cleft = ((abs(x - 22) <= 1) & (abs(y - 24) <= 6) & (abs(z - 4) <= 1)).astype(np.uint8)
     em = np.clip(150 - 40 * (x < 22) + rng.normal(0, 20, SHAPE_ZYX), 0, 255).astype(np.uint8)
     group = zarr.open_group(folder / "samples.zarr", mode="w")
-    shards.create(group, "em", (N, *SHAPE_ZYX), shards.MAX_ROWS, ("n", "z", "y", "x"))[:] = em
+    stored = shards.create(group, "em", (N, *SHAPE_ZYX), shards.MAX_ROWS, ("n", "z", "y", "x"))
+    stored[:] = np.broadcast_to(em, stored.shape)
     for name, array in (("cleft", cleft), ("segments", local)):
         group.create_array(name, data=np.broadcast_to(array, (N, *SHAPE_ZYX)).copy(), chunks=(16, *SHAPE_ZYX))
     row = np.arange(N)

@@ -66,7 +66,7 @@ def test_avan_learns_partners_and_direction(avan, unseen):
 
 @pytest.mark.parametrize("name", PRUNERS)
 def test_pruners_learn_partners_and_direction(name, store, unseen, tmp_path):
-    toy.train(store, toy.settings(name, epochs=6), tmp_path, 5)
+    toy.train(store, toy.settings(name, epochs=12), tmp_path, 5)
     found = predict.decisions(*model.load(tmp_path / "model.safetensors"), unseen, np.arange(len(unseen)))
     pair, direction = right(found, unseen)
     assert pair > 0.6  # of six ordered pairs
