@@ -256,7 +256,10 @@ def test_models_refuse_other_voxels_smaller_samples_and_foreign_files(avan, smal
 
 
 def test_a_loss_that_is_not_finite_names_the_rows(small, tmp_path):
-    with pytest.raises(engine.TrainingError, match=r"the loss became nan in epoch 1, on rows \[.*lower learning_rate"):
+    with pytest.raises(
+        engine.TrainingError,
+        match=r"the loss became nan in epoch 1, on the batch of rows \[.*lower recipe.learning_rate",
+    ):
         settings = toy.settings("avan", epochs=1, recipe={"learning_rate": 1e30})
         toy.train(small, settings, tmp_path / "run", 0)
 
