@@ -5,7 +5,7 @@ axis at the cleft's centroid), `segments.parquet`, `index.parquet` and `manifest
 """
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,6 @@ from pipeline import shards
 from pipeline.artefacts import read_json
 from pipeline.columns import PARTNER_SEGMENTS
 from pipeline.errors import PipelineError
-from pipeline.learn.checkpoint import Stored
 
 DTYPES = {"em": np.uint8, "cleft": np.uint8, "segments": np.uint16}
 RUN = 64  # rows of labels read at once
@@ -25,16 +24,6 @@ OWN = 1  # value of a row's own cleft in `cleft`; that of all others is 2
 
 class SamplesError(PipelineError):
     """A sample store that cannot be used, or not for what was asked."""
-
-
-class CleftSamples(Stored, Protocol):
-    """What a network of partner assignment is applied to: a `Samples`, or clefts that are cut when they are read."""
-
-    folder: Path
-    index: pd.DataFrame
-    segments: pd.DataFrame
-
-    def read(self, rows: np.ndarray) -> tuple[np.ndarray, ...]: ...
 
 
 def manifest(folder: Path) -> Path:

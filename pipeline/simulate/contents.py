@@ -5,18 +5,17 @@ endosomes of 40-120 nm); their numbers are chosen by comparison with kasthuri_ac
 of a neuron, except for the vesicles (see `tissue`).
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.simulate import field, tissue
+from pipeline.simulate import classes, field, tissue
 from pipeline.simulate.noise import kernel
 
 MITOCHONDRION, RETICULUM, ROD, FAINT_ROD, DENSE_BODY = range(5)
 
-
 GROWTH_NM = 60.0  # by which boutons outgrow their plan, filling the space between cells
-
 
 FACE_POINTS, FACE_NM = 800, 300.0  # drawn around a planned contact to find the partners' common face
 
@@ -47,7 +46,7 @@ class Vesicles(NamedTuple):
     junction: np.ndarray
 
 
-def chains(tissue_):
+def chains(tissue_: tissue.Tissue) -> list[np.ndarray]:
     """Rows of node indices, one per process branch or spine, in the order they were planned."""
     edges = tissue_.edges
     breaks = np.flatnonzero(edges[1:, 0] != edges[:-1, 1]) + 1
@@ -55,20 +54,31 @@ def chains(tissue_):
 
 
 class _Collector:
-    def __init__(self, rng):
-        self.rng, self.ends, self.radius, self.rows = rng, [], [], []
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
+        self.ends: list[np.ndarray] = []
+        self.radius: list[float] = []
+        self.rows: list[tuple[int, int, int, float]] = []
 
-    def chain(self, kind, owner, points, radius):
+    def chain(self, kind: int, owner: int, points: np.ndarray, radius: float) -> None:
         self.rows.append((len(points) - 1, kind, owner, self.rng.uniform(0, 2 * np.pi)))
         self.ends.append(np.stack([points[:-1], points[1:]], axis=1))
         self.radius.extend([radius] * (len(points) - 1))
 
-    def blob(self, kind, owner, centre, length, radius, direction=None):
+    def blob(
+        self,
+        kind: int,
+        owner: int,
+        centre: np.ndarray,
+        length: float,
+        radius: float,
+        direction: np.ndarray | None = None,
+    ) -> None:
         direction = self.rng.normal(size=3) if direction is None else direction
         half = 0.5 * length * direction / np.linalg.norm(direction)
         self.chain(kind, owner, np.stack([centre - half, centre + half]), radius)
 
-    def finish(self):
+    def finish(self) -> Organelles:
         count, kind, owner, phase = zip(*self.rows, strict=True)
         ends, radius = np.concatenate(self.ends), np.array(self.radius)
         return Organelles(
@@ -82,7 +92,7 @@ class _Collector:
         )
 
 
-def organelles(tissue_, rng):
+def organelles(tissue_: tissue.Tissue, rng: np.random.Generator) -> Organelles:
     """Organelles of every cell of a Tissue."""
     out = _Collector(rng)
     kinds = tissue_.cells.kind.to_numpy()
@@ -96,13 +106,13 @@ def organelles(tissue_, rng):
             _fill_dendrite(out, cell, points, radii)
         else:
             _fill_axon(out, cell, points, radii, [synaptic.get(node) for node in nodes], tissue_)
-    for cell in np.flatnonzero(kinds == tissue.SOMA):
+    for cell in np.flatnonzero(kinds == tissue.SOMA).tolist():
         node = np.flatnonzero(tissue_.cell == cell)[0]
         _fill_soma(out, cell, tissue_.position[node], tissue_.radius[node], tissue_.size)
     return out.finish()
 
 
-def _frame(points):
+def _frame(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Two unit vectors across the course of a chain at each point, turning little from one to the next."""
     along = np.gradient(points, axis=0)
     along /= np.linalg.norm(along, axis=1, keepdims=True)
@@ -112,14 +122,16 @@ def _frame(points):
     return u, np.cross(along, u)
 
 
-def _beside(rng, points, radii, reach):
+def _beside(rng: np.random.Generator, points: np.ndarray, radii: np.ndarray, reach: float) -> np.ndarray:
     """A course parallel to a chain, at a random place of its cross-section within `reach` of its radius."""
     u, v = _frame(points)
     angle, share = rng.uniform(0, 2 * np.pi), reach * np.sqrt(rng.random())
     return points + (share * radii)[:, None] * (np.cos(angle) * u + np.sin(angle) * v)
 
 
-def _runs(rng, n, spacing, gap_nm, length_nm):
+def _runs(
+    rng: np.random.Generator, n: int, spacing: float, gap_nm: float, length_nm: tuple[float, float]
+) -> Iterator[slice]:
     """Slices of a chain of `n` nodes, separated by exponential gaps of mean `gap_nm`."""
     at = rng.exponential(gap_nm) / spacing
     while at < n - 2:
@@ -128,7 +140,7 @@ def _runs(rng, n, spacing, gap_nm, length_nm):
         at += steps + rng.exponential(gap_nm) / spacing
 
 
-def _fill_dendrite(out, cell, points, radii):
+def _fill_dendrite(out: _Collector, cell: int, points: np.ndarray, radii: np.ndarray) -> None:
     rng, n = out.rng, len(points)
     calibre = float(np.median(radii))
     for _ in range(max(int(calibre / 45), 3)):
@@ -150,14 +162,21 @@ def _fill_dendrite(out, cell, points, radii):
             out.blob(DENSE_BODY, cell, at, rng.uniform(20, 120), rng.uniform(30, 75))
 
 
-def _fill_spine(out, cell, points, radii):
+def _fill_spine(out: _Collector, cell: int, points: np.ndarray, radii: np.ndarray) -> None:
     rng = out.rng
     if rng.random() < 0.25:  # endosomes and spine apparatus in a minority of spines (Harris & Weinberg 2012)
         offset = rng.normal(0, 0.25 * radii[-2], 3)
         out.blob(RETICULUM, cell, points[-2] + offset, rng.uniform(20, 110), rng.uniform(22, 40))
 
 
-def _fill_axon(out, cell, points, radii, partners, tissue_):
+def _fill_axon(
+    out: _Collector,
+    cell: int,
+    points: np.ndarray,
+    radii: np.ndarray,
+    partners: list[int | None],
+    tissue_: tissue.Tissue,
+) -> None:
     rng, n = out.rng, len(points)
     for _ in range(rng.integers(1, 3)):
         course = _beside(rng, points, np.minimum(radii, 140), 0.55)
@@ -185,7 +204,7 @@ def _fill_axon(out, cell, points, radii, partners, tissue_):
                 out.chain(MITOCHONDRION, cell, points[run], 0.62 * radii[run].min())
 
 
-def _fill_soma(out, cell, centre, radius, size):
+def _fill_soma(out: _Collector, cell: int, centre: np.ndarray, radius: float, size: np.ndarray) -> None:
     rng = out.rng
     for kind, per_um3, width, length in [
         (MITOCHONDRION, 0.9, (90, 190), (200, 1100)),
@@ -200,7 +219,9 @@ def _fill_soma(out, cell, centre, radius, size):
                 out.blob(kind, cell, at, rng.uniform(*length), rng.uniform(*width))
 
 
-def contacts(tissue_, field_, rng):
+def contacts(
+    tissue_: tissue.Tissue, field_: field.Field, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Middle of each pair of partners' common face, `[S, 3]` nm in tissue, its normal from pre to post, and its radius.
 
     Partners are packed to touch, but their neighbours decide how: points are drawn around the planned contact, and
@@ -231,15 +252,20 @@ def contacts(tissue_, field_, rng):
     return middle, normal, radius
 
 
-def vesicles(tissue_, field_, organelles_, at, normal, rng):
+def vesicles(
+    tissue_: tissue.Tissue,
+    field_: field.Field,
+    organelles_: Organelles,
+    at: np.ndarray,
+    normal: np.ndarray,
+    rng: np.random.Generator,
+) -> Vesicles:
     """Vesicles of every junction: a cloud in the bouton, denser towards the active zone, and a few docked there.
 
     `at` and `normal` `[S, 3]` are the junctions' `contacts`.
     """
     junctions = tissue_.junctions
-    centres, sizes = [], []
-    owners, of = [], []
-    flatness = []
+    clouds = []
     for s, row in enumerate(junctions.itertuples()):
         radius = tissue_.radius[row.pre_node]
         wanted = row.vesicles_per_um3 * 4.19 * (radius + GROWTH_NM) ** 3 / 1e9
@@ -247,7 +273,7 @@ def vesicles(tissue_, field_, organelles_, at, normal, rng):
         place = rng.normal(size=(n, 3))
         place *= ((radius + GROWTH_NM) * 1.2 * rng.random(n) ** (1 / 3) / np.linalg.norm(place, axis=1))[:, None]
         place += tissue_.position[row.pre_node]
-        diameter = np.clip(rng.normal(row.vesicle_diameter_nm, tissue.VESICLE_DIAMETER[row.label][3], n), 24, 60)
+        diameter = np.clip(rng.normal(row.vesicle_diameter_nm, classes.VESICLE_DIAMETER[row.label][3], n), 24, 60)
         docked = np.arange(n) < rng.integers(3, 9)  # about 2-10 docked (Harris & Weinberg 2012)
         spread = rng.uniform(-1, 1, (n, 3)) * row.radius
         spread -= (spread @ normal[s])[:, None] * normal[s]
@@ -255,14 +281,12 @@ def vesicles(tissue_, field_, organelles_, at, normal, rng):
         place = np.where(docked[:, None], beside, place)
         far = np.linalg.norm(place - at[s], axis=1) / (1.3 * radius)
         keep = docked | (rng.random(n) < 0.3 + 0.7 * np.exp(-2 * far**2))
-        centres.append(place[keep])
-        sizes.append(diameter[keep])
-        spread = rng.normal(0, tissue.VESICLE_FLATNESS[row.label][3], n)
-        flatness.append(np.maximum(row.vesicle_flatness + spread, 1.0)[keep])
-        owners.append(np.full(keep.sum(), row.pre))
-        of.append(np.full(keep.sum(), s))
-    centres, sizes, flatness = np.concatenate(centres), np.concatenate(sizes), np.concatenate(flatness)
-    owners, of = np.concatenate(owners).astype(np.int32), np.concatenate(of)
+        spread = rng.normal(0, classes.VESICLE_FLATNESS[row.label][3], n)
+        flat = np.maximum(row.vesicle_flatness + spread, 1.0)
+        n_kept = keep.sum()
+        clouds.append((place[keep], diameter[keep], flat[keep], np.full(n_kept, row.pre), np.full(n_kept, s)))
+    centres, sizes, flatness, owners, of = (np.concatenate(parts) for parts in zip(*clouds, strict=True))
+    owners = owners.astype(np.int32)
     cell, _, depth = field.query(field_, centres)
     free = (cell == owners) & (depth > 0.5 * sizes + 9)
     first = np.searchsorted(of, np.arange(len(junctions) + 1))
@@ -288,7 +312,17 @@ def vesicles(tissue_, field_, organelles_, at, normal, rng):
 
 
 @kernel
-def _settle(centres, sizes, free, first, wanted, owners, organelles_, listed, range_of):
+def _settle(
+    centres: np.ndarray,
+    sizes: np.ndarray,
+    free: np.ndarray,
+    first: np.ndarray,
+    wanted: np.ndarray,
+    owners: np.ndarray,
+    organelles_: Organelles,
+    listed: np.ndarray,
+    range_of: np.ndarray,
+) -> np.ndarray:
     """Accept candidates in order, as many as wanted, that touch neither an accepted one nor an organelle."""
     chosen = np.zeros(len(sizes), np.bool_)
     for s in range(len(first) - 1):

@@ -13,15 +13,28 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.simulate import noise
-from pipeline.simulate.noise import inlined, kernel
+from pipeline.simulate.noise import PIXEL_NM, Number, inlined, kernel
 
 GRID_NM = 200.0  # side of the cubes that list their capsules
 REACH_NM = 230.0  # surfaces farther than this from a cube cannot matter in it
 WARP_NM = 55.0  # displacement of one standard deviation (chosen: membranes wander as in kasthuri_ac3)
 BLOCK_PX = 8
-LANES = BLOCK_PX * BLOCK_PX  # points that are ranked at once
+LANES = BLOCK_PX * BLOCK_PX  # points that `_nearest` takes at once
+X, Y, Z, REACH, FIRST, SECOND, DEPTH, TILT = (LANES * row for row in range(8))  # rows of its `real`
+FIRST_OF, SECOND_OF, CELL, ACROSS = (LANES * row for row in range(4))  # rows of its `whole`
 GLIA = -1
 FAR_NM = 400.0
+
+
+class Section(NamedTuple):
+    """The field at the pixel centres of one section, `[Y, X]`."""
+
+    cell: np.ndarray
+    across: np.ndarray  # cell across the nearest membrane
+    depth: np.ndarray  # nm from that membrane
+    tilt: np.ndarray  # |z of its normal|
+    where: np.ndarray  # [3, Y, X] XYZ in tissue, nm
+    texture: np.ndarray  # [2, Y, X] noise of the intercellular gap and of the grain
 
 
 class Field(NamedTuple):
@@ -36,7 +49,7 @@ class Field(NamedTuple):
     noise: np.ndarray
 
 
-def pack(ends, radii):
+def pack(ends: np.ndarray, radii: np.ndarray) -> np.ndarray:
     """Capsules `[N, 9]` float32 for `distance`: start, course (XYZ nm), 1 / its square, radius, change of radius.
 
     `ends` `[N, 2, 3]` and `radii` `[N, 2]` are nm.
@@ -47,7 +60,9 @@ def pack(ends, radii):
     return np.ascontiguousarray(np.concatenate(parts, axis=1), np.float32)
 
 
-def build(ends, radii, owner, low, high, rng):
+def build(
+    ends: np.ndarray, radii: np.ndarray, owner: np.ndarray, low: np.ndarray, high: np.ndarray, rng: np.random.Generator
+) -> Field:
     """The Field of capsules (`ends` `[N, 2, 3]`, `radii` `[N, 2]`, nm) over the box `low` to `high` (nm)."""
     capsules = pack(ends, radii)
     origin = np.asarray(low, np.float32)
@@ -60,7 +75,7 @@ def build(ends, radii, owner, low, high, rng):
 
 
 @inlined
-def _offset(capsules, k, x, y, z):
+def _offset(capsules: np.ndarray, k: int, x: Number, y: Number, z: Number) -> tuple[Number, Number, Number, Number]:
     """Vector from the axis of capsule `k` to a point, and the capsule's radius there (nm)."""
     c = capsules[k]
     vx, vy, vz = x - c[0], y - c[1], z - c[2]
@@ -69,14 +84,14 @@ def _offset(capsules, k, x, y, z):
 
 
 @inlined
-def distance(capsules, k, x, y, z):
+def distance(capsules: np.ndarray, k: int, x: Number, y: Number, z: Number) -> Number:
     """Signed distance (nm) from a point to the surface of capsule `k` of `pack`."""
     vx, vy, vz, radius = _offset(capsules, k, x, y, z)
     return np.sqrt(vx * vx + vy * vy + vz * vz) - radius
 
 
 @inlined
-def gradient(capsules, k, x, y, z):
+def gradient(capsules: np.ndarray, k: int, x: Number, y: Number, z: Number) -> tuple[Number, Number, Number]:
     """Direction (XYZ) in which the distance to capsule `k` grows."""
     vx, vy, vz, _ = _offset(capsules, k, x, y, z)
     length = np.sqrt(vx * vx + vy * vy + vz * vz) + np.float32(1e-3)
@@ -84,7 +99,9 @@ def gradient(capsules, k, x, y, z):
 
 
 @kernel
-def _list_capsules(capsules, origin, shape, start, items):
+def _list_capsules(
+    capsules: np.ndarray, origin: np.ndarray, shape: np.ndarray, start: np.ndarray, items: np.ndarray
+) -> np.ndarray:
     """Count the capsules of each cube or, given `start`, write them to `items`."""
     nx, ny, nz = shape
     counts = np.zeros(nx * ny * nz, np.int64)
@@ -112,13 +129,15 @@ def _list_capsules(capsules, origin, shape, start, items):
 
 
 @inlined
-def glia_reach(wave):
+def glia_reach(wave: Number) -> Number:
     """Distance (nm) from the nearest surface at which glia takes the space (chosen)."""
     return min(max(np.float32(48) + np.float32(24) * wave, np.float32(14)), np.float32(120))
 
 
 @inlined
-def _between(field, own, other, s_own, s_other, x, y, z):
+def _between(
+    field: Field, own: Number, other: Number, s_own: Number, s_other: Number, x: Number, y: Number, z: Number
+) -> tuple[Number, Number]:
     """Distance (nm) to the face between two capsules, inside the first, and the z of the face's normal."""
     ax, ay, az = gradient(field.capsules, own, x, y, z)
     bx, by, bz = gradient(field.capsules, other, x, y, z)
@@ -128,56 +147,57 @@ def _between(field, own, other, s_own, s_other, x, y, z):
 
 
 @kernel
-def _rank(field, candidates, count, n, place, nearest, ranked):
-    """Find the two nearest cells of `n` points, at most LANES, among the first `count` capsules of `candidates`.
+def _nearest(field: Field, candidates: np.ndarray, count: int, n: int, real: np.ndarray, whole: np.ndarray) -> None:
+    """Which cells `n` points (at most LANES) lie in and beside, among the first `count` capsules of `candidates`.
 
-    `place` holds rows of x, y and z, `nearest` gets rows of the distances to the nearest capsule and to the nearest
-    of another cell, `ranked` rows of these two capsules and of the nearest cell. All are flat, in rows of LANES, and
-    the loop has no branches, so that the compiler makes vector instructions of it.
+    `real` (float32) holds the points in its rows X, Y, Z and how far glia keeps away in REACH; it gets the distance
+    to the nearest membrane in DEPTH and the z of the membrane's normal in TILT. `whole` (int32) gets the cell in CELL
+    and that across the membrane in ACROSS. The other rows are scratch. Both are flat and the loop over the points has
+    no branch, since only then does the compiler turn it into vector instructions.
     """
     for j in range(n):
-        nearest[j] = nearest[LANES + j] = np.float32(1e9)
-        ranked[j] = ranked[LANES + j] = np.int32(-1)
-        ranked[2 * LANES + j] = np.int32(GLIA)
+        real[FIRST + j] = real[SECOND + j] = np.float32(1e9)
+        whole[FIRST_OF + j] = whole[SECOND_OF + j] = np.int32(-1)
+        whole[CELL + j] = np.int32(GLIA)
     for i in range(count):
         k = candidates[i]
         cell = field.owner[k]
-        ax, ay, az, bx, by, bz, inverse, radius, change = field.capsules[k]
+        c = field.capsules[k]
+        ax, ay, az, bx, by, bz, inverse, radius, growth = c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8]
         for j in range(n):
-            vx, vy, vz = place[j] - ax, place[LANES + j] - ay, place[2 * LANES + j] - az
+            vx, vy, vz = real[X + j] - ax, real[Y + j] - ay, real[Z + j] - az
             t = min(max((vx * bx + vy * by + vz * bz) * inverse, np.float32(0)), np.float32(1))
             vx, vy, vz = vx - t * bx, vy - t * by, vz - t * bz
-            s = np.sqrt(vx * vx + vy * vy + vz * vz) - (radius + t * change)
-            s1, s2 = nearest[j], nearest[LANES + j]
-            k1, k2, c1 = ranked[j], ranked[LANES + j], ranked[2 * LANES + j]
-            closer, same = s < s1, cell == c1
-            second = s < s2
-            nearest[LANES + j] = s2 if same else (s1 if closer else (s if second else s2))
-            ranked[LANES + j] = k2 if same else (k1 if closer else (k if second else k2))
-            nearest[j] = s if closer else s1
-            ranked[j] = k if closer else k1
-            ranked[2 * LANES + j] = cell if closer else c1
-
-
-@inlined
-def _resolve(field, j, place, nearest, ranked, reach):
-    """Cell at point `j` of `_rank`, the cell across its nearest membrane, distance to it (nm), z of its normal."""
-    x, y, z = place[j], place[LANES + j], place[2 * LANES + j]
-    s1, s2 = nearest[j], nearest[LANES + j]
-    k1, k2, c1 = ranked[j], ranked[LANES + j], ranked[2 * LANES + j]
-    if k1 < 0:
-        return np.int32(GLIA), np.int32(GLIA), np.float32(FAR_NM), np.float32(0)
-    if s1 >= reach:
-        return np.int32(GLIA), c1, min(s1 - reach, np.float32(FAR_NM)), gradient(field.capsules, k1, x, y, z)[2]
-    if k2 >= 0 and s2 - s1 < 2 * (reach - s1):  # the slope is 2 at most: nothing farther can beat the glia
-        across, normal = _between(field, k1, k2, s1, s2, x, y, z)
-        if across < reach - s1:
-            return c1, field.owner[k2], min(across, np.float32(FAR_NM)), normal
-    return c1, np.int32(GLIA), min(reach - s1, np.float32(FAR_NM)), gradient(field.capsules, k1, x, y, z)[2]
+            s = np.sqrt(vx * vx + vy * vy + vz * vz) - (radius + t * growth)
+            s1, s2 = real[FIRST + j], real[SECOND + j]
+            k1, k2, c1 = whole[FIRST_OF + j], whole[SECOND_OF + j], whole[CELL + j]
+            leads, follows, same = s < s1, s < s2, cell == c1
+            real[SECOND + j] = s2 if same else (s1 if leads else (s if follows else s2))
+            whole[SECOND_OF + j] = k2 if same else (k1 if leads else (k if follows else k2))
+            real[FIRST + j] = s if leads else s1
+            whole[FIRST_OF + j] = k if leads else k1
+            whole[CELL + j] = cell if leads else c1
+    for j in range(n):
+        x, y, z, reach = real[X + j], real[Y + j], real[Z + j], real[REACH + j]
+        s1, s2, k1, k2 = real[FIRST + j], real[SECOND + j], whole[FIRST_OF + j], whole[SECOND_OF + j]
+        whole[ACROSS + j] = GLIA
+        if k1 < 0:
+            real[DEPTH + j], real[TILT + j] = FAR_NM, 0
+            continue
+        if k2 >= 0 and s1 < reach and s2 - s1 < 2 * (reach - s1):  # slopes are 2 at most: none farther beats the glia
+            depth, tilt = _between(field, k1, k2, s1, s2, x, y, z)
+            if depth < reach - s1:
+                whole[ACROSS + j] = field.owner[k2]
+                real[DEPTH + j], real[TILT + j] = min(depth, np.float32(FAR_NM)), tilt
+                continue
+        real[DEPTH + j] = min(abs(reach - s1), np.float32(FAR_NM))
+        real[TILT + j] = gradient(field.capsules, k1, x, y, z)[2]
+        if s1 >= reach:
+            whole[ACROSS + j], whole[CELL + j] = whole[CELL + j], GLIA
 
 
 @kernel
-def pair_distance(field, own, other, x, y, z):
+def pair_distance(field: Field, own: Number, other: Number, x: Number, y: Number, z: Number) -> tuple[Number, Number]:
     """Distance (nm) from a point in cell `own` to its face with cell `other`, and the z of the face's normal."""
     cube = _cube(field, x, y, z)
     s_own, s_other = np.float32(1e9), np.float32(1e9)
@@ -198,14 +218,14 @@ def pair_distance(field, own, other, x, y, z):
 
 
 @inlined
-def _cube(field, x, y, z):
+def _cube(field: Field, x: Number, y: Number, z: Number) -> int:
     ix = min(max(np.int64((x - field.origin[0]) / GRID_NM), 0), field.shape[0] - 1)
     iy = min(max(np.int64((y - field.origin[1]) / GRID_NM), 0), field.shape[1] - 1)
     iz = min(max(np.int64((z - field.origin[2]) / GRID_NM), 0), field.shape[2] - 1)
     return (iz * field.shape[1] + iy) * field.shape[0] + ix
 
 
-def query(field, points):
+def query(field: Field, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cell, cell across the nearest membrane, and distance to that (nm) at tissue points `[N, 3]` (nm)."""
     points = points.astype(np.float32)
     cube = _cubes(field, points)
@@ -213,70 +233,65 @@ def query(field, points):
 
 
 @kernel
-def _cubes(field, points):
-    return np.array([_cube(field, x, y, z) for x, y, z in points])
+def _cubes(field: Field, points: np.ndarray) -> np.ndarray:
+    cubes = np.empty(len(points), np.int64)
+    for i in range(len(points)):
+        cubes[i] = _cube(field, points[i, 0], points[i, 1], points[i, 2])
+    return cubes
 
 
 @kernel
-def _query(field, points, cube, order):
+def _query(
+    field: Field, points: np.ndarray, cube: np.ndarray, order: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`query`, taking the points in an `order` in which those of a cube are together and share its capsules."""
     cells = np.empty(len(points), np.int32)
     across = np.empty(len(points), np.int32)
     depths = np.empty(len(points), np.float32)
     waves = np.empty(noise.CHANNELS, np.float32)
-    place, nearest, ranked = _lanes()
+    real, whole = np.empty(8 * LANES, np.float32), np.empty(4 * LANES, np.int32)
     first = 0
     while first < len(points):
         here = cube[order[first]]
         n = 0
         while n < LANES and first + n < len(points) and cube[order[first + n]] == here:
-            for axis in range(3):
-                place[axis * LANES + n] = points[order[first + n], axis]
+            x, y, z = points[order[first + n], 0], points[order[first + n], 1], points[order[first + n], 2]
+            noise.at(field.noise, x, y, z, waves)
+            real[X + n], real[Y + n], real[Z + n], real[REACH + n] = x, y, z, glia_reach(waves[3])
             n += 1
         listed = field.items[field.start[here] : field.start[here + 1]]
-        _rank(field, listed, len(listed), n, place, nearest, ranked)
+        _nearest(field, listed, len(listed), n, real, whole)
         for j in range(n):
             i = order[first + j]
-            noise.at(field.noise, points[i, 0], points[i, 1], points[i, 2], waves)
-            cells[i], across[i], depths[i], _ = _resolve(field, j, place, nearest, ranked, glia_reach(waves[3]))
+            cells[i], across[i], depths[i] = whole[CELL + j], whole[ACROSS + j], real[DEPTH + j]
         first += n
     return cells, across, depths
 
 
-@inlined
-def _lanes():
-    """Empty `place`, `nearest` and `ranked` of `_rank`."""
-    return np.empty(3 * LANES, np.float32), np.empty(2 * LANES, np.float32), np.empty(3 * LANES, np.int32)
-
-
 @kernel
-def section(field, z_nm, shape, pixel_nm):
-    """The field over one section: cell, cell across, depth (nm), |z of normal|, tissue XYZ (nm), gap and grain noise.
-
-    Arrays are `[Y, X]`, tissue positions `[3, Y, X]`, the two noises `[2, Y, X]`, at pixel centres of plane `z_nm`.
-    """
+def section(field: Field, z_nm: Number, shape: tuple[int, int]) -> Section:
+    """The Section of `shape` (YX pixels) at the plane `z_nm`."""
     height, width = shape
     cell = np.empty((height, width), np.int32)
     across = np.empty((height, width), np.int32)
     depth = np.empty((height, width), np.float32)
     tilt = np.empty((height, width), np.float32)
     waves = np.empty(noise.CHANNELS, np.float32)
-    plane = noise.plane(field.noise, z_nm, shape, pixel_nm)
+    plane = noise.plane(field.noise, z_nm, shape)
     where = plane[:3]
     for py in range(height):
-        y = np.float32((py + 0.5) * pixel_nm)
+        y = np.float32((py + 0.5) * PIXEL_NM)
         for px in range(width):
-            where[0, py, px] = np.float32((px + 0.5) * pixel_nm) + np.float32(WARP_NM) * where[0, py, px]
+            where[0, py, px] = np.float32((px + 0.5) * PIXEL_NM) + np.float32(WARP_NM) * where[0, py, px]
             where[1, py, px] = y + np.float32(WARP_NM) * where[1, py, px]
             where[2, py, px] = np.float32(z_nm) + np.float32(WARP_NM) * where[2, py, px]
-    most = np.diff(field.start).max()
-    kept = np.empty(most, np.int32)
-    sizes = np.empty(most, np.float32)
-    place, nearest, ranked = _lanes()
-    margin = np.float32(2 * 1.3 * 0.71 * BLOCK_PX * pixel_nm)  # two slopes of 1, the warp's stretch, half a diagonal
+    kept = np.empty(len(field.owner), np.int32)
+    sizes = np.empty(len(field.owner), np.float32)
+    real, whole = np.empty(8 * LANES, np.float32), np.empty(4 * LANES, np.int32)
+    margin = np.float32(2 * 1.3 * 0.71 * BLOCK_PX * PIXEL_NM)  # two slopes of 1, the warp's stretch, half a diagonal
     for by in range(0, height, BLOCK_PX):
         for bx in range(0, width, BLOCK_PX):
-            x, y = np.float32((bx + 0.5 * BLOCK_PX) * pixel_nm), np.float32((by + 0.5 * BLOCK_PX) * pixel_nm)
+            x, y = np.float32((bx + 0.5 * BLOCK_PX) * PIXEL_NM), np.float32((by + 0.5 * BLOCK_PX) * PIXEL_NM)
             noise.at(field.noise, x, y, z_nm, waves)
             x, y = x + np.float32(WARP_NM) * waves[0], y + np.float32(WARP_NM) * waves[1]
             z = np.float32(z_nm) + np.float32(WARP_NM) * waves[2]
@@ -299,31 +314,28 @@ def section(field, z_nm, shape, pixel_nm):
                 if sizes[i - first] <= s2 + margin:
                     kept[count] = field.items[i]
                     count += 1
-            n = 0
-            for py in range(by, min(by + BLOCK_PX, height)):
-                for px in range(bx, min(bx + BLOCK_PX, width)):
-                    for axis in range(3):
-                        place[axis * LANES + n] = where[axis, py, px]
-                    n += 1
-            _rank(field, kept, count, n, place, nearest, ranked)
-            n = 0
-            for py in range(by, min(by + BLOCK_PX, height)):
-                for px in range(bx, min(bx + BLOCK_PX, width)):
-                    found = _resolve(field, n, place, nearest, ranked, glia_reach(plane[3, py, px]))
-                    cell[py, px], across[py, px], depth[py, px] = found[0], found[1], found[2]
-                    tilt[py, px] = abs(found[3])
-                    n += 1
-    return cell, across, depth, tilt, where, plane[4:]
+            rows, columns = min(BLOCK_PX, height - by), min(BLOCK_PX, width - bx)
+            for j in range(rows * columns):
+                py, px = by + j // columns, bx + j % columns
+                for axis in range(3):
+                    real[X + axis * LANES + j] = where[axis, py, px]
+                real[REACH + j] = glia_reach(plane[3, py, px])
+            _nearest(field, kept, count, rows * columns, real, whole)
+            for j in range(rows * columns):
+                py, px = by + j // columns, bx + j % columns
+                cell[py, px], across[py, px] = whole[CELL + j], whole[ACROSS + j]
+                depth[py, px], tilt[py, px] = real[DEPTH + j], abs(real[TILT + j])
+    return Section(cell, across, depth, tilt, where, plane[4:])
 
 
-def to_image(field, points):
+def to_image(field: Field, points: np.ndarray) -> np.ndarray:
     """Image positions (nm) `[N, 3]` at which tissue points `[N, 3]` (nm) appear: the warp inverted."""
     points = np.ascontiguousarray(points, np.float64)
     return _unwarp(field.noise, points)
 
 
 @kernel
-def _unwarp(noise_field, points):
+def _unwarp(noise_field: np.ndarray, points: np.ndarray) -> np.ndarray:
     out = points.copy()
     waves = np.empty(noise.CHANNELS, np.float32)
     for i in range(len(points)):

@@ -7,19 +7,21 @@ depend on the seed and the settings alone, not on how many workers there are or 
 import functools
 import logging
 import shutil
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+import distributed
+import joblib
 import numpy as np
 import pandas as pd
 from cloudvolume import CloudVolume
 
-from pipeline import artefacts, compute, space
-from pipeline.simulate import contents, field, render, tissue
+from pipeline import artefacts, compute, config, space
+from pipeline.simulate import camera, contents, field, render, tissue
 
 log = logging.getLogger("pipeline")
 
-PIXEL_NM = space.EM.resolution_nm[0]
 CHUNK = (128, 128, 16)  # XYZ voxels
 BAND_PX = 4 * CHUNK[1]  # rows written at once, which bounds the memory of 64-bit ids
 OFFSET_VX = (60_000, 52_000, 21_000)  # XYZ; not zero, so that a forgotten offset shows
@@ -27,32 +29,29 @@ JPEG_QUALITY = 90  # chosen: kasthuri_ac3 is stored at 92
 FIRST_SYNAPSE_ID = 100_001
 MIN_CLEFT_VX = 30  # smaller junctions are grazed by the tissue around them and are not counted as synapses
 
-JITTER_SHARE, JITTER_PX = 0.15, 2  # sections out of line, and by how much at most
-STEP_SHARE = 0.08  # sections at which brightness changes for good
+Slab = tuple[int, int]  # a range of sections
 
 
-class Flaws(NamedTuple):
-    """What went wrong with the sections: shift (YX pixels), gain, offset (greys), the lost one and the folded one."""
+class Drawn(NamedTuple):
+    """What every worker needs: it is written to a file once, and workers map it into memory."""
 
-    shift: np.ndarray
-    gain: np.ndarray
-    offset: np.ndarray
-    missing: int
-    folded: int
+    scene: render.Scene
+    root_ids: np.ndarray  # [cells] uint64
+    flaws: camera.Flaws
+    size_vx: tuple[int, int, int]  # XYZ
 
 
-def generate(settings, seed, out, client):
+def generate(settings: config.Simulated, seed: int, out: Path, client: distributed.Client | None) -> None:
     """Write `em/`, `segmentation/`, `clefts/`, `structures/`, `truth/*.parquet` and, last, `manifest.json` into `out`.
 
-    `structures/` says what each voxel shows, by the labels of `render.STRUCTURES`, which the manifest repeats. Like
-    the segmentation and the clefts it lies in the frame of the tissue, not of its misaligned sections.
-
-    `settings` is a `config.Simulated`, `client` a Dask client (`compute.workers`). Raises SimulationError when the
-    settings cannot be satisfied.
+    `structures/` names what each voxel shows by the labels of `render.STRUCTURES`, which the manifest repeats. Like
+    the segmentation and the clefts it lies in the frame of the tissue, not of its misaligned sections. Raises
+    SimulationError when the settings cannot be satisfied.
     """
     out = Path(out).resolve()
-    size_vx = space.EM.to_vx(np.asarray(settings.size_um) * 1000)
-    if np.any(size_vx < (128, 128, 16)):
+    x, y, z = (int(n) for n in space.EM.to_vx(np.asarray(settings.size_um) * 1000))
+    size_vx = (x, y, z)
+    if np.any(np.less(size_vx, CHUNK)):
         raise tissue.SimulationError(
             f"source: size_um {settings.size_um} is too small; at least 1.024 x 1.024 x 0.64 um is needed"
         )
@@ -62,7 +61,9 @@ def generate(settings, seed, out, client):
 
     plan, scene = build_scene(settings, seed)
     log.info("simulate: %d cells, %d planned junctions", len(plan.cells), len(plan.junctions))
-    flaws = _flaws(int(size_vx[2]), np.random.default_rng([seed, 1]))
+    drawn = Drawn(
+        scene, plan.cells.root_id.to_numpy(np.uint64), camera.flaws(z, np.random.default_rng([seed, 1])), size_vx
+    )
     for name, dtype, encoding in (
         ("em", "uint8", "jpeg"),
         ("segmentation", "uint64", "compressed_segmentation"),
@@ -70,25 +71,25 @@ def generate(settings, seed, out, client):
         ("structures", "uint8", "raw"),  # gzipped: the format's other encodings are for wider labels
     ):
         _create(out / name, dtype, encoding, size_vx)
-    slabs = [(z, min(z + CHUNK[2], int(size_vx[2]))) for z in range(0, int(size_vx[2]), CHUNK[2])]
-    drawn = (scene, plan.cells.root_id.to_numpy(np.uint64), flaws, size_vx)
-    found = dict(compute.run(client, functools.partial(_write_slab, out, seed), slabs, "sections", drawn))
+    slabs = [(first, min(first + CHUNK[2], z)) for first in range(0, z, CHUNK[2])]
+    with tempfile.NamedTemporaryFile(dir=out, prefix="scene-") as file:
+        joblib.dump(drawn, file.name)
+        write = functools.partial(_write_slab, out, seed, file.name)
+        found = dict(compute.run(client, write, slabs, "sections"))
     voxels = _claimed_once(np.concatenate([found[slab] for slab in slabs]))
     synapses = _synapses(plan, scene, voxels)
     kept = np.zeros(len(plan.junctions), bool)
     kept[synapses.pop("junction")] = True
     clefts = voxels[(voxels[:, 4] == 0) & kept[voxels[:, 0]]]
     items = [(slab, clefts[(clefts[:, 3] >= slab[0]) & (clefts[:, 3] < slab[1])]) for slab in slabs]
-    for _ in compute.run(client, functools.partial(_write_clefts, out, tuple(size_vx)), items, "clefts"):
+    for _ in compute.run(client, functools.partial(_write_clefts, out, size_vx), items, "clefts"):
         pass
 
-    offset_nm = space.EM.to_nm(OFFSET_VX)
-    neurons = plan.neurons.copy()
-    neurons["presynaptic"] = neurons.neuron_id.isin(synapses.pre_neuron_id)
-    for frame, points in ((neurons, ("soma",)), (synapses, ("center", "pre", "post"))):
+    neurons = plan.neurons.assign(presynaptic=plan.neurons.neuron_id.isin(synapses.pre_neuron_id))
+    for table, points in ((neurons, ("soma",)), (synapses, ("center", "pre", "post"))):
         for point in points:
-            for axis, shift in zip("xyz", offset_nm, strict=True):
-                frame[f"{point}_{axis}_nm"] += shift
+            for axis, shift in zip("xyz", space.EM.to_nm(OFFSET_VX), strict=True):
+                table[f"{point}_{axis}_nm"] += shift
     artefacts.write_parquet(out / "truth" / "neurons.parquet", neurons)
     artefacts.write_parquet(out / "truth" / "synapses.parquet", synapses)
     per_neuron = synapses.groupby("pre_neuron_id").size()
@@ -100,10 +101,10 @@ def generate(settings, seed, out, client):
             "seed": seed,
             "resolution_nm": list(space.EM.resolution_nm),
             "voxel_offset": list(OFFSET_VX),
-            "size_vx": [int(n) for n in size_vx],
+            "size_vx": list(size_vx),
             "structures": render.STRUCTURES,
-            "missing_section": OFFSET_VX[2] + flaws.missing,
-            "folded_section": OFFSET_VX[2] + flaws.folded,
+            "missing_section": OFFSET_VX[2] + drawn.flaws.missing,
+            "folded_section": OFFSET_VX[2] + drawn.flaws.folded,
             "junctions_too_small": int(len(kept) - kept.sum()),
             "synapses": len(synapses),
             "presynaptic_neurons": len(per_neuron),
@@ -111,7 +112,7 @@ def generate(settings, seed, out, client):
     )
 
 
-def build_scene(settings, seed):
+def build_scene(settings: config.Simulated, seed: int) -> tuple[tissue.Tissue, render.Scene]:
     """The planned Tissue, and the Scene of everything that is drawn."""
     plan_rng, noise_rng, fill_rng, face_rng, vesicle_rng, tone_rng = np.random.default_rng([seed, 0]).spawn(6)
     plan = tissue.plan(settings, plan_rng)
@@ -152,17 +153,7 @@ def build_scene(settings, seed):
     )
 
 
-def _flaws(n_sections, rng):
-    jittered = rng.random(n_sections) < JITTER_SHARE
-    shift = np.where(jittered[:, None], rng.integers(-JITTER_PX, JITTER_PX + 1, (n_sections, 2)), 0)
-    level = np.cumsum(np.where(rng.random(n_sections) < STEP_SHARE, rng.normal(0, 6, n_sections), 0))
-    level = level - level.mean() + rng.normal(0, 2.0, n_sections)  # brightness is adjusted, never quite, per section
-    gain = np.exp(rng.normal(0, 0.03, n_sections))
-    missing, folded = rng.choice(np.arange(n_sections // 4, 3 * n_sections // 4), 2, replace=False)
-    return Flaws(shift, gain, np.clip(level, -14, 14), int(missing), int(folded))
-
-
-def _create(folder, dtype, encoding, size_vx):
+def _create(folder: Path, dtype: str, encoding: str, size_vx: tuple[int, int, int]) -> None:
     info = CloudVolume.create_new_info(
         num_channels=1,
         layer_type="image" if encoding == "jpeg" else "segmentation",
@@ -170,14 +161,16 @@ def _create(folder, dtype, encoding, size_vx):
         encoding=encoding,
         resolution=[int(r) for r in space.EM.resolution_nm],
         voxel_offset=OFFSET_VX,
-        volume_size=[int(n) for n in size_vx],
+        volume_size=list(size_vx),
         chunk_size=CHUNK,
         **({"encoding_level": JPEG_QUALITY} if encoding == "jpeg" else {}),
     )
     CloudVolume(f"file://{folder}", info=info).commit_info()
 
 
-def _store(folder, slab, image, values=None, compress=False):
+def _store(
+    folder: Path, slab: Slab, image: np.ndarray, values: np.ndarray | None = None, compress: bool | str = False
+) -> None:
     """Write a slab `[Z, Y, X]`, or the `values` that it indexes, in bands of rows that are whole chunks."""
     volume = CloudVolume(f"file://{folder}", compress=compress, progress=False)
     x, y, z = OFFSET_VX
@@ -187,23 +180,28 @@ def _store(folder, slab, image, values=None, compress=False):
         volume[x : x + band.shape[0], y + row : y + row + band.shape[1], z + slab[0] : z + slab[1]] = band[..., None]
 
 
-def _write_slab(out, seed, slab, drawn):
+@functools.lru_cache(maxsize=1)
+def _mapped(path: str) -> Drawn:
+    return joblib.load(path, mmap_mode="c")  # not "r": numba would compile everything again for read-only arrays
+
+
+def _write_slab(out: Path, seed: int, drawn_path: str, slab: Slab) -> tuple[Slab, np.ndarray]:
     """Render and write sections `slab`; returns the slab and the voxels of its clefts and partners (`render`)."""
-    scene, root_ids, flaws, size_vx = drawn
-    shape = (int(size_vx[1]), int(size_vx[0]))
+    scene, root_ids, flaws, size_vx = _mapped(drawn_path)
+    shape = (size_vx[1], size_vx[0])
     em = np.zeros((slab[1] - slab[0], *shape), np.uint8)
     cells, structures = np.empty(em.shape, np.int32), np.zeros_like(em)
     voxels = []
     for row, index in enumerate(range(*slab)):
-        draw, camera = np.random.SeedSequence([seed, 2, index]).spawn(2)
-        cells[row], grey, labels, found = render.section(scene, index, shape, PIXEL_NM, draw)
-        if index == flaws.missing:  # lost in cutting: black, and nobody could have seen a cleft there
+        drawing, photography = np.random.SeedSequence([seed, 2, index]).spawn(2)
+        cells[row], grey, labels, found = render.section(scene, index, shape, drawing)
+        if index == flaws.missing:  # lost in cutting: black, and without any visible cleft
             continue
-        rng = np.random.default_rng(camera)
+        rng = np.random.default_rng(photography)
         if index == flaws.folded:
-            render.fold(grey, rng)
-        grey = render.displace(grey, flaws.shift[index])
-        em[row] = render.photograph(grey, rng, flaws.gain[index], flaws.offset[index])
+            camera.fold(grey, rng)
+        grey = camera.displace(grey, flaws.shift[index])
+        em[row] = camera.photograph(grey, rng, flaws.gain[index], flaws.offset[index])
         structures[row] = labels
         voxels.append(found)
     _store(out / "em", slab, em)
@@ -212,33 +210,33 @@ def _write_slab(out, seed, slab, drawn):
     return slab, np.concatenate(voxels)
 
 
-def _write_clefts(out, size_vx, item):
+def _write_clefts(out: Path, size_vx: tuple[int, int, int], item: tuple[Slab, np.ndarray]) -> None:
     slab, voxels = item
     clefts = np.zeros((slab[1] - slab[0], size_vx[1], size_vx[0]), np.uint32)
     clefts[voxels[:, 3] - slab[0], voxels[:, 2], voxels[:, 1]] = FIRST_SYNAPSE_ID + voxels[:, 0]
     _store(out / "clefts", slab, clefts)
 
 
-def _claimed_once(voxels):
+def _claimed_once(voxels: np.ndarray) -> np.ndarray:
     """`voxels` without those of a cleft that a junction with a lower number claims too."""
-    order = np.lexsort([voxels[:, i] for i in (0, 4, 1, 2, 3)])  # by z, y, x, kind; the lowest junction first
+    order = np.lexsort([voxels[:, i] for i in (0, 4, 1, 2, 3)])  # by z, y, x, part; the lowest junction first
     voxels = voxels[order]
     repeated = (voxels[1:, 1:] == voxels[:-1, 1:]).all(axis=1) & (voxels[1:, 4] == 0)
     return voxels[np.concatenate([[True], ~repeated])]
 
 
-def _synapses(plan, scene, voxels):
+def _synapses(plan: tissue.Tissue, scene: render.Scene, voxels: np.ndarray) -> pd.DataFrame:
     """The truth about every junction that can be seen: one row a synapse, points relative to the volume's corner.
 
-    `voxels` `[N, 5]` lists junction, x, y, z and kind (0 cleft, 1 presynaptic, 2 postsynaptic side).
+    `voxels` `[N, 5]` lists junction, x, y, z and part (0 cleft, 1 presynaptic, 2 postsynaptic side).
     """
-    frame = pd.DataFrame(voxels, columns=["junction", "x", "y", "z", "kind"])
+    table = pd.DataFrame(voxels, columns=["junction", "x", "y", "z", "part"])
     points = {}
-    cleft = frame[frame.kind == 0]
+    cleft = table[table.part == 0]
     middle = cleft.groupby("junction")[["x", "y", "z"]].mean()
     points["center"] = _nearest(cleft, middle)
-    for kind, name in ((1, "pre"), (2, "post")):
-        points[name] = _nearest(frame[frame.kind == kind], points["center"])
+    for part, name in ((1, "pre"), (2, "post")):
+        points[name] = _nearest(table[table.part == part], points["center"])
     size = cleft.groupby("junction").size()
     listed = size.index[size >= MIN_CLEFT_VX]
     for point in points.values():
@@ -268,8 +266,8 @@ def _synapses(plan, scene, voxels):
     )
 
 
-def _nearest(voxels, targets):
-    """For each junction in both, the voxel nearest (in nm) to its target: a frame of x, y, z by junction."""
+def _nearest(voxels: pd.DataFrame, targets: pd.DataFrame) -> pd.DataFrame:
+    """For each junction in both, the voxel nearest (in nm) to its target: a table of x, y, z by junction."""
     voxels = voxels[voxels.junction.isin(targets.index)]
     offset = (voxels[["x", "y", "z"]].to_numpy() - targets.loc[voxels.junction].to_numpy()) * space.EM.resolution_nm
     nearest = voxels.assign(distance=(offset**2).sum(axis=1)).sort_values(["junction", "distance", "z", "y", "x"])

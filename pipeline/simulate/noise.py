@@ -1,13 +1,20 @@
 """Noise in the tissue (three-dimensional, periodic) and in its images, and what all compiled functions share."""
 
+from typing import Any
+
 import numba
 import numpy as np
 from scipy import ndimage
+
+from pipeline import space
 
 #: Compiled functions; division by zero gives infinity, since testing for it would keep loops from being vectorised.
 kernel = numba.njit(cache=True, error_model="numpy")
 inlined = numba.njit(inline="always", error_model="numpy")
 
+Number = Any  # in compiled functions, mostly float32: numba types them by their values
+
+PIXEL_NM, _, SECTION_NM = space.EM.resolution_nm
 STEP_NM = 80.0
 NODES = 64  # the noise repeats after 64 * 80 nm, beyond the extent of any patch or cube
 CHANNELS = 6
@@ -30,7 +37,7 @@ def periodic(rng: np.random.Generator) -> np.ndarray:
 
 
 @inlined
-def _node(at_nm):
+def _node(at_nm: Number) -> tuple[Number, Number, Number]:
     """The node below a coordinate and the node above, wrapped, and the share of the way between them."""
     at = at_nm / STEP_NM
     below = np.int64(np.floor(at))
@@ -38,7 +45,7 @@ def _node(at_nm):
 
 
 @kernel
-def at(noise: np.ndarray, x: float, y: float, z: float, out: np.ndarray) -> None:
+def at(noise: np.ndarray, x: Number, y: Number, z: Number, out: np.ndarray) -> None:
     """Trilinear noise channels of `periodic` at a point (nm), into `out`."""
     one = np.float32(1)
     x0, x1, wx = _node(x)
@@ -55,21 +62,21 @@ def at(noise: np.ndarray, x: float, y: float, z: float, out: np.ndarray) -> None
 
 
 @kernel
-def plane(noise: np.ndarray, z_nm: float, shape: tuple[int, int], pixel_nm: float) -> np.ndarray:
+def plane(noise: np.ndarray, z_nm: Number, shape: tuple[int, int]) -> np.ndarray:
     """Noise `[6, Y, X]` at all pixel centres of the plane `z_nm`: what `at` gives there, by the same sums."""
     height, width = shape
     one = np.float32(1)
     z0, z1, wz = _node(z_nm)
     rows = np.empty((2, NODES, CHANNELS, width), np.float32)  # the rows of nodes in both layers, interpolated along x
     for px in range(width):
-        x0, x1, wx = _node(np.float32((px + 0.5) * pixel_nm))
+        x0, x1, wx = _node(np.float32((px + 0.5) * PIXEL_NM))
         for y in range(NODES):
             for c in range(CHANNELS):
                 rows[0, y, c, px] = noise[z0, y, x0, c] * (one - wx) + noise[z0, y, x1, c] * wx
                 rows[1, y, c, px] = noise[z1, y, x0, c] * (one - wx) + noise[z1, y, x1, c] * wx
     out = np.empty((CHANNELS, height, width), np.float32)
     for py in range(height):
-        y0, y1, wy = _node(np.float32((py + 0.5) * pixel_nm))
+        y0, y1, wy = _node(np.float32((py + 0.5) * PIXEL_NM))
         for c in range(CHANNELS):
             for px in range(width):
                 a = rows[0, y0, c, px] * (one - wy) + rows[0, y1, c, px] * wy

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.simulate.noise import inlined, kernel
+from pipeline.simulate.noise import Number, kernel
 
 CUBE_NM = 1000.0
 LARGE_NM = 450.0  # balls above this radius are compared with all others instead of through the cubes
@@ -32,7 +32,7 @@ class Nodes(NamedTuple):
     pairs: np.ndarray
 
 
-def relax(nodes, low, high):
+def relax(nodes: Nodes, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Relaxed positions `[N, 3]` (nm) of `nodes` in the box `low` to `high` (nm)."""
     position = nodes.position.astype(np.float64).copy()
     rest = np.linalg.norm(position[nodes.edges[:, 0]] - position[nodes.edges[:, 1]], axis=1)
@@ -45,17 +45,19 @@ def relax(nodes, low, high):
     for round_ in range(ROUNDS):
         if round_ % RENEW == 0:
             near = _neighbours(position, girth, nodes.cell, partner, low, shape)
-        _round(position, nodes.radius, girth, near, nodes.edges, rest, nodes.pairs)
+        _round(nodes, position, girth, near, rest)
     return position
 
 
-@inlined
-def contact_distance(radius_a, radius_b):
+@kernel
+def contact_distance(radius_a: Number, radius_b: Number) -> Number:
     """Distance (nm) at which two partners' balls flatten against each other: 12% of the smaller one overlaps."""
     return radius_a + radius_b - 0.12 * min(radius_a, radius_b)
 
 
-def _neighbours(position, radius, cell, partner, low, shape):
+def _neighbours(
+    position: np.ndarray, radius: np.ndarray, cell: np.ndarray, partner: np.ndarray, low: np.ndarray, shape: np.ndarray
+) -> np.ndarray:
     """Pairs `[P, 2]` of balls of different cells, partners apart, that are nearer than SKIN_NM to touching."""
     index = np.clip(((position - low) / CUBE_NM).astype(np.int64), 0, shape - 1)
     cube = (index[:, 2] * shape[1] + index[:, 1]) * shape[0] + index[:, 0]
@@ -67,7 +69,17 @@ def _neighbours(position, radius, cell, partner, low, shape):
 
 
 @kernel
-def _pairs(position, radius, cell, partner, index, shape, order, start, balls):
+def _pairs(
+    position: np.ndarray,
+    radius: np.ndarray,
+    cell: np.ndarray,
+    partner: np.ndarray,
+    index: np.ndarray,
+    shape: np.ndarray,
+    order: np.ndarray,
+    start: np.ndarray,
+    balls: np.ndarray,
+) -> np.ndarray:
     n, n_small = len(radius), start[-1]
     near = np.empty(n, np.bool_)
     found = np.empty((40 * n, 2), np.int64)
@@ -87,10 +99,11 @@ def _pairs(position, radius, cell, partner, index, shape, order, start, balls):
         else:
             spans[0, 0], spans[0, 1] = 0, n
             n_spans = 1
-        for first, last in spans[:n_spans]:
+        for s in range(n_spans):
+            first, last = spans[s, 0], spans[s, 1]
+            xs, ys, zs, radii = balls[0, first:last], balls[1, first:last], balls[2, first:last], balls[3, first:last]
             for k in range(last - first):  # without a branch, so that the compiler vectorises it
-                dx, dy, dz = balls[0, first + k] - x, balls[1, first + k] - y, balls[2, first + k] - z
-                reach = r + balls[3, first + k]
+                dx, dy, dz, reach = xs[k] - x, ys[k] - y, zs[k] - z, r + radii[k]
                 near[k] = dx * dx + dy * dy + dz * dz < reach * reach
             for k in range(first, last):
                 if not near[k - first]:
@@ -105,8 +118,8 @@ def _pairs(position, radius, cell, partner, index, shape, order, start, balls):
     return found[:count]
 
 
-@inlined
-def _repel(i, j, position, radius, move, weight):
+@kernel
+def _repel(i: int, j: int, position: np.ndarray, radius: np.ndarray, move: np.ndarray, weight: np.ndarray) -> None:
     wanted = radius[i] + radius[j] + 10.0
     dx = position[i, 0] - position[j, 0]
     dy = position[i, 1] - position[j, 1]
@@ -127,8 +140,17 @@ def _repel(i, j, position, radius, move, weight):
     weight[j] += 1
 
 
-@inlined
-def _pull(i, j, wanted, stiffness, position, radius, move, weight):
+@kernel
+def _pull(
+    i: int,
+    j: int,
+    wanted: Number,
+    stiffness: Number,
+    position: np.ndarray,
+    radius: np.ndarray,
+    move: np.ndarray,
+    weight: np.ndarray,
+) -> None:
     length = 1e-3
     for axis in range(3):
         length += (position[i, axis] - position[j, axis]) ** 2
@@ -143,7 +165,8 @@ def _pull(i, j, wanted, stiffness, position, radius, move, weight):
 
 
 @kernel
-def _round(position, radius, girth, near, edges, rest, pairs):
+def _round(nodes: Nodes, position: np.ndarray, girth: np.ndarray, near: np.ndarray, rest: np.ndarray) -> None:
+    radius, edges, pairs = nodes.radius, nodes.edges, nodes.pairs
     n = len(radius)
     move = np.zeros((n, 3))
     weight = np.ones(n)

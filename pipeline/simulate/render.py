@@ -9,16 +9,10 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy import ndimage
 
 from pipeline.simulate import contents, field, noise
-from pipeline.simulate.noise import inlined, kernel
+from pipeline.simulate.noise import PIXEL_NM, SECTION_NM, Number, kernel
 
-SECTION_NM = 40.0
-
-#: The camera's curve, matched to the grey-level quantiles of kasthuri_ac3: what is drawn as 143 is 132, and so on.
-DRAWN_MIDDLE, MIDDLE, CONTRAST = 143.0, 132.0, 1.21
-FOCUS_PX, NOISE = 0.62, 13.0  # blur, and noise before it (greys), matched to the power spectrum of kasthuri_ac3
 CYTOPLASM = 174.0  # median grey of clear cytoplasm
 MEMBRANE_NM = 8.5  # unit membrane (Peters et al. 1991)
 #: Half the cleft: 20-30 nm wide at asymmetric, 12-20 nm at symmetric junctions (Peters et al. 1991), drawn narrower
@@ -60,46 +54,49 @@ class Scene(NamedTuple):
     myelin: np.ndarray  # [cells] bool
 
 
-@inlined
-def _step(x, sigma):
+@kernel
+def _step(x: Number, sigma: Number) -> Number:
     """A smooth step from 0 to 1: the normal distribution function, by its logistic approximation."""
     return np.float32(1.0) / (np.float32(1.0) + math.exp(min(max(-1.702 * x / sigma, -30.0), 30.0)))
 
 
-@inlined
-def _band(x, low, high, sigma):
+@kernel
+def _band(x: Number, low: Number, high: Number, sigma: Number) -> Number:
     return _step(x - low, sigma) - _step(x - high, sigma)
 
 
-@inlined
-def _smear(sigma, tilt):
+@kernel
+def _smear(sigma: Number, tilt: Number) -> Number:
     """Blur of an edge that crosses the slab at a slope: the projected width of a uniform slab added to `sigma`."""
     return math.sqrt(sigma * sigma + (SECTION_NM * tilt) ** 2 / 12.0)
 
 
 @kernel
-def _paint_cytoplasm(cell, across, depth, tilt, grain, cloud, tone, flecks, out):
-    height, width = cell.shape
+def _paint_cytoplasm(scene: Scene, at: field.Section, grain: np.ndarray, cloud: np.ndarray, grey: np.ndarray) -> None:
+    height, width = at.cell.shape
     for y in range(height):
         for x in range(width):
-            c = cell[y, x]
-            shade = tone[c]
-            if depth[y, x] < 60:  # where the membrane lies slanted in the slab, both cells are seen at once
-                shade += (tone[across[y, x]] - shade) * _step(-depth[y, x], _smear(3.0, tilt[y, x]))
+            c = at.cell[y, x]
+            shade = scene.tone[c]
+            if at.depth[y, x] < 60:  # where the membrane lies slanted in the slab, both cells are seen at once
+                shade += (scene.tone[at.across[y, x]] - shade) * _step(-at.depth[y, x], _smear(3.0, at.tilt[y, x]))
             fleck = grain[y, x] - np.float32(0.85) - np.float32(0.35) * cloud[y, x]
             fleck = max(fleck, np.float32(0)) / (1 + np.float32(0.5) * max(fleck, np.float32(0)))
-            out[y, x] = CYTOPLASM + shade + 5 * cloud[y, x] - 52 * flecks[c] * fleck + 11.0 * grain[y, x]
+            grey[y, x] = CYTOPLASM + shade + 5 * cloud[y, x] - 52 * scene.flecks[c] * fleck + 11.0 * grain[y, x]
 
 
 @kernel
-def organelle_reach(radius):
+def organelle_reach(radius: Number) -> Number:
     """How far (nm) from its planned axis an organelle may show, warped and roughened."""
     return 1.6 * radius + 50
 
 
 @kernel
-def _paint_organelles(organelles, image, rows, z_nm, pixel, noise_field, cell, depth, where, out, shown):
-    height, width = cell.shape
+def _paint_organelles(
+    scene: Scene, rows: np.ndarray, z_nm: Number, at: field.Section, grey: np.ndarray, shown: np.ndarray
+) -> None:
+    organelles, image = scene.organelles, scene.organelle_image
+    height, width = at.cell.shape
     waves = np.empty(noise.CHANNELS, np.float32)
     for n in range(len(rows)):
         k = rows[n]
@@ -119,65 +116,68 @@ def _paint_organelles(organelles, image, rows, z_nm, pixel, noise_field, cell, d
             low_x, high_x = min(low_x, image[i, 1, 0] - reach), max(high_x, image[i, 1, 0] + reach)
             low_y, high_y = min(low_y, image[i, 0, 1] - reach), max(high_y, image[i, 0, 1] + reach)
             low_y, high_y = min(low_y, image[i, 1, 1] - reach), max(high_y, image[i, 1, 1] + reach)
-        for y in range(max(int(low_y / pixel), 0), min(int(high_y / pixel) + 1, height)):
-            for x in range(max(int(low_x / pixel), 0), min(int(high_x / pixel) + 1, width)):
-                if cell[y, x] != owner:
+        for y in range(max(int(low_y / PIXEL_NM), 0), min(int(high_y / PIXEL_NM) + 1, height)):
+            for x in range(max(int(low_x / PIXEL_NM), 0), min(int(high_x / PIXEL_NM) + 1, width)):
+                if at.cell[y, x] != owner:
                     continue
-                qx, qy, qz = where[0, y, x], where[1, y, x], where[2, y, x]
-                s, at = np.float32(1e9), near[0]
+                qx, qy, qz = at.where[0, y, x], at.where[1, y, x], at.where[2, y, x]
+                s, nearest = np.float32(1e9), near[0]
                 for i in range(count):
                     other = field.distance(organelles.capsules, near[i], qx, qy, qz)
                     if other < s:
-                        s, at = other, near[i]
+                        s, nearest = other, near[i]
                 if s > 80:
                     continue
-                gx, gy, gz = field.gradient(organelles.capsules, at, qx, qy, qz)
-                inside = _step(depth[y, x] - 24, 4.0)
+                gx, gy, gz = field.gradient(organelles.capsules, nearest, qx, qy, qz)
+                inside = _step(at.depth[y, x] - 24, 4.0)
                 if kind == contents.MITOCHONDRION:
-                    noise.at(noise_field, 1.7 * qx + 900 * phase, 1.7 * qy, 1.7 * qz, waves)
+                    noise.at(scene.field.noise, 1.7 * qx + 900 * phase, 1.7 * qy, 1.7 * qz, waves)
                     s += 11 * waves[0]
                     blur = _smear(4.5, abs(gz))
                     body = _step(-s, blur) * inside
                     # cristae: folds across the long axis about 45 nm apart, bent by noise
-                    ax, ay, az = organelles.capsules[at, 3:6]
+                    ax, ay, az = organelles.capsules[nearest, 3:6]
                     norm = math.sqrt(ax * ax + ay * ay + az * az) + 1e-3
                     course = ((qx * ax + qy * ay + qz * az) / norm + 0.35 * (qx * gy - qy * gx)) / 46.0
                     folds = math.sin(6.28 * course + 2.0 * waves[1] + phase) + 0.7 * waves[4]
                     matrix = 110 + 12 * math.sin(5 * phase) - 30 * _step(folds - 0.2, 0.35) + 6 * waves[2]
                     matrix -= 58 * _band(s, -14.0, 3.0, blur) + 14 * _band(s, -30.0, -14.0, blur)
-                    out[y, x] += body * (matrix - out[y, x])
+                    grey[y, x] += body * (matrix - grey[y, x])
                     if body > 0.5:
                         shown[y, x] = _MITOCHONDRION
                 elif kind == contents.RETICULUM:
-                    noise.at(noise_field, 1.9 * qx + 900 * phase, 1.9 * qy, 1.9 * qz, waves)
+                    noise.at(scene.field.noise, 1.9 * qx + 900 * phase, 1.9 * qy, 1.9 * qz, waves)
                     s += 17 * waves[0] + 10 * waves[5]
                     wall = _band(s, -6.0, 6.0, _smear(3.6, abs(gz))) * inside
-                    out[y, x] += 12 * _step(-s - 6, 4.0) * inside - 140 * wall
+                    grey[y, x] += 12 * _step(-s - 6, 4.0) * inside - 140 * wall
                 elif kind == contents.ROD:
-                    out[y, x] -= 85 * _step(-s, _smear(4.0, abs(gz))) * inside
+                    grey[y, x] -= 85 * _step(-s, _smear(4.0, abs(gz))) * inside
                 elif kind == contents.FAINT_ROD:
-                    out[y, x] -= 30 * _step(-s, _smear(4.0, abs(gz))) * inside
+                    grey[y, x] -= 30 * _step(-s, _smear(4.0, abs(gz))) * inside
                 else:
-                    noise.at(noise_field, qx + 900 * phase, qy, qz, waves)
+                    noise.at(scene.field.noise, qx + 900 * phase, qy, qz, waves)
                     body = _step(-s - 10 * waves[0], _smear(5.0, abs(gz))) * inside
-                    out[y, x] += body * (45 + 14 * waves[5] - out[y, x])
+                    grey[y, x] += body * (45 + 14 * waves[5] - grey[y, x])
 
 
 @kernel
-def _paint_vesicles(vesicles, image, rows, z_nm, pixel, cell, out, shown):
-    height, width = cell.shape
+def _paint_vesicles(
+    scene: Scene, rows: np.ndarray, z_nm: Number, at: field.Section, grey: np.ndarray, shown: np.ndarray
+) -> None:
+    vesicles = scene.vesicles
+    height, width = at.cell.shape
     for n in range(len(rows)):
         k = rows[n]
         along, across = vesicles.half_axes[k]
         reach = max(along, across) + 14
-        cx, cy, cz = image[k]
+        cx, cy, cz = scene.vesicle_image[k]
         ux, uy, uz = vesicles.axis[k]
         size = (along * across * across) ** (1 / 3)
-        for y in range(max(int((cy - reach) / pixel), 0), min(int((cy + reach) / pixel) + 1, height)):
-            for x in range(max(int((cx - reach) / pixel), 0), min(int((cx + reach) / pixel) + 1, width)):
-                if cell[y, x] != vesicles.owner[k]:
+        for y in range(max(int((cy - reach) / PIXEL_NM), 0), min(int((cy + reach) / PIXEL_NM) + 1, height)):
+            for x in range(max(int((cx - reach) / PIXEL_NM), 0), min(int((cx + reach) / PIXEL_NM) + 1, width)):
+                if at.cell[y, x] != vesicles.owner[k]:
                     continue
-                dx, dy = (x + 0.5) * pixel - cx, (y + 0.5) * pixel - cy
+                dx, dy = (x + 0.5) * PIXEL_NM - cx, (y + 0.5) * PIXEL_NM - cy
                 wall = np.float32(0)
                 lumen = np.float32(0)
                 for level in range(-1, 2):  # three thirds of the section's thickness
@@ -189,34 +189,43 @@ def _paint_vesicles(vesicles, image, rows, z_nm, pixel, cell, out, shown):
                     lumen += _step(-s - 6, 3.0)
                     if s < 0:  # its outline, as seen through the section
                         shown[y, x] = _VESICLE
-                out[y, x] += (11 * lumen - 112 * wall) / 3
+                grey[y, x] += (11 * lumen - 112 * wall) / 3
 
 
 @kernel
-def _paint_membranes(cell, across, depth, tilt, texture, myelin, out):
-    height, width = cell.shape
+def _paint_membranes(scene: Scene, at: field.Section, grey: np.ndarray) -> None:
+    height, width = at.cell.shape
     for y in range(height):
         for x in range(width):
-            d = depth[y, x]
-            c = cell[y, x]
-            if myelin[c] and d < 130:
-                sheath = _band(d, 4.0, 88.0, _smear(5.0, tilt[y, x]))
-                out[y, x] += sheath * (38 + 6 * math.sin(d * 0.5) - out[y, x])
+            d = at.depth[y, x]
+            c = at.cell[y, x]
+            if scene.myelin[c] and d < 130:
+                sheath = _band(d, 4.0, 88.0, _smear(5.0, at.tilt[y, x]))
+                grey[y, x] += sheath * (38 + 6 * math.sin(d * 0.5) - grey[y, x])
             if d > 75:
                 continue
-            half = min(max(np.float32(4.5) + np.float32(4.0) * texture[0, y, x], np.float32(1.0)), np.float32(15))
-            blur = _smear(4.2, tilt[y, x])
+            half = min(max(np.float32(4.5) + np.float32(4.0) * at.texture[0, y, x], np.float32(1.0)), np.float32(15))
+            blur = _smear(4.2, at.tilt[y, x])
             dark = _band(d, half, half + MEMBRANE_NM, blur) + _band(-d, half, half + MEMBRANE_NM, blur)
-            out[y, x] -= (124 + 12 * texture[1, y, x]) * min(dark, np.float32(1.15))
+            grey[y, x] -= (124 + 12 * at.texture[1, y, x]) * min(dark, np.float32(1.15))
 
 
 @kernel
-def _paint_junctions(field_, junctions, rows, z_index, pixel, cell, depth, where, texture, grain, out, shown):
+def _paint_junctions(
+    scene: Scene,
+    rows: np.ndarray,
+    index: int,
+    at: field.Section,
+    grain: np.ndarray,
+    grey: np.ndarray,
+    shown: np.ndarray,
+) -> np.ndarray:
     """Densities of the junctions `rows`; returns the voxels of their clefts and of the partners beside them.
 
     The list is `[N, 5]`: junction, x, y, z (voxels), kind (0 cleft, 1 presynaptic side, 2 postsynaptic side).
     """
-    height, width = cell.shape
+    junctions = scene.junctions
+    height, width = at.cell.shape
     found = np.empty((4096, 5), np.int32)
     count = 0
     for n in range(len(rows)):
@@ -225,30 +234,30 @@ def _paint_junctions(field_, junctions, rows, z_index, pixel, cell, depth, where
         cx, cy = junctions.image_centre[k, 0], junctions.image_centre[k, 1]
         excitatory = junctions.label[k] == 1
         half = HALF_CLEFT_NM[1] if excitatory else HALF_CLEFT_NM[0]
-        for y in range(max(int((cy - reach) / pixel), 0), min(int((cy + reach) / pixel) + 1, height)):
-            for x in range(max(int((cx - reach) / pixel), 0), min(int((cx + reach) / pixel) + 1, width)):
-                before, after = cell[y, x] == junctions.pre[k], cell[y, x] == junctions.post[k]
-                if not (before or after) or depth[y, x] > 130:
+        for y in range(max(int((cy - reach) / PIXEL_NM), 0), min(int((cy + reach) / PIXEL_NM) + 1, height)):
+            for x in range(max(int((cx - reach) / PIXEL_NM), 0), min(int((cx + reach) / PIXEL_NM) + 1, width)):
+                before, after = at.cell[y, x] == junctions.pre[k], at.cell[y, x] == junctions.post[k]
+                if not (before or after) or at.depth[y, x] > 130:
                     continue
                 square = np.float32(0)
                 for axis in range(3):
-                    square += (where[axis, y, x] - junctions.centre[k, axis]) ** 2
+                    square += (at.where[axis, y, x] - junctions.centre[k, axis]) ** 2
                 if square > (junctions.radius[k] + 140) ** 2:
                     continue
                 other = junctions.post[k] if before else junctions.pre[k]
-                px, py, pz = where[0, y, x], where[1, y, x], where[2, y, x]
-                d, slant = field.pair_distance(field_, cell[y, x], other, px, py, pz)
+                px, py, pz = at.where[0, y, x], at.where[1, y, x], at.where[2, y, x]
+                d, slant = field.pair_distance(scene.field, at.cell[y, x], other, px, py, pz)
                 if d > 120:
                     continue
                 slant = abs(slant)
                 # the disc is measured along the face: what lies deeper is as far from the middle as its foot
-                lateral = math.sqrt(max(square - d * d, np.float32(0))) + 12 * texture[0, y, x]
+                lateral = math.sqrt(max(square - d * d, np.float32(0))) + 12 * at.texture[0, y, x]
                 extent = _step(junctions.radius[k] - lateral, 26.0)
                 if extent < 0.02:
                     continue
                 fine = _smear(4.2, slant)
                 fuzzy = _smear(6.5, slant)
-                rough = 1 + 0.16 * texture[1, y, x] + 0.10 * grain[y, x]
+                rough = 1 + 0.16 * at.texture[1, y, x] + 0.10 * grain[y, x]
                 thick = junctions.thickness[k]
                 inner = half + 3
                 if excitatory:
@@ -264,8 +273,8 @@ def _paint_junctions(field_, junctions, rows, z_index, pixel, cell, depth, where
                     dark = 30 * _band(d, -half, half, fine)
                     dense = _band(d, inner, inner + thick * (0.85 if after else 0.8), fuzzy)
                     dark += 58 * rough * dense
-                floor = out[y, x] - 60
-                out[y, x] -= extent * min(dark, max(floor, np.float32(0)))
+                floor = grey[y, x] - 60
+                grey[y, x] -= extent * min(dark, max(floor, np.float32(0)))
                 if extent > 0.5:
                     kind = -1
                     if d <= CLEFT_REACH_NM:
@@ -280,89 +289,41 @@ def _paint_junctions(field_, junctions, rows, z_index, pixel, cell, depth, where
                         if count == len(found):
                             found = np.concatenate((found, np.empty_like(found)))
                         found[count, 0], found[count, 1], found[count, 2] = k, x, y
-                        found[count, 3], found[count, 4] = z_index, kind
+                        found[count, 3], found[count, 4] = index, kind
                         count += 1
     return found[:count]
 
 
-def cytoplasm(kind, rng):
+def cytoplasm(kind: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Grey offset and granularity of the cytoplasm of cells of each `tissue` kind, `[cells]` (chosen)."""
     tone = np.clip(rng.normal(0, 7, len(kind)), -16, 16) + np.array([-18, 0, -14, -4, -2, -2])[kind]
     flecks = np.clip(rng.normal(1, 0.25, len(kind)), 0.3, None) * np.array([0.7, 1.0, 0.7, 0.7, 1.4, 0.8])[kind]
     return tone.astype(np.float32), flecks.astype(np.float32)
 
 
-def section(scene, index, shape, pixel_nm, seed):
+def section(
+    scene: Scene, index: int, shape: tuple[int, int], seed: np.random.SeedSequence
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Cells, grey and structures of one section, and the voxels of its clefts and partners (`_paint_junctions`).
 
-    Arrays are `[Y, X]`: int32 cell index, float32, and uint8 with the labels of `STRUCTURES`.
-
-    `seed` is a SeedSequence of this section alone, so that its pixels do not depend on who renders it.
+    Arrays are `[Y, X]`: int32 cell index, float32, and uint8 with the labels of `STRUCTURES`. `seed` is of this
+    section alone, so that its pixels do not depend on the order in which sections are rendered.
     """
     rng = np.random.default_rng(seed)
     z_nm = (index + 0.5) * SECTION_NM
-    cell, across, depth, tilt, where, texture = field.section(scene.field, z_nm, shape, pixel_nm)
+    at = field.section(scene.field, z_nm, shape)
     fine = noise.unit(rng, shape, 1.2)
     grain = fine - 0.5 * noise.unit(rng, shape, 3.0)
     cloud = noise.unit(rng, (shape[0] // 12 + 2, shape[1] // 12 + 2), 1.5)
     cloud = noise.enlarge(cloud, (12 * cloud.shape[0], 12 * cloud.shape[1]), shape)
     grey, shown = np.empty(shape, np.float32), np.zeros(shape, np.uint8)
-    _paint_cytoplasm(cell, across, depth, tilt, grain, cloud, scene.tone, scene.flecks, grey)
-
+    _paint_cytoplasm(scene, at, grain, cloud, grey)
     rows = np.flatnonzero((scene.organelle_z[:, 0] < z_nm) & (scene.organelle_z[:, 1] > z_nm))
     rows = rows[np.argsort(scene.organelles.kind[rows] == contents.MITOCHONDRION, kind="stable")]  # over the rest
-    _paint_organelles(
-        scene.organelles,
-        scene.organelle_image,
-        rows,
-        z_nm,
-        pixel_nm,
-        scene.field.noise,
-        cell,
-        depth,
-        where,
-        grey,
-        shown,
-    )
+    _paint_organelles(scene, rows, z_nm, at, grey, shown)
     reach = scene.vesicles.half_axes.max(axis=1) + SECTION_NM / 2
     rows = np.flatnonzero(np.abs(scene.vesicle_image[:, 2] - z_nm) < reach)
-    _paint_vesicles(scene.vesicles, scene.vesicle_image, rows, z_nm, pixel_nm, cell, grey, shown)
-    _paint_membranes(cell, across, depth, tilt, texture, scene.myelin, grey)
-
+    _paint_vesicles(scene, rows, z_nm, at, grey, shown)
+    _paint_membranes(scene, at, grey)
     rows = np.flatnonzero(np.abs(scene.junctions.image_centre[:, 2] - z_nm) < scene.junctions.radius + 160)
-    found = _paint_junctions(
-        scene.field, scene.junctions, rows, index, pixel_nm, cell, depth, where, texture, grain, grey, shown
-    )
-    return cell, grey, shown, found
-
-
-def fold(grey, rng):
-    """Darken a curved band across the section, where it lies on itself; changes `grey` in place."""
-    height, width = grey.shape
-    y, x = np.ogrid[:height, :width]
-    angle = rng.uniform(0, np.pi)
-    across = (x - width / 2) * np.cos(angle) + (y - height / 2) * np.sin(angle) + rng.uniform(-0.2, 0.2) * width
-    along = (y - height / 2) * np.cos(angle) - (x - width / 2) * np.sin(angle)
-    middle = 0.02 * width * np.sin(along / (0.11 * width))
-    grey -= (60 * np.exp(-(((across - middle) / 7) ** 2))).astype(np.float32)
-
-
-def displace(grey, shift):
-    """The section moved by whole pixels (YX), its border repeated."""
-    margin = int(np.abs(shift).max())
-    if not margin:
-        return grey
-    padded = np.pad(grey, margin, mode="edge")
-    y, x = margin - shift[0], margin - shift[1]
-    return padded[y : y + grey.shape[0], x : x + grey.shape[1]]
-
-
-def photograph(grey, rng, gain=1.0, offset=0.0):
-    """The camera's uint8 image of a section's greys `[Y, X]`: focus, shading and noise."""
-    shape = grey.shape
-    coarse = rng.standard_normal((6, 6), np.float32)
-    shading = noise.enlarge(coarse, shape, shape)
-    image = MIDDLE + np.float32(gain * CONTRAST) * (grey - DRAWN_MIDDLE) + np.float32(offset) + 2 * shading
-    image += NOISE * rng.standard_normal(shape, np.float32)
-    image = ndimage.gaussian_filter(image, FOCUS_PX, truncate=4)
-    return np.clip(np.rint(image), 1, 255).astype(np.uint8)
+    return at.cell, grey, shown, _paint_junctions(scene, rows, index, at, grain, grey, shown)

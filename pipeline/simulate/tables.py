@@ -16,6 +16,8 @@ from pipeline import artefacts, config, space
 
 log = logging.getLogger("pipeline")
 
+Groups = dict[str, list[int]]  # neuron ids by flaw
+
 NAMES = config.Tables()
 CREATED = pd.Timestamp("2024-01-01", tz="UTC")
 
@@ -53,19 +55,15 @@ BAYLOR_TYPE = {1: "excitatory", 0: "inhibitory"}
 
 AXON_STRATEGIES = ("axon_fully_extended", "axon_partially_extended", "axon_column_truncated", "axon_interareal")
 
-NEURON_COLUMNS = ("neuron_id", "nucleus_id", "label", "presynaptic", "soma_x_nm", "soma_y_nm", "soma_z_nm")
-SYNAPSE_COLUMNS = ("synapse_id", "pre_neuron_id", "post_neuron_id", "size") + tuple(
-    f"{point}_{axis}_nm" for point in ("pre", "center", "post") for axis in "xyz"
-)
 
-
-def write(truth_dir, out, seed):
+def write(truth_dir: Path, out: Path, seed: int) -> None:
     """Write `<out>/<table>.parquet` for every table of `config.Tables`, and `<out>/metadata.json`.
 
-    `truth_dir` holds `neurons.parquet` and `synapses.parquet`. The same truth and seed give the same bytes. Raises
-    ValueError, naming the file, where the truth lacks a column, repeats an id or names an unknown neuron.
+    `truth_dir` holds the `neurons.parquet` and `synapses.parquet` of `neuropil.generate`. The same truth and seed give
+    the same bytes.
     """
-    neurons, synapses = _read_truth(Path(truth_dir))
+    neurons = pd.read_parquet(truth_dir / "neurons.parquet").sort_values("neuron_id", ignore_index=True)
+    synapses = pd.read_parquet(truth_dir / "synapses.parquet").sort_values("synapse_id", ignore_index=True)
     rng = np.random.default_rng([seed, 0x7AB1E5])
     groups = _groups(neurons, rng)
     cells = _cells(neurons[~neurons.neuron_id.isin(groups["orphaned"])], rng)
@@ -84,44 +82,12 @@ def write(truth_dir, out, seed):
         for name in tables
     }
     for name, table in tables.items():
-        artefacts.write_parquet(Path(out) / f"{name}.parquet", table)
-    artefacts.write_json(Path(out) / "metadata.json", metadata)
+        artefacts.write_parquet(out / f"{name}.parquet", table)
+    artefacts.write_json(out / "metadata.json", metadata)
     log.info("tables: %s", ", ".join(f"{name} {len(table)}" for name, table in tables.items()))
 
 
-def _read_truth(folder):
-    frames = []
-    for name, columns, key in (
-        ("neurons.parquet", NEURON_COLUMNS, "neuron_id"),
-        ("synapses.parquet", SYNAPSE_COLUMNS, "synapse_id"),
-    ):
-        path = folder / name
-        frame = pd.read_parquet(path)
-        missing = sorted(set(columns) - set(frame.columns))
-        if missing:
-            raise ValueError(f"{path} lacks the columns {missing}")
-        if frame[key].duplicated().any():
-            raise ValueError(f"{path} repeats {key} {frame[key][frame[key].duplicated()].iloc[0]}")
-        frames.append(frame.sort_values(key, ignore_index=True))
-    neurons, synapses = frames
-    cells = neurons[neurons.nucleus_id != 0]
-    repeated = cells.nucleus_id[cells.nucleus_id.duplicated()]
-    if len(repeated):
-        raise ValueError(f"{folder / 'neurons.parquet'} repeats nucleus_id {repeated.iloc[0]}")
-    nowhere = cells.neuron_id[~np.isfinite(_positions(cells, "soma")).all(axis=1)]
-    if len(nowhere):
-        raise ValueError(f"{folder / 'neurons.parquet'}: neuron {nowhere.iloc[0]} has a nucleus but no soma position")
-    for side in ("pre_neuron_id", "post_neuron_id"):
-        unknown = synapses.loc[~synapses[side].isin(neurons.neuron_id), ["synapse_id", side]]  # integers stay exact
-        if len(unknown):
-            synapse, neuron = unknown.iloc[0]
-            raise ValueError(
-                f"{folder / 'synapses.parquet'}: {side} {neuron} of synapse {synapse} is not in neurons.parquet"
-            )
-    return neurons, synapses
-
-
-def _groups(neurons, rng):
+def _groups(neurons: pd.DataFrame, rng: np.random.Generator) -> Groups:
     """Disjoint groups of presynaptic neurons with a nucleus, `{flaw: [neuron_id, ...]}`, the same share per class."""
     shares = {
         "unproofread": UNPROOFREAD,
@@ -129,7 +95,7 @@ def _groups(neurons, rng):
         "unlabelled": UNLABELLED,
         "conflicting": CONFLICTING,
     }
-    groups = {flaw: [] for flaw in shares}
+    groups: Groups = {flaw: [] for flaw in shares}
     for label in (1, 0):
         members = neurons.neuron_id[neurons.presynaptic & (neurons.label == label) & (neurons.nucleus_id != 0)]
         shuffled = iter(rng.permutation(members.to_numpy()))
@@ -138,7 +104,7 @@ def _groups(neurons, rng):
     return groups
 
 
-def _cells(neurons, rng):
+def _cells(neurons: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     """One row per nucleus: the neurons that have one, and non-neuronal cells scattered among them (label -1)."""
     cells = neurons[neurons.nucleus_id != 0].copy()
     n_glia = round(GLIA * len(cells))
@@ -155,12 +121,14 @@ def _cells(neurons, rng):
     return cells.sort_values("nucleus_id", ignore_index=True)
 
 
-def _bookkeeping(ids):
+def _bookkeeping(ids: np.ndarray | pd.Series) -> pd.DataFrame:
     """The columns every table starts with."""
     return pd.DataFrame({"id": np.asarray(ids, dtype=np.int64), "created": CREATED, "valid": True})
 
 
-def _point(prefix, xyz_nm, root_ids, rng):
+def _point(
+    prefix: str, xyz_nm: np.ndarray, root_ids: np.ndarray | pd.Series | None, rng: np.random.Generator
+) -> pd.DataFrame:
     """The columns of a bound spatial point, from positions [N, 3] (XYZ, nm)."""
     position = space.ANNOTATION.to_vx(xyz_nm)
     columns = {f"{prefix}_position_{axis}": position[:, i] for i, axis in enumerate("xyz")}
@@ -172,11 +140,11 @@ def _point(prefix, xyz_nm, root_ids, rng):
     return pd.DataFrame(columns)
 
 
-def _positions(frame, prefix):
-    return frame[[f"{prefix}_{axis}_nm" for axis in "xyz"]].to_numpy()
+def _positions(table: pd.DataFrame, prefix: str) -> np.ndarray:
+    return table[[f"{prefix}_{axis}_nm" for axis in "xyz"]].to_numpy()
 
 
-def _synapses(synapses, neurons, groups, rng):
+def _synapses(synapses: pd.DataFrame, neurons: pd.DataFrame, groups: Groups, rng: np.random.Generator) -> pd.DataFrame:
     """`synapses_pni_2`; the pixels stay true, only root ids are wrong where an unproofread axon was merged."""
     pre, post = synapses.pre_neuron_id.to_numpy(copy=True), synapses.post_neuron_id.to_numpy(copy=True)
     label = neurons.set_index("neuron_id").label
@@ -203,7 +171,7 @@ def _synapses(synapses, neurons, groups, rng):
     return pd.concat([start, *points, synapses[["size"]].astype(np.int64)], axis=1)
 
 
-def _nuclei(cells, rng):
+def _nuclei(cells: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     start = _bookkeeping(cells.nucleus_id)
     start["superceded_id"] = np.nan
     start["volume"] = rng.normal(270, 45, len(cells)).clip(80).round(3)  # um^3, of the order of minnie65's neurons
@@ -212,7 +180,7 @@ def _nuclei(cells, rng):
     return pd.concat([start, point], axis=1).assign(**boxes)
 
 
-def _cell_types(cells, groups, rng):
+def _cell_types(cells: pd.DataFrame, groups: Groups, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
     """The three tables of cell types, which refer to nuclei by `target_id`."""
     typed = cells[~cells.neuron_id.isin(groups["unlabelled"])].copy()
     conflicting = typed.neuron_id.isin(groups["conflicting"])
@@ -220,7 +188,7 @@ def _cell_types(cells, groups, rng):
     typed["metamodel"] = np.where(conflicting & (typed.label == 0), 1, typed.label)
     typed["baylor"] = np.where(conflicting & (typed.label == 1), 0, typed.label)
 
-    def covered(share):
+    def covered(share: float) -> np.ndarray:
         return (rng.random(len(typed)) < share) | conflicting
 
     metamodel = typed[covered(IN_METAMODEL)]
@@ -239,7 +207,7 @@ def _cell_types(cells, groups, rng):
     }
 
 
-def _reference(cells, classification_system, cell_type):
+def _reference(cells: pd.DataFrame, classification_system: np.ndarray | str, cell_type: np.ndarray) -> pd.DataFrame:
     table = _bookkeeping(cells.nucleus_id)
     table["target_id"] = table.id
     table["classification_system"] = classification_system
@@ -247,7 +215,7 @@ def _reference(cells, classification_system, cell_type):
     return table
 
 
-def _proofreading(cells, groups, rng):
+def _proofreading(cells: pd.DataFrame, groups: Groups, rng: np.random.Generator) -> pd.DataFrame:
     """`proofreading_status_and_strategy`: proofread axons, and cells whose dendrite alone was proofread."""
     cells = cells.assign(axon=cells.presynaptic & ~cells.neuron_id.isin(groups["unproofread"]))
     listed = cells[cells.axon | ((cells.label >= 0) & (rng.random(len(cells)) < DENDRITE_ONLY))]

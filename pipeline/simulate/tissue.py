@@ -11,33 +11,20 @@ al. 2015 (densities, share of spines); Villa et al. 2016 (inhibitory synapses on
 
 import dataclasses
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pipeline.simulate import packing
+from pipeline import config
+from pipeline.errors import PipelineError
+from pipeline.simulate import classes, packing
 
 MARGIN_NM = 700.0  # processes are modelled this far beyond the volume, so that its faces look like its inside
 EDGE_NM = np.array([260.0, 260.0, 220.0])  # no junction is planned nearer than this to a face
 STEP_NM = 180.0  # spacing of nodes along axons
 MAX_PER_UM3 = 2.4  # junctions the box can hold; neocortex has about 1.1 per um3 (Kasthuri et al. 2015)
-
-#: Share of junctions on spines. E: 85 of 96 in AC3 (Kasthuri et al. 2015). I: 0 of 10 there, but a few per cent of
-#: cortical inhibitory synapses share a spine (Villa et al. 2016).
-ON_SPINE = {1: 0.885, 0: 0.03}
-
-#: Means, and standard deviations between neurons, synapses of a neuron and (vesicles only) single vesicles.
-#: E: round vesicles of 35-50 nm; I: smaller, flattened by aldehyde (Colonnier 1968; Peters et al. 1991; Harris &
-#: Weinberg 2012). The spreads are chosen, so that classes overlap and a neuron's synapses resemble each other.
-VESICLE_DIAMETER = {1: (40.0, 1.4, 1.2, 2.5), 0: (36.0, 1.7, 1.4, 3.5)}
-VESICLE_FLATNESS = {1: (1.10, 0.05, 0.05, 0.07), 0: (1.40, 0.12, 0.10, 0.25)}  # long over short axis
-#: Log-normal: median and spreads. Asymmetric density 25-45 nm, symmetric one thin (Colonnier 1968; Harris & Weinberg).
-PSD_THICKNESS = {1: (37.0, 0.15, 0.25), 0: (13.5, 0.20, 0.32)}
-#: Vesicles per um3 of bouton, log-normal (chosen to look as dense as AC3's boutons).
-VESICLES_PER_UM3 = {1: (3800.0, 0.22, 0.20), 0: (3500.0, 0.25, 0.20)}
-BOUTON_RADIUS = {1: (275.0, 0.10, 0.16), 0: (280.0, 0.10, 0.16)}  # boutons of 0.4-1.0 um (Peters et al. 1991)
-HEAD_RADIUS = (200.0, 0.22)  # spine heads of 0.3-0.6 um
-NECK_RADIUS = (50.0, 75.0)  # spine necks of 0.1-0.15 um
 
 DENDRITES_PER_UM3 = 0.042  # chosen: with 0.6 um calibre about a third of the space (Kasthuri et al. 2015)
 FILLERS_PER_UM3 = 0.50  # thin neurites that belong to no known neuron (chosen)
@@ -50,7 +37,11 @@ SPINE_NODES = 6  # four of the neck, two of the head
 AXON, DENDRITE, FILLER, MYELIN, SOMA, GLIA = range(6)
 
 
-class SimulationError(ValueError):
+#: A dendritic node, and the centre (nm) and radius of the spine head to grow from it, if any.
+Target = tuple[int, tuple[np.ndarray, float] | None]
+
+
+class SimulationError(PipelineError):
     """Settings that no tissue can satisfy; the text says which to change."""
 
 
@@ -73,7 +64,7 @@ class Tissue:
     edges: np.ndarray
 
 
-def plan(settings, rng):
+def plan(settings: config.Simulated, rng: np.random.Generator) -> Tissue:
     """A relaxed Tissue for `config.Simulated` settings; SimulationError when they cannot be satisfied."""
     size = np.asarray(settings.size_um) * 1000
     usable = np.prod(np.maximum(size - 2 * EDGE_NM, 0)) / 1e9
@@ -95,30 +86,35 @@ def plan(settings, rng):
     return builder.finish()
 
 
-def _lognormal(rng, median, sigma):
+def _lognormal(rng: np.random.Generator, median: float, sigma: float) -> float:
     return median * np.exp(rng.normal(0, sigma))
 
 
 class _Builder:
-    def __init__(self, size, rng):
+    def __init__(self, size: np.ndarray, rng: np.random.Generator) -> None:
         self.size, self.rng = size, rng
         self.volume = np.prod(size + 2 * MARGIN_NM) / 1e9
         self.low, self.high = np.full(3, -MARGIN_NM), size + MARGIN_NM
-        self.position, self.radius, self.cell, self.edges = [], [], [], []
-        self.cells, self.neurons, self.junctions = [], [], []
-        self.targets = []  # dendrite nodes that may receive: (node, spiny)
-        self.ids = set()
+        self.position: list[np.ndarray] = []
+        self.radius: list[float] = []
+        self.cell: list[int] = []
+        self.edges: list[tuple[int, int]] = []
+        self.cells: list[dict[str, Any]] = []
+        self.neurons: list[dict[str, Any]] = []
+        self.junctions: list[dict[str, Any]] = []
+        self.targets: list[tuple[int, bool]] = []  # dendrite nodes that may receive, and whether on a spine
+        self.ids: set[int] = set()
         self.boutons = np.zeros((0, 4))  # centre and radius of every bouton and head so far
 
     # -- bookkeeping ---------------------------------------------------------------------------------------------
-    def root_id(self):
-        """An 18-digit id as MICrONS's, above 2**53, where a float would lose digits."""
+    def root_id(self) -> int:
+        """An 18-digit id like those of MICrONS, above 2**53, where a float would lose digits."""
         while (value := 864691130000000000 + int(self.rng.integers(1, 6_999_999_999))) in self.ids:
             pass
         self.ids.add(value)
         return value
 
-    def add_neuron(self, label, presynaptic, soma=None):
+    def add_neuron(self, label: int, presynaptic: bool, soma: np.ndarray | None = None) -> int:
         identity = self.root_id()
         if soma is None:  # most somata of the processes in a small box lie outside it, within a few 100 um
             direction = self.rng.normal(size=3)
@@ -134,11 +130,17 @@ class _Builder:
         )
         return identity
 
-    def add_cell(self, kind, neuron_id=0):
+    def add_cell(self, kind: int, neuron_id: int = 0) -> int:
         self.cells.append({"kind": kind, "neuron_id": neuron_id, "root_id": neuron_id or self.root_id()})
         return len(self.cells) - 1
 
-    def add_chain(self, cell, positions, radii, base=None):
+    def add_chain(
+        self,
+        cell: int,
+        positions: Sequence[np.ndarray] | np.ndarray,
+        radii: Sequence[float] | np.ndarray,
+        base: int | None = None,
+    ) -> list[int]:
         """Append nodes joined in a row (to node `base` first, if given); returns their indices."""
         first = len(self.position)
         self.position.extend(positions)
@@ -149,11 +151,12 @@ class _Builder:
         self.edges.extend(zip(row[:-1], row[1:], strict=True))
         return nodes
 
-    def walk(self, through, direction, step, persistence):
+    def walk(self, through: np.ndarray, direction: np.ndarray, step: float, persistence: float) -> np.ndarray:
         """A smooth random walk both ways from a point until it leaves the modelled box, `[N, 3]`."""
         halves = []
         for sign in (1, -1):
-            heading, at, points = sign * direction / np.linalg.norm(direction), through.copy(), []
+            heading, at = sign * direction / np.linalg.norm(direction), through.copy()
+            points: list[np.ndarray] = []
             while len(points) < 400:
                 heading = heading + self.rng.normal(0, np.sqrt(step / persistence), 3)
                 heading /= np.linalg.norm(heading)
@@ -164,16 +167,16 @@ class _Builder:
             halves.append(points)
         return np.array(halves[1][::-1] + [through] + halves[0])
 
-    def anywhere(self):
+    def anywhere(self) -> np.ndarray:
         return self.rng.uniform(self.low, self.high)
 
-    def undulation(self, n, amount, smooth=4):
+    def undulation(self, n: int, amount: float) -> np.ndarray:
         """Slowly varying factors around 1, `[n]`."""
-        values = np.convolve(self.rng.normal(size=n + 2 * smooth), np.ones(2 * smooth + 1) / (2 * smooth + 1), "valid")
-        return np.exp(amount * values * np.sqrt(2 * smooth + 1))
+        values = np.convolve(self.rng.normal(size=n + 8), np.ones(9) / 9, "valid")
+        return np.exp(amount * values * np.sqrt(9))
 
     # -- processes -----------------------------------------------------------------------------------------------
-    def add_soma(self):
+    def add_soma(self) -> None:
         """A pyramidal soma of 10 um whose rim reaches into wide volumes through a vertical edge."""
         if min(self.size[:2]) < 8000:
             return
@@ -185,7 +188,7 @@ class _Builder:
         node = self.add_chain(cell, [centre, centre + (0, 600, 0)], [radius, radius])[0]
         self.targets.append((node, False))
 
-    def add_dendrites(self):
+    def add_dendrites(self) -> None:
         n = max(round(DENDRITES_PER_UM3 * self.volume), 3)
         n_smooth = max(round(SMOOTH_SHARE * n), 1)
         n_apical = round(APICALS_PER_UM3 * self.volume)
@@ -201,7 +204,7 @@ class _Builder:
             nodes = self.add_chain(cell, path, radii)
             self.targets.extend((node, spiny) for node in nodes)
 
-    def add_passersby(self):
+    def add_passersby(self) -> None:
         """Thin neurites of unknown neurons, and myelinated axons."""
         for _ in range(round(MYELINS_PER_UM3 * self.volume)):
             path = self.walk(self.anywhere(), self.rng.normal(size=3), 250.0, 200e3)
@@ -212,17 +215,17 @@ class _Builder:
             radii = np.clip(self.rng.uniform(50, 115) * self.undulation(len(path), 0.22), 40, 300)
             self.add_chain(self.add_cell(FILLER), path, radii)
 
-    def add_presynaptic(self, label, n_synapses):
+    def add_presynaptic(self, label: int, n_synapses: int) -> None:
         """A neuron with branches of its axon in the volume, as many as its synapses need."""
         rng = self.rng
         neuron = self.add_neuron(label, True)
         cell = self.add_cell(AXON, neuron)
         effects = {
-            "bouton": _lognormal(rng, BOUTON_RADIUS[label][0], BOUTON_RADIUS[label][1]),
-            "density": _lognormal(rng, VESICLES_PER_UM3[label][0], VESICLES_PER_UM3[label][1]),
-            "psd": _lognormal(rng, PSD_THICKNESS[label][0], PSD_THICKNESS[label][1]),
-            "diameter": rng.normal(*VESICLE_DIAMETER[label][:2]),
-            "flatness": rng.normal(*VESICLE_FLATNESS[label][:2]),
+            "bouton": _lognormal(rng, classes.BOUTON_RADIUS[label][0], classes.BOUTON_RADIUS[label][1]),
+            "density": _lognormal(rng, classes.VESICLES_PER_UM3[label][0], classes.VESICLES_PER_UM3[label][1]),
+            "psd": _lognormal(rng, classes.PSD_THICKNESS[label][0], classes.PSD_THICKNESS[label][1]),
+            "diameter": rng.normal(*classes.VESICLE_DIAMETER[label][:2]),
+            "flatness": rng.normal(*classes.VESICLE_FLATNESS[label][:2]),
         }
         # a neuron's synapses in the box vary around the mean, but stay worth having
         wanted = int(np.clip(round(_lognormal(rng, n_synapses, 0.2)), 0.8 * n_synapses, 1.6 * n_synapses))
@@ -237,14 +240,15 @@ class _Builder:
             "synapses_per_neuron, n_excitatory or n_inhibitory"
         )
 
-    def _add_branch(self, label, cell, effects, path, at_most):
+    def _add_branch(self, label: int, cell: int, effects: dict[str, float], path: np.ndarray, at_most: int) -> int:
         """Put boutons on one branch where partners are in reach; returns how many synapses it makes."""
         rng = self.rng
         radii = rng.uniform(50, 95) * self.undulation(len(path), 0.12)  # axons of 0.1-0.2 um between boutons
-        sites, at = [], int(rng.integers(3, 10))
+        sites: list[tuple[int, float, Target]] = []
+        at = int(rng.integers(3, 10))
         while at < len(path) - 3 and len(sites) < at_most:
-            bouton = float(np.clip(_lognormal(rng, effects["bouton"], BOUTON_RADIUS[label][2]), 180, 450))
-            partner = self._find_partner(path[at], bouton, bool(rng.random() < ON_SPINE[label]))
+            bouton = float(np.clip(_lognormal(rng, effects["bouton"], classes.BOUTON_RADIUS[label][2]), 180, 450))
+            partner = self._find_partner(path[at], bouton, bool(rng.random() < classes.ON_SPINE[label]))
             if partner is None:
                 at += 1
                 continue
@@ -261,8 +265,8 @@ class _Builder:
             self._connect(label, cell, effects, nodes[at], bouton, partner)
         return len(sites)
 
-    def _find_partner(self, centre, bouton, on_spine):
-        """A dendritic node for a bouton at `centre`, with the spine head to grow: (node, head centre, head radius)."""
+    def _find_partner(self, centre: np.ndarray, bouton: float, on_spine: bool) -> Target | None:
+        """A partner for a bouton at `centre`."""
         if np.any(centre < EDGE_NM + 100) or np.any(centre > self.size - EDGE_NM - 100):
             return None
         if self._crowded(centre, bouton):
@@ -278,17 +282,17 @@ class _Builder:
             # as likely per length of thin as of thick dendrites, and rather where the bouton need not be moved far
             weight = np.exp(-np.abs(gap[near] - bouton) / 120) / radius[near]
             best = self.rng.choice(near, p=weight / weight.sum())
-            return int(targets[best]), None, None
-        head = float(np.clip(_lognormal(self.rng, *HEAD_RADIUS), 140, 330))
+            return int(targets[best]), None
+        head = float(np.clip(_lognormal(self.rng, *classes.HEAD_RADIUS), 140, 330))
         near = np.flatnonzero((gap > bouton + 2 * head + 80) & (gap < bouton + 2 * head + 1300))
         for best in sorted(self.rng.choice(near, min(4, len(near)), replace=False), key=lambda i: gap[i]):
             tip = centre + offset[best] / length[best] * packing.contact_distance(bouton, head)
             if not self._crowded(tip, head) and np.all(tip > EDGE_NM) and np.all(tip < self.size - EDGE_NM):
-                return int(targets[best]), tip, head
+                return int(targets[best]), (tip, head)
         return None
 
     @functools.cached_property
-    def _receivers(self):
+    def _receivers(self) -> dict[bool, tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Nodes that may receive on a spine (True) or a shaft (False), with their positions and radii."""
         chosen = {}
         for on_spine in (False, True):
@@ -296,24 +300,28 @@ class _Builder:
             chosen[on_spine] = nodes, np.array(self.position)[nodes], np.array(self.radius)[nodes]
         return chosen
 
-    def _crowded(self, centre, radius):
+    def _crowded(self, centre: np.ndarray, radius: float) -> bool:
         """Whether a ball would crowd the boutons and heads there are (overlaps of a quarter can still relax)."""
         gaps = np.linalg.norm(self.boutons[:, :3] - centre, axis=1) - self.boutons[:, 3] - radius
         return bool(np.any(gaps < -0.25 * radius))
 
-    def _connect(self, label, cell, effects, pre_node, bouton, partner):
+    def _connect(
+        self, label: int, cell: int, effects: dict[str, float], pre_node: int, bouton: float, partner: Target
+    ) -> None:
         rng = self.rng
-        node, tip, head = partner
-        post_cell = self.cell[node]
-        post_node = node
+        node, spine = partner
+        post_cell, post_node = self.cell[node], node
         self.boutons = np.vstack([self.boutons, [*self.position[pre_node], bouton]])
-        if tip is not None:
+        width = 260.0  # of a shaft
+        if spine:
+            tip, head = spine
+            width = head
             self.boutons = np.vstack([self.boutons, [*tip, head]])
             base = np.array(self.position[node])
             course = tip - base
             sideways = rng.normal(size=3) * 0.12 * np.linalg.norm(course)
             start = self.radius[node] / np.linalg.norm(course)
-            neck = rng.uniform(*NECK_RADIUS)
+            neck = rng.uniform(*classes.NECK_RADIUS)
             steps = np.linspace(start, 1 - 0.9 * head / np.linalg.norm(course), 4)
             points = [base + t * course + np.sin(np.pi * t) * sideways for t in steps]
             lobe = rng.normal(size=3)
@@ -322,10 +330,10 @@ class _Builder:
                 post_cell, [*points, tip, lobe], [neck * 1.3, neck, neck, neck * 1.3, head, 0.85 * head], base=node
             )
             post_node = chain[4]
-        diameter = effects["diameter"] + rng.normal(0, VESICLE_DIAMETER[label][2])
-        flatness = max(effects["flatness"] + rng.normal(0, VESICLE_FLATNESS[label][2]), 1.0)
+        diameter = effects["diameter"] + rng.normal(0, classes.VESICLE_DIAMETER[label][2])
+        flatness = max(effects["flatness"] + rng.normal(0, classes.VESICLE_FLATNESS[label][2]), 1.0)
         # active zones of 0.2-0.5 um (Harris & Weinberg 2012), never wider than the smaller partner's face
-        size = min(bouton, head if head else 260.0)
+        size = min(bouton, width)
         self.junctions.append(
             {
                 "pre": cell,
@@ -333,16 +341,18 @@ class _Builder:
                 "pre_node": pre_node,
                 "post_node": post_node,
                 "label": label,
-                "on_spine": tip is not None,
+                "on_spine": spine is not None,
                 "radius": float(np.clip(size * rng.uniform(0.85, 1.25), 130, 300)),
-                "psd_thickness_nm": float(np.clip(_lognormal(rng, effects["psd"], PSD_THICKNESS[label][2]), 6, 60)),
+                "psd_thickness_nm": float(
+                    np.clip(_lognormal(rng, effects["psd"], classes.PSD_THICKNESS[label][2]), 6, 60)
+                ),
                 "vesicle_diameter_nm": float(np.clip(diameter, 26, 52)),
                 "vesicle_flatness": float(flatness),
-                "vesicles_per_um3": float(_lognormal(rng, effects["density"], VESICLES_PER_UM3[label][2])),
+                "vesicles_per_um3": float(_lognormal(rng, effects["density"], classes.VESICLES_PER_UM3[label][2])),
             }
         )
 
-    def finish(self):
+    def finish(self) -> Tissue:
         nodes = packing.Nodes(
             np.array(self.position),
             np.array(self.radius, float),
@@ -352,14 +362,5 @@ class _Builder:
         )
         self.add_cell(GLIA)  # last: `field.GLIA`, -1, is its index
         position = packing.relax(nodes, self.low, self.high)
-        neurons = pd.DataFrame(self.neurons)
-        return Tissue(
-            self.size,
-            pd.DataFrame(self.cells),
-            neurons,
-            pd.DataFrame(self.junctions),
-            position,
-            nodes.radius,
-            nodes.cell,
-            nodes.edges,
-        )
+        cells, neurons, junctions = (pd.DataFrame(rows) for rows in (self.cells, self.neurons, self.junctions))
+        return Tissue(self.size, cells, neurons, junctions, position, nodes.radius, nodes.cell, nodes.edges)

@@ -44,8 +44,11 @@ SKILL = {
 ROOT_ID = 864691135000000000
 
 
-def build_fake(folder, models=MODELS, seed=7):
-    """Write config and build tree under `folder`; returns `(config path, build root, environment)`."""
+def build_fake(folder, models=MODELS, seed=7, **sections):
+    """Write config and build tree under `folder`; returns `(config path, build root, environment)`.
+
+    `sections` are further sections of the configuration.
+    """
     folder = Path(folder)
     path = folder / "fake.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +58,7 @@ def build_fake(folder, models=MODELS, seed=7):
         "extract": {"patch_px": 128},
         "stats": {"n_bootstrap": 500},
         "models": list(models),
-    }
+    } | sections
     path.write_text(yaml.safe_dump(settings))
     edition = config.load(path)
     root = folder / "build"
