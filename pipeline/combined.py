@@ -78,7 +78,7 @@ class Detections(Samples):
         cut = [(sample.at_edge, sample.numbered_segments[1]) for sample in map(self._cut, range(len(found)))]
         self.index = pd.DataFrame({"row": np.arange(len(found)), "synapse_id": found["cleft_id"], "fault": ""})
         self.index["at_edge"] = np.array([at_edge for at_edge, _ in cut], bool)
-        self.index[PARTNER_SEGMENTS] = np.uint64(0)  # unknown
+        self.index[PARTNER_SEGMENTS] = np.uint64(0)  # unknown, as are their local numbers
         self.index[["pre_local", "post_local"]] = 0
         self.segments = segment_table(ids for _, ids in cut)
 

@@ -103,7 +103,7 @@ def _detections():
 
 
 def volume_rows(rng, n=300):
-    """Detected clefts: 30 are false, 24 of the true ones set the methods apart, and both err on 2 alike."""
+    """Detected clefts: 30 are false, the methods disagree on 24 true ones, and make the same error on 2."""
     at = np.arange(n)
     rows = pd.DataFrame({"cleft_id": at + 1, "size_vx": rng.integers(20, 400, n)})
     for axis in "xyz":
