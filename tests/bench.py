@@ -114,23 +114,23 @@ def bench_training(network, crop, n_synapses=256, n_epochs=3):
         training = engine._Training(task, model, seed=0)
         stored = data.centre(images.read(np.arange(n_synapses)), images.input_zyx(model))
         memory = data.normalise_em(stored.float() / 255)
-    memory, target = memory.to(place), torch.tensor(synapses["label"]).to(place)
-    bare = registry.build(network).to(place).train()
-    optimizer = torch.optim.AdamW(bare.parameters())
+        memory, target = memory.to(place), torch.tensor(synapses["label"]).to(place)
+        bare = registry.build(network).to(place).train()
+        optimizer = torch.optim.AdamW(bare.parameters())
 
-    def bare_epoch():
-        for rows in torch.randperm(n_synapses).split(model.batch_size):
-            with device.autocast(place):
-                logits = bare(data.as_input(memory[rows], bare.dimensions))
-            loss = torch.nn.functional.cross_entropy(logits, target[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            loss.item()
+        def bare_epoch():
+            for rows in torch.randperm(n_synapses).split(model.batch_size):
+                with device.autocast(place):
+                    logits = bare(data.as_input(memory[rows], bare.dimensions))
+                loss = torch.nn.functional.cross_entropy(logits, target[rows])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                loss.item()
 
-    bare_epoch(), training.epoch()  # both warm
-    plain, ours = np.median([(_seconds(bare_epoch), _seconds(training.epoch)) for _ in range(n_epochs)], axis=0)
-    waiting = training.epoch()["share_waiting"]
+        bare_epoch(), training.epoch()  # both warm
+        plain, ours = np.median([(_seconds(bare_epoch), _seconds(training.epoch)) for _ in range(n_epochs)], axis=0)
+        waiting = training.epoch()["share_waiting"]
     print(
         f"training {network} on {crop}, batch {model.batch_size}, {device.describe(place)}: {plain / ours:.2f} x the "
         f"throughput of a bare loop; {waiting:.1%} of the time waiting for images"
