@@ -2,34 +2,24 @@
 
 import functools
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import nn
 
 from pipeline.learn import data
-from pipeline.learn.checkpoint import Card, Stored
+from pipeline.learn.checkpoint import Card
 from pipeline.learn.predict import averaged, in_batches
 from pipeline.models.names import PRUNERS
 from pipeline.partners import assign, candidates, targets
 from pipeline.partners.model import activate
-from pipeline.partners.samples import OWN
+from pipeline.partners.samples import OWN, Samples
 
 BATCH = 16
 
 
-class Clefts(Stored, Protocol):
-    """What networks are applied to: a sample store, or the clefts detected in a volume."""
-
-    index: pd.DataFrame
-
-    def read(self, rows: np.ndarray) -> tuple[np.ndarray, ...]: ...
-
-
 def decisions(
-    network: nn.Module, card: Card, samples: Clefts, rows: Sequence[int] | np.ndarray, symmetries: int = 1
+    network: nn.Module, card: Card, samples: Samples, rows: Sequence[int] | np.ndarray, symmetries: int = 1
 ) -> dict[int, assign.Decision]:
     """The decision about each of the store's `rows`, by AVAN or a pruner.
 
@@ -56,7 +46,7 @@ def decisions(
     return {row: found[row] for row in np.asarray(rows).tolist()}
 
 
-def presynaptic_masks(network: nn.Module, card: Card, samples: Clefts, rows: np.ndarray) -> np.ndarray:
+def presynaptic_masks(network: nn.Module, card: Card, samples: Samples, rows: np.ndarray) -> np.ndarray:
     """AVAN's presynaptic output, float32 `[N, Z, Y, X]` of the card's patch, for `rows`: 1 where surely presynaptic."""
     found = (avan_outputs(network, em, cleft) for _, em, cleft, _ in batches(card, samples, rows))
     return np.concatenate([outputs[:, 0] for outputs in found])
@@ -94,7 +84,7 @@ def surroundings(name: str, cleft: np.ndarray, voxel_nm: tuple[float, float, flo
     return cleft.astype(np.float32) if name == "mask_pruner" else targets.nearness(cleft, voxel_nm).astype(np.float32)
 
 
-def batches(card: Card, samples: Clefts, rows: Sequence[int] | np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+def batches(card: Card, samples: Samples, rows: Sequence[int] | np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
     """Yield (rows, em, cleft, segments): the middle of the samples, the cleft the row's own, as bool."""
     card.check(samples)
     for batch in in_batches(np.asarray(rows), BATCH, card.network):
