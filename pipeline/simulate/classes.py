@@ -3,6 +3,8 @@
 Sources as in `tissue`; "chosen" marks the rest.
 """
 
+import numpy as np
+
 #: Share of junctions on spines. E: 85 of 96 in AC3 (Kasthuri et al. 2015). I: 0 of 10 there, but a few per cent of
 #: cortical inhibitory synapses share a spine (Villa et al. 2016).
 ON_SPINE = {1: 0.885, 0: 0.03}
@@ -19,3 +21,32 @@ VESICLES_PER_UM3 = {1: (3800.0, 0.22, 0.20), 0: (3500.0, 0.25, 0.20)}
 BOUTON_RADIUS = {1: (275.0, 0.10, 0.16), 0: (280.0, 0.10, 0.16)}  # boutons of 0.4-1.0 um (Peters et al. 1991)
 HEAD_RADIUS = (200.0, 0.22)  # spine heads of 0.3-0.6 um
 NECK_RADIUS = (50.0, 75.0)  # spine necks of 0.1-0.15 um
+
+
+def lognormal(rng: np.random.Generator, median: float, sigma: float) -> float:
+    return median * np.exp(rng.normal(0, sigma))
+
+
+def neuron_effects(rng: np.random.Generator, label: int) -> dict[str, float]:
+    """The means of one neuron, around which its synapses vary."""
+    return {
+        "bouton": lognormal(rng, *BOUTON_RADIUS[label][:2]),
+        "density": lognormal(rng, *VESICLES_PER_UM3[label][:2]),
+        "psd": lognormal(rng, *PSD_THICKNESS[label][:2]),
+        "diameter": rng.normal(*VESICLE_DIAMETER[label][:2]),
+        "flatness": rng.normal(*VESICLE_FLATNESS[label][:2]),
+    }
+
+
+def junction(rng: np.random.Generator, label: int, effects: dict[str, float], width: float) -> dict[str, float]:
+    """What a synapse of a neuron with these `effects` looks like; `width` (nm) is that of its smaller partner."""
+    diameter = effects["diameter"] + rng.normal(0, VESICLE_DIAMETER[label][2])
+    flatness = max(effects["flatness"] + rng.normal(0, VESICLE_FLATNESS[label][2]), 1.0)
+    # active zones of 0.2-0.5 um (Harris & Weinberg 2012), never wider than the smaller partner's face
+    return {
+        "radius": float(np.clip(width * rng.uniform(0.85, 1.25), 130, 300)),
+        "psd_thickness_nm": float(np.clip(lognormal(rng, effects["psd"], PSD_THICKNESS[label][2]), 6, 60)),
+        "vesicle_diameter_nm": float(np.clip(diameter, 26, 52)),
+        "vesicle_flatness": float(flatness),
+        "vesicles_per_um3": float(lognormal(rng, effects["density"], VESICLES_PER_UM3[label][2])),
+    }

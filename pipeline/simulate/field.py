@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.simulate import noise
-from pipeline.simulate.noise import PIXEL_NM, Number, inlined, kernel
+from pipeline.simulate.kernels import Number, inlined, kernel
+from pipeline.simulate.noise import PIXEL_NM
 
 GRID_NM = 200.0  # side of the cubes that list their capsules
 REACH_NM = 230.0  # surfaces farther than this from a cube cannot matter in it

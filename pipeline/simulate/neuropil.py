@@ -18,7 +18,7 @@ import pandas as pd
 from cloudvolume import CloudVolume
 
 from pipeline import artefacts, compute, config, space
-from pipeline.simulate import camera, contents, field, render, tissue
+from pipeline.simulate import boutons, camera, contents, field, render, tissue
 
 log = logging.getLogger("pipeline")
 
@@ -121,8 +121,8 @@ def build_scene(settings: config.Simulated, seed: int) -> tuple[tissue.Tissue, r
         plan.position[plan.edges], plan.radius[plan.edges], plan.cell[plan.edges[:, 1]], low, high, noise_rng
     )
     organelles = contents.organelles(plan, fill_rng)
-    centre, normal, face = contents.contacts(plan, field_, face_rng)
-    vesicles = contents.vesicles(plan, field_, organelles, centre, normal, vesicle_rng)
+    centre, normal, face = boutons.contacts(plan, field_, face_rng)
+    vesicles = boutons.vesicles(plan, field_, organelles, centre, normal, vesicle_rng)
     organelle_image = field.to_image(field_, organelles.ends.reshape(-1, 3)).reshape(-1, 2, 3)
     reach, starts = render.organelle_reach(organelles.radius), organelles.first[:-1]
     lowest = np.minimum.reduceat(organelle_image[..., 2].min(axis=1) - reach, starts)

@@ -1,18 +1,10 @@
-"""Noise in the tissue (three-dimensional, periodic) and in its images, and what all compiled functions share."""
+"""Noise in the tissue (three-dimensional, periodic) and in its images."""
 
-from typing import Any
-
-import numba
 import numpy as np
 from scipy import ndimage
 
 from pipeline import space
-
-#: Compiled functions; division by zero gives infinity, since testing for it would keep loops from being vectorised.
-kernel = numba.njit(cache=True, error_model="numpy")
-inlined = numba.njit(inline="always", error_model="numpy")
-
-Number = Any  # in compiled functions, mostly float32: numba types them by their values
+from pipeline.simulate.kernels import Number, inlined, kernel
 
 PIXEL_NM, _, SECTION_NM = space.EM.resolution_nm
 STEP_NM = 80.0

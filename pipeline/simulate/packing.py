@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.simulate.noise import Number, kernel
+from pipeline.simulate.kernels import Number, kernel
 
 CUBE_NM = 1000.0
 LARGE_NM = 450.0  # balls above this radius are compared with all others instead of through the cubes

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.simulate import contents, field, noise
-from pipeline.simulate.noise import PIXEL_NM, SECTION_NM, Number, kernel
+from pipeline.simulate import boutons, contents, field, noise
+from pipeline.simulate.kernels import Number, kernel
+from pipeline.simulate.noise import PIXEL_NM, SECTION_NM
 
 CYTOPLASM = 174.0  # median grey of clear cytoplasm
 MEMBRANE_NM = 8.5  # unit membrane (Peters et al. 1991)
@@ -46,7 +47,7 @@ class Scene(NamedTuple):
     organelles: contents.Organelles
     organelle_image: np.ndarray  # [N, 2, 3] nm
     organelle_z: np.ndarray  # [organelles, 2] nm, lowest and highest section that may show each
-    vesicles: contents.Vesicles
+    vesicles: boutons.Vesicles
     vesicle_image: np.ndarray  # [V, 3] nm
     junctions: Junctions
     tone: np.ndarray  # [cells] grey offset of each cell's cytoplasm

@@ -86,10 +86,6 @@ def plan(settings: config.Simulated, rng: np.random.Generator) -> Tissue:
     return builder.finish()
 
 
-def _lognormal(rng: np.random.Generator, median: float, sigma: float) -> float:
-    return median * np.exp(rng.normal(0, sigma))
-
-
 class _Builder:
     def __init__(self, size: np.ndarray, rng: np.random.Generator) -> None:
         self.size, self.rng = size, rng
@@ -198,7 +194,7 @@ class _Builder:
             cell = self.add_cell(DENDRITE, self.add_neuron(int(spiny), False))
             direction = self.rng.normal(size=3) * (0.3, 1, 0.3) if apical else self.rng.normal(size=3)
             # calibre 0.4-1.0 um, apical trunks 1.2-2 um (Peters et al. 1991)
-            mean = self.rng.uniform(600, 950) if apical else np.clip(_lognormal(self.rng, 265, 0.28), 170, 480)
+            mean = self.rng.uniform(600, 950) if apical else np.clip(classes.lognormal(self.rng, 265, 0.28), 170, 480)
             path = self.walk(self.anywhere(), direction, 250.0, 60e3 if apical else 25e3)
             radii = mean * self.undulation(len(path), 0.10)
             nodes = self.add_chain(cell, path, radii)
@@ -220,15 +216,9 @@ class _Builder:
         rng = self.rng
         neuron = self.add_neuron(label, True)
         cell = self.add_cell(AXON, neuron)
-        effects = {
-            "bouton": _lognormal(rng, classes.BOUTON_RADIUS[label][0], classes.BOUTON_RADIUS[label][1]),
-            "density": _lognormal(rng, classes.VESICLES_PER_UM3[label][0], classes.VESICLES_PER_UM3[label][1]),
-            "psd": _lognormal(rng, classes.PSD_THICKNESS[label][0], classes.PSD_THICKNESS[label][1]),
-            "diameter": rng.normal(*classes.VESICLE_DIAMETER[label][:2]),
-            "flatness": rng.normal(*classes.VESICLE_FLATNESS[label][:2]),
-        }
+        effects = classes.neuron_effects(rng, label)
         # a neuron's synapses in the box vary around the mean, but stay worth having
-        wanted = int(np.clip(round(_lognormal(rng, n_synapses, 0.2)), 0.8 * n_synapses, 1.6 * n_synapses))
+        wanted = int(np.clip(round(classes.lognormal(rng, n_synapses, 0.2)), 0.8 * n_synapses, 1.6 * n_synapses))
         found = 0
         for _ in range(60):
             if found >= wanted:
@@ -247,7 +237,9 @@ class _Builder:
         sites: list[tuple[int, float, Target]] = []
         at = int(rng.integers(3, 10))
         while at < len(path) - 3 and len(sites) < at_most:
-            bouton = float(np.clip(_lognormal(rng, effects["bouton"], classes.BOUTON_RADIUS[label][2]), 180, 450))
+            bouton = float(
+                np.clip(classes.lognormal(rng, effects["bouton"], classes.BOUTON_RADIUS[label][2]), 180, 450)
+            )
             partner = self._find_partner(path[at], bouton, bool(rng.random() < classes.ON_SPINE[label]))
             if partner is None:
                 at += 1
@@ -283,7 +275,7 @@ class _Builder:
             weight = np.exp(-np.abs(gap[near] - bouton) / 120) / radius[near]
             best = self.rng.choice(near, p=weight / weight.sum())
             return int(targets[best]), None
-        head = float(np.clip(_lognormal(self.rng, *classes.HEAD_RADIUS), 140, 330))
+        head = float(np.clip(classes.lognormal(self.rng, *classes.HEAD_RADIUS), 140, 330))
         near = np.flatnonzero((gap > bouton + 2 * head + 80) & (gap < bouton + 2 * head + 1300))
         for best in sorted(self.rng.choice(near, min(4, len(near)), replace=False), key=lambda i: gap[i]):
             tip = centre + offset[best] / length[best] * packing.contact_distance(bouton, head)
@@ -330,10 +322,6 @@ class _Builder:
                 post_cell, [*points, tip, lobe], [neck * 1.3, neck, neck, neck * 1.3, head, 0.85 * head], base=node
             )
             post_node = chain[4]
-        diameter = effects["diameter"] + rng.normal(0, classes.VESICLE_DIAMETER[label][2])
-        flatness = max(effects["flatness"] + rng.normal(0, classes.VESICLE_FLATNESS[label][2]), 1.0)
-        # active zones of 0.2-0.5 um (Harris & Weinberg 2012), never wider than the smaller partner's face
-        size = min(bouton, width)
         self.junctions.append(
             {
                 "pre": cell,
@@ -342,13 +330,7 @@ class _Builder:
                 "post_node": post_node,
                 "label": label,
                 "on_spine": spine is not None,
-                "radius": float(np.clip(size * rng.uniform(0.85, 1.25), 130, 300)),
-                "psd_thickness_nm": float(
-                    np.clip(_lognormal(rng, effects["psd"], classes.PSD_THICKNESS[label][2]), 6, 60)
-                ),
-                "vesicle_diameter_nm": float(np.clip(diameter, 26, 52)),
-                "vesicle_flatness": float(flatness),
-                "vesicles_per_um3": float(_lognormal(rng, effects["density"], classes.VESICLES_PER_UM3[label][2])),
+                **classes.junction(rng, label, effects, min(bouton, width)),
             }
         )
 

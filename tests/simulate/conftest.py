@@ -7,4 +7,4 @@ from tiny_tissue import generate
 @pytest.fixture(scope="session")
 def tiny_truth(tmp_path_factory):
     """Folder with `em/`, `segmentation/`, `clefts/`, `truth/` and `manifest.json` of a small volume."""
-    return generate(tmp_path_factory.mktemp("tiny") / "source", workers=1)
+    return generate(tmp_path_factory.mktemp("tiny") / "source")

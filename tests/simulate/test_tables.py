@@ -211,23 +211,3 @@ def test_bytes_depend_on_the_seed_alone(truth, truth_dir, tmp_path):
     for name in files:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert any((tmp_path / "a" / name).read_bytes() != (tmp_path / "c" / name).read_bytes() for name in files)
-
-
-@pytest.mark.parametrize(
-    ("file", "change", "message"),
-    [
-        ("synapses", lambda f: f.drop(columns="size"), r"synapses.parquet lacks the columns \['size'\]"),
-        ("synapses", lambda f: pd.concat([f, f.iloc[[3]]]), f"repeats synapse_id {2**53 + 7}"),
-        ("synapses", lambda f: f.assign(post_neuron_id=5), f"post_neuron_id 5 of synapse {2**53 + 1} is not in"),
-        ("neurons", lambda f: f.assign(nucleus_id=9), "neurons.parquet repeats nucleus_id 9"),
-        ("neurons", lambda f: f.assign(soma_x_nm=np.nan), "has a nucleus but no soma position"),
-    ],
-)
-def test_truth_that_makes_no_sense(truth, tmp_path, file, change, message):
-    frames = dict(zip(("neurons", "synapses"), truth, strict=True))
-    frames[file] = change(frames[file])
-    for name, frame in frames.items():
-        frame.to_parquet(tmp_path / f"{name}.parquet")
-    with pytest.raises(ValueError, match=message):
-        tables.write(tmp_path, tmp_path / "out", seed=0)
-    assert not (tmp_path / "out").exists()

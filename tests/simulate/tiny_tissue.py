@@ -1,5 +1,8 @@
 """A tiny simulated neuropil, and how the tests of this folder make it."""
 
+import contextlib
+from pathlib import Path
+
 from pipeline import compute, config
 from pipeline.simulate import neuropil
 
@@ -9,7 +12,9 @@ TINY = config.Simulated(
 SEED = 5
 
 
-def generate(out, workers, seed=SEED):
-    with compute.workers(config.Compute(workers=workers)) as client:
-        neuropil.generate(TINY, seed, out, client)
+def generate(out: Path, seed: int = SEED, workers: int = 0) -> Path:
+    """Simulate into `out`: in this process, or by so many workers."""
+    client = compute.workers(config.Compute(workers=workers)) if workers else contextlib.nullcontext()
+    with client as connected:
+        neuropil.generate(TINY, seed, out, connected)
     return out

@@ -1,0 +1,32 @@
+"""How the functions of this package are compiled."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+
+Number = Any  # in compiled functions, mostly float32: numba types them by their values
+
+#: Numba compiles a function anew when its own file changed, but not when a constant or function of another file did
+#: that it uses. Hence a folder of compiled functions for each state of the package.
+_HERE = Path(__file__).parent
+_STATE = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(_HERE.glob("*.py")))).hexdigest()[:16]
+
+
+def kernel(function: Callable) -> Any:
+    """Compile `function` at its first call, or load it from the cache.
+
+    Division by zero gives infinity: testing for it would keep loops from being vectorised.
+    """
+    settings: Any = numba.config
+    elsewhere, settings.CACHE_DIR = settings.CACHE_DIR, str(_HERE / "__pycache__" / _STATE)
+    try:
+        return numba.njit(cache=True, error_model="numpy")(function)
+    finally:
+        settings.CACHE_DIR = elsewhere
+
+
+#: A function that becomes part of each kernel that calls it, where a call would cost more than its work.
+inlined = numba.njit(inline="always", error_model="numpy")
