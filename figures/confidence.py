@@ -33,7 +33,7 @@ for column, metric in enumerate(METRICS):
     width.minorticks_off()
 axes[0, 0].set(ylabel="Share of intervals that contain the truth", ylim=(0, 1.03))
 axes[1, 0].set(ylabel="Mean width of an interval", ylim=(0, None))
-figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, title="Resampled units")
+figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, title="Independent units")
 for panel, name in zip(axes.flat, "ABCD", strict=True):
     style.letter(panel, name)
 

@@ -2,8 +2,8 @@
 
 A block depends on its plan alone and writes stored chunks that no other block touches, so that it matters neither who
 computes it nor how often. What is finished stands in a journal, one line a block, which the process that shares out
-the work writes when a block's result comes back: its chunks are stored by then. A line that a kill cut short does not
-count, and its block is computed again.
+the work writes when a block's result comes back: its chunks are stored by then. A line that a kill cut short is
+removed, and its block computed again.
 """
 
 import contextlib
@@ -34,9 +34,9 @@ Sizes = Sequence[int] | np.ndarray
 class Work:
     """The hidden folder beside `out` where its `content`, a file or a folder, grows until it is published.
 
-    `plan`, as JSON holds it, names all that the result depends on. What an interrupted run of the same plan left is
-    gone on with; what another plan left is removed, and `create(content)` makes the empty content. Raises OSError
-    where nothing can be written.
+    `plan`, as JSON holds it, names all that the result depends on. A folder that an interrupted run of the same plan
+    left is continued; otherwise it is emptied, and `create(content)` makes the empty content. Raises OSError where
+    nothing can be written.
     """
 
     def __init__(self, out: Path, plan: dict[str, Any], create: Callable[[Path], object]):
@@ -63,7 +63,7 @@ class Work:
     ) -> list[pd.DataFrame]:
         """The tables that `function(item, *shared)` returns for every item, in their order.
 
-        Items that an earlier run finished are not computed again, but for those with an `unfinished` table. Columns
+        Items that an earlier run finished are not computed again, except those whose table is `unfinished`. Columns
         hold numbers, booleans, texts, or lists of integers.
         """
         journal = self.folder / f"{name}.jsonl"

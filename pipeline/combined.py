@@ -7,7 +7,7 @@ Wiring, as `pipeline/stages` is: blocks and decisions are those of `pipeline.par
 import functools
 import shutil
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +19,12 @@ from pipeline.artefacts import read_json, sha256, write_json, write_parquet
 from pipeline.columns import CENTER_NM, PARTNER_SEGMENTS
 from pipeline.config import Partners
 from pipeline.extract.boxes import Grid, bounds_on, nearest, resampled
-from pipeline.extract.clefts import shape_zyx
+from pipeline.extract.clefts import segment_table, shape_zyx
 from pipeline.extract.rows import border_nm
 from pipeline.extract.sample import Sample, Volumes, cut_sample
 from pipeline.extract.volume import ArrayVolume, Volume, cached_em, open_labels
 from pipeline.partners import assign, detections, graph, model, predict, stitch, tiles
+from pipeline.partners.samples import Samples
 from pipeline.space import VoxelFrame, zyx
 
 #: Tiles of block-wise detection and their overlap on each side, and the blocks in which work is shared out (ZYX
@@ -49,50 +50,37 @@ class Region:
         self.truth = truth[["synapse_id", *PARTNER_SEGMENTS]].merge(size_vx, on="synapse_id")
 
     @functools.cached_property
-    def em(self) -> ArrayVolume:
-        """The EM around all that may be detected, read once for all detectors and thresholds."""
-        volume = Volume(self.paths["em"], self.settings.voxel_nm)
-        return self._around("uint8", volume, lambda grid: resampled(volume, grid).pixels)
-
-    @functools.cached_property
-    def segmentation(self) -> ArrayVolume:
-        labels = open_labels(self.paths["segmentation"], self.settings.voxel_nm)
-        volume = Volume(self.paths["em"], self.settings.voxel_nm)
-        return self._around("uint64", volume, lambda grid: nearest(labels, grid))
-
-    def _around(self, dtype: str, em: Volume, read: Callable[[Grid], np.ndarray]) -> ArrayVolume:
-        """The region and half a sample more on each side, section by section.
+    def around(self) -> tuple[ArrayVolume, ArrayVolume]:
+        """EM and segments of all that samples may show, read once for all detectors and thresholds.
 
         As in `extract.sample`, voxels are centred on the EM's voxels that hold their middles.
         """
+        em = Volume(self.paths["em"], self.settings.voxel_nm)
+        segmentation = open_labels(self.paths["segmentation"], self.settings.voxel_nm)
         reach = zyx(shape_zyx(self.settings)) // 2 + 1
         low, high = self.bounds_vx[0] - reach, self.bounds_vx[1] + reach
-        values = np.empty(zyx(high - low), dtype)
-        for section, z in zip(values, range(low[2], high[2]), strict=True):
+        grey, segments = (np.empty(zyx(high - low), dtype) for dtype in (np.uint8, np.uint64))
+        for section, z in enumerate(range(low[2], high[2])):  # one by one, since resampling takes memory
             plane = Grid.of_voxels(np.array([*low[:2], z]), np.array([*high[:2], z + 1]), self.frame)
-            section[:] = read(Grid.at(plane.center_nm, plane.shape_zyx, em, plane.voxel_nm))[0]
-        return ArrayVolume(values, self.frame, low)
+            plane = Grid.at(plane.center_nm, plane.shape_zyx, em, plane.voxel_nm)
+            grey[section], segments[section] = resampled(em, plane).pixels[0], nearest(segmentation, plane)[0]
+        return ArrayVolume(grey, self.frame, low), ArrayVolume(segments, self.frame, low)
 
 
-class Detections:
-    """Samples of the clefts in a volume of detections, cut when they are read: for `predict` what a store is."""
+class Detections(Samples):
+    """Samples of the clefts in a volume of detections, which no store holds: they are cut when they are read."""
 
     def __init__(self, region: Region, found: pd.DataFrame, path: Path):
         self.folder, self.voxel_nm, self.shape_zyx = path, region.settings.voxel_nm, shape_zyx(region.settings)
-        labels = open_labels(path, self.voxel_nm)
-        self._volumes, self._found = Volumes(region.em, region.segmentation, labels), found
-        unknown = dict.fromkeys(PARTNER_SEGMENTS, np.uint64(0))
-        self.index = pd.DataFrame({"row": np.arange(len(found)), "synapse_id": found["cleft_id"]})
-        self.index = self.index.assign(fault="", at_edge=False, **unknown).astype({"at_edge": bool})
-        segments = [np.zeros((0, 3), np.uint64)]
-        for row in range(len(found)):
-            sample = self._cut(row)
-            self.index.loc[row, "at_edge"] = sample.at_edge
-            ids = np.array(sample.numbered_segments[1], np.uint64)
-            segments.append(
-                np.stack([np.full_like(ids, row), np.arange(1, len(ids) + 1, dtype=np.uint64), ids], axis=1)
-            )
-        self.segments = pd.DataFrame(np.concatenate(segments), columns=["row", "local", "segment_id"])
+        labels = np.asarray(zarr.open_array(path, mode="r")[:])  # in memory: chunks are decoded once, not once a cleft
+        self._volumes = Volumes(*region.around, ArrayVolume(labels, region.frame, region.bounds_vx[0]))
+        self._found = found
+        cut = [(sample.at_edge, sample.numbered_segments[1]) for sample in map(self._cut, range(len(found)))]
+        self.index = pd.DataFrame({"row": np.arange(len(found)), "synapse_id": found["cleft_id"], "fault": ""})
+        self.index["at_edge"] = np.array([at_edge for at_edge, _ in cut], bool)
+        self.index[PARTNER_SEGMENTS] = np.uint64(0)  # unknown, as are their local numbers
+        self.index[["pre_local", "post_local"]] = 0
+        self.segments = segment_table(ids for _, ids in cut)
 
     def _cut(self, row: int) -> Sample:
         cleft = self._found.iloc[row]
@@ -100,7 +88,6 @@ class Detections:
         return cut_sample(int(cleft["cleft_id"]), center_nm, self._volumes, self.shape_zyx, self.voxel_nm)
 
     def read(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
-        """(em, cleft, segments), each `[N, Z, Y, X]`, as `Samples.read`."""
         cut = [self._cut(row) for row in rows]
         arrays = zip(*((one.em, one.cleft, one.numbered_segments[0].astype(np.uint16)) for one in cut), strict=True)
         return tuple(np.stack(array) for array in arrays)
@@ -109,7 +96,7 @@ class Detections:
 class System:
     """Detectors, AVAN and the proximity pruner (`files`, {network: model file}) on two tissues.
 
-    `work` is a folder for volumes of scores and clefts, from which an interrupted measurement goes on.
+    `work` is a folder for volumes of scores and clefts, from which an interrupted measurement continues.
     """
 
     def __init__(self, files: Mapping[str, Path], settings: Partners, work: Path, client: Client | None):
@@ -130,19 +117,19 @@ class System:
         self._open(truth)
         regions = {name: Region(name, volumes[name], truth[name], self.settings) for name in volumes}
         known = {name: region.truth for name, region in regions.items()}
-        tables = []
-        for representation in detections.REPRESENTATIONS:
-
-            def detect(name: str, threshold: float, of: str = representation) -> graph.Detected:
-                return self._detect(regions[name], of, threshold)
-
-            settings = detections.THRESHOLDS[representation], self.min_sizes_vx
-            tables.append(graph.grid_search(representation, detect, known, *settings))
-        table = pd.concat(tables, ignore_index=True)
+        searched = [
+            graph.grid_search(
+                name, functools.partial(self._detect, regions, name), known, thresholds, self.min_sizes_vx
+            )
+            for name, thresholds in detections.THRESHOLDS.items()
+        ]
+        table = pd.concat(searched, ignore_index=True)
         chosen = table[table["chosen"] & (table["region"] == "val")]
         best = chosen.sort_values("edge_f1", kind="stable").iloc[-1]
-        setting = regions["test"], best["representation"], best["threshold"]
-        return table, self._both_methods(*setting, best["min_size_vx"]), self._clefts(*setting)[1]
+        predicted, shared = self._detect(regions, best["representation"], "test", best["threshold"])
+        predicted, shared = graph.join_pieces(predicted[predicted["size_vx"] >= best["min_size_vx"]], shared)
+        found, path = self._clefts(regions["test"], best["representation"], best["threshold"])
+        return table, self._both_methods(regions["test"], predicted, shared, found, path), path
 
     def _open(self, truth: Mapping[str, pd.DataFrame]) -> None:
         """Make the folder ready: what other networks, or the same ones on other tissues, left there is removed."""
@@ -156,18 +143,20 @@ class System:
             shutil.rmtree(self.work, ignore_errors=True)
             write_json(record, wanted)
 
-    def _detect(self, region: Region, representation: str, threshold: float) -> graph.Detected:
+    def _detect(
+        self, regions: Mapping[str, Region], representation: str, name: str, threshold: float
+    ) -> graph.Detected:
         """`graph.grid_search`'s detector: clefts with AVAN's pairs, and the voxels that they share with true ones."""
+        region = regions[name]
         found, path = self._clefts(region, representation, threshold)
         pairs = self._assigned("avan", region, found, path)[["cleft_id", *PARTNER_SEGMENTS]]
         predicted = found[["cleft_id", "size_vx", *CENTER_NM]].merge(pairs, on="cleft_id", validate="one_to_one")
         return predicted, detections.overlaps(np.asarray(zarr.open_array(path, mode="r")[:]), region.true)
 
-    def _both_methods(self, region: Region, representation: str, threshold: float, min_size_vx: int) -> pd.DataFrame:
+    def _both_methods(
+        self, region: Region, predicted: pd.DataFrame, shared: pd.DataFrame, found: pd.DataFrame, path: Path
+    ) -> pd.DataFrame:
         """Rows of `volume.parquet`: detected clefts, the pairs of AVAN and the proximity pruner, and the true ones."""
-        predicted, shared = self._detect(region, representation, threshold)
-        predicted, shared = graph.join_pieces(predicted[predicted["size_vx"] >= min_size_vx], shared)
-        found, path = self._clefts(region, representation, threshold)
         rows = predicted.rename(columns={f"center_{axis}_nm": f"{axis}_nm" for axis in "xyz"})
         rows = rows[["cleft_id", "x_nm", "y_nm", "z_nm", "size_vx"]]
         for method, short in (("avan", "avan"), ("proximity_pruner", "pruner")):

@@ -215,7 +215,7 @@ class Config(Section):
         return _by_name(name, self.models, "model")
 
 
-def load(name: str | Path, data: Path | None = None) -> Config:
+def load(name: str | Path, data: Path | str | None = None) -> Config:
     """Read a configuration by its name in `configs/` or by the path of a YAML file.
 
     `data` is a folder of real data (the command line's `--data`): the source of a `folder` or `connectome` edition,

@@ -87,7 +87,7 @@ def made_by(script: Path, build: Build) -> Path:
 def prerequisites(script: Path, edition: Config, build: Build) -> list[Path]:
     """Files that stand, for Make, for all that `script` reads: its prerequisites beside its key."""
     found, own = reads(script), scope(script, edition, build)
-    names = found.analyses | (found.if_any & shown(edition.source.kind)["analysis"])
+    names = found.analyses | (found.if_any & shown(edition)["analysis"])
     paths = {own.analysis / f"{name}.json" for name in names}
     paths |= {build.analysis / f"{name}.json" for name in found.of_edition}
     paths |= {path for store in found.stores for path in own.files_of(store)}
@@ -116,16 +116,23 @@ def literal_files(script: Path) -> list[Path]:
     return sorted(path for path in named if path.is_file() and path.suffix != ".py")
 
 
-@functools.cache
-def shown(kind: str) -> dict[str, set[str]]:
-    """`{folder: names}` of the scripts whose results the manuscript shows, for a kind of source, with all they read.
+def manuscript(edition: Config) -> list[Path]:
+    """Folders of `paper/editions` that `edition/` stands for in the manuscript; files of later ones take precedence."""
+    names: list[str] = [edition.source.kind]
+    if edition.source.kind == "simulated" and not edition.partners.networks:
+        names.append("without_partners")
+    return [path for name in names if (path := PAPER / "editions" / name).is_dir()]
 
-    None for a kind without a manuscript.
-    """
+
+def shown(edition: Config) -> dict[str, set[str]]:
+    """`{folder: names}` of the scripts whose results the manuscript shows, with all that they read, if it has one."""
+    return _shown(tuple(manuscript(edition)))
+
+
+@functools.cache
+def _shown(layers: tuple[Path, ...]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {folder: set() for folder in FOLDERS}
-    if not (PAPER / "editions" / kind).is_dir():
-        return found
-    for path in _sources(kind):
+    for path in _sources(layers) if layers else ():
         text = path.read_text(encoding="utf-8")
         for folder, name in _MADE.findall(text):
             found[folder].add(name)
@@ -149,16 +156,18 @@ def files_of(stage: str) -> list[Path]:
     return sorted(path for path in found.get(stage, ()) if path.is_file())
 
 
-def _sources(kind: str) -> set[Path]:
-    """The manuscript of an edition: `index.qmd` and all that it includes, `edition/` being that of its source."""
+def _sources(layers: tuple[Path, ...]) -> set[Path]:
+    """`index.qmd` and all that it includes, `edition/` being the last of `layers` that has the file."""
     found, waiting = set(), [PAPER / "index.qmd"]
     while waiting:
         path = waiting.pop()
+        if path in found:
+            continue
         found.add(path)
         for name in _INCLUDE.findall(path.read_text(encoding="utf-8")):
-            included = PAPER / name.replace("edition/", f"editions/{kind}/", 1)
-            if not name.startswith(("figures/", "tables/")) and included not in found:
-                waiting.append(included)
+            if not name.startswith(("figures/", "tables/")):
+                own = [path for layer in layers if (path := layer / name.removeprefix("edition/")).is_file()]
+                waiting.append(own[-1] if name.startswith("edition/") else PAPER / name)
     return found
 
 

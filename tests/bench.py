@@ -1,4 +1,4 @@
-"""`make bench`: how much faster our hot paths are than the plain way of doing the same, each ratio from one run."""
+"""`make bench`: speed of the hot paths relative to a plain implementation, each ratio measured within one run."""
 
 import functools
 import multiprocessing
@@ -18,6 +18,7 @@ from scipy.spatial import KDTree
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, f1_score, roc_auc_score
 
 from pipeline import artefacts, combined, compute, config, shards
+from pipeline.columns import CENTER_NM
 from pipeline.extract import patches
 from pipeline.learn import checkpoint, data, device, engine
 from pipeline.learn.classification import Classification
@@ -37,12 +38,12 @@ def _seconds(function):
 
 
 def bench_bootstrap(n_models=10, n_synapses=10_000, n_neurons=100, n_replicates=10_000, n_loop=20):
-    """Clustered bootstrap of all metrics on one core, and against a loop over scikit-learn, per model and replicate."""
+    """Clustered bootstrap of all metrics on one core, relative to a loop over scikit-learn per model and replicate."""
     rng = np.random.default_rng(0)
     neuron = np.sort(rng.integers(0, n_neurons, n_synapses))
     label = (neuron % 2).astype(int)
     p = np.clip(0.5 + 0.15 * (label - 0.5) + rng.normal(0, 0.2, n_synapses), 0, 1)
-    frame = pd.DataFrame({"synapse_id": range(n_synapses), "pre_neuron_id": neuron, "label": label, "p_excitatory": p})
+    rows = pd.DataFrame({"synapse_id": range(n_synapses), "pre_neuron_id": neuron, "label": label, "p_excitatory": p})
 
     def loop():
         members = [np.flatnonzero(neuron == one) for one in range(n_neurons)]
@@ -54,8 +55,8 @@ def bench_bootstrap(n_models=10, n_synapses=10_000, n_neurons=100, n_replicates=
             f1_score(label[drawn], called)
             balanced_accuracy_score(label[drawn], called)
 
-    bootstrap.intervals(frame, 0.5, 100, 0.95, 0)  # compiles
-    ours = _seconds(lambda: [bootstrap.intervals(frame, 0.5, n_replicates, 0.95, 0) for _ in range(n_models)])
+    bootstrap.intervals(rows, 0.5, 100, 0.95, 0)  # compiles
+    ours = _seconds(lambda: [bootstrap.intervals(rows, 0.5, n_replicates, 0.95, 0) for _ in range(n_models)])
     ratio = _seconds(loop) / n_loop / (ours / n_models / n_replicates)
     print(
         f"clustered bootstrap, {n_replicates} replicates of {n_models} models x {n_synapses} synapses of {n_neurons} "
@@ -64,7 +65,7 @@ def bench_bootstrap(n_models=10, n_synapses=10_000, n_neurons=100, n_replicates=
 
 
 def bench_extract(n_synapses=300, size_vx=(1024, 1024, 128)):
-    """Extraction by two workers against two processes' worth of single cutouts, on a random JPEG volume."""
+    """Extraction by two workers, relative to single cutouts in as many processes, on a random JPEG volume."""
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         path = f"file://{folder}/em"
@@ -77,7 +78,7 @@ def bench_extract(n_synapses=300, size_vx=(1024, 1024, 128)):
         low, high = np.array((150, 150, 20)), np.array(size_vx) - (150, 150, 20)
         center = EM.to_nm(rng.integers(low, high, (n_synapses, 3)))
         table = pd.DataFrame({"synapse_id": range(n_synapses)})
-        table[["center_x_nm", "center_y_nm", "center_z_nm"]] = center
+        table[CENTER_NM] = center
         settings = config.Extract()
 
         def one_by_one():
@@ -94,7 +95,7 @@ def bench_extract(n_synapses=300, size_vx=(1024, 1024, 128)):
 
 
 def bench_training(network, crop, n_synapses=256, n_epochs=3):
-    """Steps of our loop, reading, augmentation and average included, against the bare steps on tensors in memory."""
+    """Our training steps, with reading, augmentation and weight averaging, relative to bare steps on data in memory."""
     rng = np.random.default_rng(0)
     model = config.Model(name="bench", network=network, crop=crop, batch_size=16)
     place = device.prepare(model.recipe.threads)
@@ -165,7 +166,7 @@ def _clefts(card, n_clefts, n_cells=5):
 
 
 def _assign(name, n_clefts):
-    """In a process of its own: (seconds for all clefts, ordered pairs per cleft, the process' peak memory in GiB)."""
+    """Seconds for all clefts, ordered pairs per cleft, and the peak memory of this process in GiB."""
     device.prepare(threads=1)
     card = _card(name)
     network, samples = model.build(name, WIDTH).eval(), _clefts(card, n_clefts)
@@ -199,7 +200,7 @@ def _read(path, low_vx, high_vx):
 
 
 def bench_blocks(shape=(32, 192, 384), block=(16, 96, 192), n_repeats=3):
-    """Block-wise detection of clefts by one worker and by two, the best of some repeats each."""
+    """Block-wise detection of clefts by one worker and by two, the best of several repeats each."""
     card = _card("detect_mask")
     bounds = ((0, 0, 0), shape[::-1])
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""What the demo must show, read from a finished `make paper`; `.ci/run` calls it."""
+"""What the demo must show, checked on a finished `make paper`; `.ci/run` calls it."""
 
 import sys
 from pathlib import Path
@@ -23,7 +23,9 @@ assert difference["low"] > 0, f"not above the untrained control: {values['perfor
 leaky, honest = values["leakage.leaky_balanced_accuracy"], values["leakage.honest_pre_weight"]
 assert leaky["value"] >= 0.9, f"the leaky protocol scores {leaky['text']}, below 0.9"
 weight = pd.read_parquet(demo.analysis / "leakage.weights.parquet").set_index("side").loc["pre"]
-assert weight["low"] <= 0 <= weight["high"], f"the honest prior of the presynaptic neuron is worth {honest['text']}"
+assert weight["low"] <= 0 <= weight["high"], (
+    f"the honest prior of the presynaptic neuron weighs {honest['text']}"
+)
 coverage = pd.read_parquet(demo.analysis / "confidence.coverage.parquet").query("interval == 'expanded'")
 enough = coverage.query("n_neurons >= 30 and metric in ('balanced_accuracy', 'roc_auc')")["coverage"]
 assert len(enough) == 6, "coverage was not measured at 30, 60 and 120 neurons"
@@ -32,6 +34,6 @@ assert enough.between(0.93, 0.97).all(), f"coverage from 30 neurons on: {enough.
 methods = pd.read_parquet(demo.analysis / "partners.methods.parquet").set_index("method")
 avan = values["partners.accuracy_avan"]
 assert methods["n"].min() >= 150, f"{methods['n'].min()} test clefts, fewer than 150"
-assert avan["value"] >= 0.95, f"AVAN names the pair of {avan['text']}, below 95%"
+assert avan["value"] >= 0.95, f"AVAN assigns the true pair to {avan['text']}, below 95%"
 print(f"demo: AVAN {avan['text']} of {methods['n'].min()} clefts; leaky prior {leaky['text']}")
 print(f"demo: {len(cohort)} synapses, {len(neurons)} neurons, test AUC {auc['text']}")

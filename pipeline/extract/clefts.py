@@ -17,7 +17,7 @@ import functools
 import hashlib
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +45,6 @@ INDEX = {
     "at_edge": "bool",
     "fault": "object",
 }
-SEGMENTS = {"row": "int64", "local": "int64", "segment_id": "uint64"}
 LABELS = {"cleft": "uint8", "segments": "uint16"}  # compressed, which would save little of the EM
 BLOCK_ROWS = 64  # rows that a task cuts, one shard
 
@@ -96,9 +95,9 @@ def cut(
     rest `train`, and `border` are clefts whose samples need voxels of both, which serve neither; and `n_background`
     samples at random places of `train` are added, with `synapse_id` 0, if there is a cleft volume.
 
-    Interrupted, it goes on from the finished blocks when called again with the same arguments, and ends with the same
-    bytes; they depend on `seed`, not on workers. Raises ExtractionError for a table or volumes that cannot be used and
-    for chunks that cannot be read.
+    An interrupted run continues from its finished blocks when called again with the same arguments, and ends with the
+    same bytes; they depend on `seed`, not on workers. Raises ExtractionError for a table or volumes that cannot be used
+    and for chunks that cannot be read.
     """
     training, run = "region" not in clefts, uuid.uuid4().hex
     volumes = _open(paths, settings, run)
@@ -189,6 +188,12 @@ def _fill(arrays: dict[str, np.ndarray], place: int, sample: Sample) -> list[int
     return ids
 
 
+def segment_table(ids_of_rows: Iterable[list[int]]) -> pd.DataFrame:
+    """What the local numbers of each row mean, from the ids that they number: `row, local, segment_id`."""
+    numbered = [(row, *one) for row, ids in enumerate(ids_of_rows) for one in enumerate(ids, 1)]
+    return _table(numbered, {"row": "int64", "local": "int64", "segment_id": "uint64"})
+
+
 def _table(records: list, dtypes: dict[str, str]) -> pd.DataFrame:
     """A table of exact types; by way of objects, since pandas would guess floats for some 64-bit ids."""
     return pd.DataFrame(records, columns=list(dtypes), dtype=object).astype(dtypes)
@@ -198,8 +203,7 @@ def _describe(
     folder: Path, index: pd.DataFrame, settings: Partners, mismatch: str, cleft_source: str, seed: int
 ) -> None:
     """Write the tables and the manifest."""
-    numbered = [(row, *one) for row, ids in enumerate(index.pop("segments")) for one in enumerate(ids, 1)]
-    write_parquet(folder / "segments.parquet", _table(numbered, SEGMENTS))
+    write_parquet(folder / "segments.parquet", segment_table(index.pop("segments")))
     index.insert(0, "row", np.arange(len(index)))
     write_parquet(folder / "index.parquet", index)
     faults = index["fault"][index["fault"] != ""].value_counts().sort_index()

@@ -13,7 +13,6 @@ from pipeline.extract.volume import FINEST, Readable, open_labels
 from pipeline.space import zyx
 
 AXES = list("xyz")
-_NO_VOXELS = pd.DataFrame({"synapse_id": np.zeros(0, np.uint64), **{axis: np.zeros(0, np.int64) for axis in AXES}})
 
 
 def list_clefts(path: str | Path, block_zyx: tuple[int, int, int] = (32, 512, 512)) -> pd.DataFrame:
@@ -25,9 +24,9 @@ def list_clefts(path: str | Path, block_zyx: tuple[int, int, int] = (32, 512, 51
     volume = open_labels(path, FINEST)
     resolution = np.array(volume.frame.resolution_nm)
     sums = [table.assign(size_vx=1).groupby("synapse_id").sum() for table in _labelled_voxels(volume, block_zyx)]
-    total = pd.concat([_NO_VOXELS.assign(size_vx=0).set_index("synapse_id"), *sums]).groupby("synapse_id").sum()
+    total = pd.concat(sums).groupby("synapse_id").sum()
     centroid = total[AXES].div(total["size_vx"], axis=0)
-    nearest = [_NO_VOXELS.assign(distance=0.0)]
+    nearest = []
     for table in _labelled_voxels(volume, block_zyx):
         offset = (table[AXES].to_numpy() - centroid.loc[table["synapse_id"]].to_numpy()) * resolution
         nearest.append(_first(table.assign(distance=(offset**2).sum(axis=1))))

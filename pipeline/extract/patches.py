@@ -21,7 +21,7 @@ import zarr
 from distributed import Client
 
 from pipeline import blocks, shards
-from pipeline.artefacts import read_json, sha256, write_json, write_parquet
+from pipeline.artefacts import sha256, write_json, write_parquet
 from pipeline.columns import CENTER_NM
 from pipeline.config import Extract
 from pipeline.extract import plan
@@ -103,7 +103,7 @@ def extract(
     what was left out, if the settings say so: `dropped.csv` (boxes beyond the volume) and `faults.csv` (unreadable or
     blank). `cut` is what cuts one synapse.
 
-    Interrupted, it goes on from the finished blocks when called again with the same input, and ends with the same
+    An interrupted run continues from its finished blocks when called again with the same input, and ends with the same
     bytes. Raises ExtractionError for centres outside the volume, and at the end of the run for all synapses whose
     pixels are missing, undecodable or blank, unless `settings.faults` is "list".
     """
@@ -141,7 +141,26 @@ def extract(
     if settings.faults == "list":
         kept[faulty].assign(fault=records["fault"][faulty]).to_csv(final / "faults.csv", index=False)
     quality = records[~faulty].drop(columns="fault").astype({"cube_blank_sections": "int64", "n_chunks": "int64"})
-    _describe(final, quality, settings, volume, em_path, 0 if dropped is None else len(dropped), int(faulty.sum()))
+    write_parquet(final / "index.parquet", quality[["synapse_id"]])
+    write_parquet(final / "quality.parquet", quality)
+    digests = {name: _content_sha256(quality[f"{name}_sha256"]) for name in ARRAYS}
+    digests |= {name: sha256(final / f"{name}.parquet") for name in ("index", "quality")}
+    write_json(
+        final / "manifest.json",
+        {
+            "n": len(quality),
+            "n_dropped": 0 if dropped is None else len(dropped),
+            "n_faults": int(faulty.sum()),
+            "voxel_nm": list(settings.voxel_nm),
+            "patch_px": settings.patch_px,
+            "cube_zyx": list(settings.cube_zyx),
+            "em_path": em_path,
+            "source_mip": volume.mip,
+            "source_resolution_nm": list(volume.frame.resolution_nm),
+            "source_bounds_vx": volume.bounds_vx.tolist(),
+            "sha256": digests,
+        },
+    )
     work.publish(final)
 
 
@@ -195,55 +214,6 @@ def _copy(source: Path, target: Path, rows: np.ndarray, settings: Extract) -> No
             array[start : start + step] = stored[rows[start : start + step]]
 
 
-def _describe(
-    folder: Path,
-    quality: pd.DataFrame,
-    settings: Extract,
-    volume: Volume,
-    em_path: str,
-    n_dropped: int,
-    n_faults: int,
-) -> None:
-    """Write the index, the quality of every row, and the manifest."""
-    write_parquet(folder / "index.parquet", quality[["synapse_id"]])
-    write_parquet(folder / "quality.parquet", quality)
-    digests = {name: _content_sha256(quality[f"{name}_sha256"]) for name in ARRAYS}
-    digests |= {name: sha256(folder / f"{name}.parquet") for name in ("index", "quality")}
-    write_json(
-        folder / "manifest.json",
-        {
-            "n": len(quality),
-            "n_dropped": n_dropped,
-            "n_faults": n_faults,
-            "voxel_nm": list(settings.voxel_nm),
-            "patch_px": settings.patch_px,
-            "cube_zyx": list(settings.cube_zyx),
-            "em_path": em_path,
-            "source_mip": volume.mip,
-            "source_resolution_nm": list(volume.frame.resolution_nm),
-            "source_bounds_vx": volume.bounds_vx.tolist(),
-            "sha256": digests,
-        },
-    )
-
-
 def _content_sha256(row_digests: pd.Series) -> str:
     """Digest of an array from its rows' hex digests: the SHA-256 of their concatenated bytes."""
     return hashlib.sha256(bytes.fromhex("".join(row_digests))).hexdigest()
-
-
-def verify(folder: Path) -> None:
-    """Check a `patches/` folder against its manifest, pixel by pixel; ExtractionError names what differs."""
-    manifest = read_json(folder / "manifest.json")
-    quality = pd.read_parquet(folder / "quality.parquet")
-    tables = {name: sha256(folder / f"{name}.parquet") for name in ("index", "quality")}
-    wrong = [f"{name}.parquet" for name, digest in tables.items() if digest != manifest["sha256"][name]]
-    for name in ARRAYS:
-        recorded, images = quality[f"{name}_sha256"], shards.Rows(folder / "images.zarr" / name)
-        if _content_sha256(recorded) != manifest["sha256"][name]:
-            wrong.append(f"{name} digests in quality.parquet")
-        for row, synapse_id in enumerate(quality["synapse_id"]):
-            if hashlib.sha256(images[[row]].data).hexdigest() != recorded[row]:
-                wrong.append(f"{name} of synapse {synapse_id}")
-    if wrong:
-        raise ExtractionError(f"{folder} is not what was extracted: {', '.join(wrong)} differ; extract again")

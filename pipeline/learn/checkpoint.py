@@ -25,8 +25,8 @@ class Stored(Protocol):
     """Images or samples in a folder."""
 
     folder: Path
-    voxel_nm: tuple[float, ...]  # XYZ
-    shape_zyx: tuple[int, ...]
+    voxel_nm: tuple[float, float, float]  # XYZ
+    shape_zyx: tuple[int, int, int]
 
 
 @dataclasses.dataclass(frozen=True)

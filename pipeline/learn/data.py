@@ -46,10 +46,10 @@ class Images:
         self.folder = Path(stores["em"])
         self.channels, self.array = tuple(stores), array
         self._levels = levels
-        self.voxel_nm = tuple(read_json(manifest(self.folder))["voxel_nm"])
+        self.voxel_nm: tuple[float, float, float] = tuple(read_json(manifest(self.folder))["voxel_nm"])
         self._stored = [_Store(Path(folder), array, synapse_ids) for folder in stores.values()]
-        shape = self._stored[0].images.shape[1:]
-        self.shape_zyx = (1, *shape) if array == "patch" else tuple(shape)
+        *deep, height, width = self._stored[0].images.shape[1:]
+        self.shape_zyx: tuple[int, int, int] = (deep[0] if deep else 1, height, width)
 
     def __len__(self) -> int:
         return len(self._stored[0].rows)

@@ -41,41 +41,27 @@ class TrainingError(PipelineError):
 
 
 class Task(Protocol):
-    """What is trained: a network, its batches, its loss, and which of two epochs is the better one."""
+    """What is trained: a network, its batches, its loss, and which of two epochs is the better one.
+
+    An epoch begins with `start_epoch`, which sets the network's mode, starts the random numbers and returns the rows of
+    every batch in order. `read` loads what `loss` needs of some rows, in another thread while the last step runs.
+    `loss` is the mean over a batch; its network is the task's own, wrapped for several processes. `validate` scores a
+    network, the one with averaged weights. The epoch with the largest `merit` is kept, the first of equal ones.
+    `describe` says in the text of an error where rows are.
+    """
 
     n_steps: int  # batches an epoch
     head_epochs: int  # first epochs, at the peak rate, in which only the head is trained
 
     @property
     def network(self) -> nn.Module: ...
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Groups for the optimiser, each with its `params` and peak `lr`."""
-        ...
-
-    def start_epoch(self, number: int) -> list[np.ndarray]:
-        """Set the network's mode and start the epoch's random numbers; returns the rows of every batch, in order."""
-        ...
-
-    def read(self, rows: np.ndarray) -> Any:
-        """What `loss` needs of the rows, read from disk; called in another thread, while the last step runs."""
-        ...
-
-    def loss(self, network: nn.Module, rows: np.ndarray, stored: Any) -> torch.Tensor:
-        """Mean loss of a batch; `network` is the task's own, wrapped for several processes."""
-        ...
-
-    def validate(self, network: nn.Module) -> dict[str, float]:
-        """Scores of `network`, which has the averaged weights, on the validation rows."""
-        ...
-
-    def merit(self, scores: dict[str, float]) -> list[float]:
-        """What epochs are compared by; the largest wins, of equal ones the first."""
-        ...
-
-    def describe(self, rows: np.ndarray) -> str:
-        """Where the rows of a batch are, for the text of an error."""
-        ...
+    def parameter_groups(self) -> list[dict[str, Any]]: ...  # for the optimiser, each with `params` and peak `lr`
+    def start_epoch(self, number: int) -> list[np.ndarray]: ...
+    def read(self, rows: np.ndarray) -> Any: ...
+    def loss(self, network: nn.Module, rows: np.ndarray, stored: Any) -> torch.Tensor: ...
+    def validate(self, network: nn.Module) -> dict[str, float]: ...
+    def merit(self, scores: dict[str, float]) -> list[float]: ...
+    def describe(self, rows: np.ndarray) -> str: ...
 
 
 def fit(task: Task, settings: Entry, seed: int, folder: Path) -> dict[str, Any]:
@@ -195,7 +181,8 @@ def rate_factor(step: int, n_steps: int, head_epochs: int, settings: Entry) -> f
     if recipe.schedule == "constant":
         return 1.0
     if recipe.schedule == "halved":
-        return 0.5 ** sum(step / total >= part for part in HALVED_AT)
+        epochs = step // n_steps + step % n_steps / n_steps
+        return 0.5 ** sum(epochs / settings.epochs >= part for part in HALVED_AT)
     return (1 + math.cos(math.pi * (step - head - warmup) / (total - head - warmup))) / 2
 
 

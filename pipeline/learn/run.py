@@ -38,7 +38,6 @@ def train(stores: Stores, synapses_path: Path, model: Model, run_dir: Path, pred
     """
     wanted = identity(stores, synapses_path, model, seed)
     distributed.from_first(lambda: engine.open_folder(run_dir, wanted, model.name))
-    place = device.prepare(model.recipe.threads)
     if engine.is_up_to_date(run_dir, wanted, predictions_path):
         log.info("%s: already trained", model.name)
         return
@@ -48,7 +47,7 @@ def train(stores: Stores, synapses_path: Path, model: Model, run_dir: Path, pred
     fit = _cross_validate if model.folds else _fit
     with engine.memory_advice(model):
         used = data.share_of_neurons(synapses, model.train_share, own_seed)
-        p, result = fit(images, used, model, own_seed, run_dir, place)
+        p, result = fit(images, used, model, own_seed, run_dir)
     if distributed.rank():
         return
     if model.folds:
@@ -70,13 +69,14 @@ def identity(stores: Stores, synapses_path: Path, model: Model, seed: int) -> di
 
 
 def _fit(
-    images: data.Images, synapses: pd.DataFrame, model: Model, seed: int, folder: Path, place: torch.device
+    images: data.Images, synapses: pd.DataFrame, model: Model, seed: int, folder: Path
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Train one network on the splits of `synapses`, in `folder`; returns p_excitatory of all rows, and the result.
 
     A finished folder is not trained again. Processes other than the first return nothing in both.
     """
     data.check_splits(synapses)
+    place = device.prepare(model.recipe.threads)
     path, result_path = folder / "model.safetensors", folder / "result.json"
     if distributed.from_first(result_path.is_file):
         return (np.empty(0), {}) if distributed.rank() else (_p_excitatory(path, images, place), read_json(result_path))
@@ -131,7 +131,7 @@ def _fit(
 
 
 def _cross_validate(
-    images: data.Images, synapses: pd.DataFrame, model: Model, seed: int, folder: Path, place: torch.device
+    images: data.Images, synapses: pd.DataFrame, model: Model, seed: int, folder: Path
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Train a network a fold; returns p_excitatory of each row by the network that never saw it, and the result.
 
@@ -145,7 +145,7 @@ def _cross_validate(
         part = folder / f"fold{fold}"
         part.mkdir(exist_ok=True)
         log.info("%s: fold %d of %d", model.name, len(results) + 1, len(folds))
-        found, result = _fit(images, synapses.assign(split=split), model, seed, part, place)
+        found, result = _fit(images, synapses.assign(split=split), model, seed, part)
         if not distributed.rank():
             test = (split == "test").to_numpy()
             p[test] = expit(special.logit(found[test]) - special.logit(result["tau"]))

@@ -5,12 +5,10 @@ Every method scores the ordered pairs (presynaptic, postsynaptic) of a cleft's c
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-
-from pipeline.columns import PARTNER_SEGMENTS
 
 ASSIGNED = ("assigned", "assigned_at_edge")
 NO_PAIR = ("edge", "no_segment", "one_segment", "empty_mask", "frame_mismatch")
@@ -44,11 +42,8 @@ def no_pair(fault: str, cleft: np.ndarray, numbers: Sequence[int] | np.ndarray) 
     """The outcome of a cleft that cannot have a pair, one of NO_PAIR; None for those that networks are applied to.
 
     `fault` is the sample's (`""` = none), `cleft` its mask, `numbers` its candidates (`candidates.segments_near`).
-    Raises ValueError for a fault that is no outcome.
     """
     if fault:
-        if fault not in NO_PAIR:
-            raise ValueError(f"fault {fault!r} is not among the outcomes without a pair, {NO_PAIR}")
         return fault
     if not cleft.any():
         return "empty_mask"
@@ -104,7 +99,7 @@ def decide(numbers: np.ndarray, overlaps: np.ndarray, scores: np.ndarray, at_edg
     )
 
 
-def direction_right(decision: Decision, true_pre: int | None, true_post: int | None) -> bool | None:
+def direction_right(decision: Decision, true_pre: int, true_post: int) -> bool | None:
     """Whether the true pair (local numbers) scores above its reversal, whichever pair was chosen.
 
     None where one of the two is no candidate, or the cleft was not scored; equal scores count as wrong.
@@ -123,61 +118,29 @@ def assignments(
 ) -> pd.DataFrame:
     """Table of a method's decisions, one row a cleft: the contract's columns and `direction_right` (see there).
 
-    `decisions` is `{row of the sample store: Decision}`; `index` and `segments` are the store's tables. Segment ids
-    stay uint64. `direction_right` is missing where the truth is unknown or not among the candidates. Raises ValueError
-    for a row or local number the tables do not have, a synapse met twice, and ids that are no longer integers.
+    `decisions` is by row of the sample store, whose tables `index` and `segments` are. Segment ids stay uint64.
+    `direction_right` is missing where the truth is unknown or not among the candidates.
     """
-    _check_integers(index, PARTNER_SEGMENTS)
-    _check_integers(segments, ["segment_id"])
-    clefts = index.set_index("row")
-    if missing := sorted(set(decisions) - set(clefts.index)):
-        raise ValueError(f"the index of the samples has no rows {missing[:5]}")
-    clefts = clefts.loc[list(decisions)]
-    if clefts["synapse_id"].duplicated().any():
-        raise ValueError(
-            f"synapses occur twice: {clefts['synapse_id'][clefts['synapse_id'].duplicated()].tolist()[:5]}"
-        )
-    segment_id = _exact_lookup(segments, ["row", "local"], "segment_id")
-    local = _exact_lookup(segments, ["row", "segment_id"], "local")
+    clefts, made = index.set_index("row").loc[list(decisions)], list(decisions.values())
+    keys = zip(segments["row"].tolist(), segments["local"].tolist(), strict=True)
+    segment_id = dict(zip(keys, segments["segment_id"].tolist(), strict=True))  # Python's integers are exact
 
-    def ids(numbers: Iterable[tuple[int, int]]) -> np.ndarray:
-        return np.array([_found(segment_id, row, n) if n else 0 for row, n in numbers], dtype=np.uint64)
+    def ids(side: str) -> np.ndarray:
+        chosen = ((row, getattr(decision, side)) for row, decision in decisions.items())
+        return np.array([segment_id[row, local] if local else 0 for row, local in chosen], dtype=np.uint64)
 
-    truth = {
-        f"true_{side}_segment_id": clefts[f"{side}_segment_id"].to_numpy().astype(np.uint64) for side in ("pre", "post")
-    }
-    right = [
-        direction_right(decision, local.get((row, int(pre))), local.get((row, int(post))))
-        for (row, decision), pre, post in zip(decisions.items(), *truth.values(), strict=True)
-    ]
+    truth = zip(made, clefts["pre_local"], clefts["post_local"], strict=True)
     return pd.DataFrame(
         {
             "synapse_id": clefts["synapse_id"].to_numpy(np.int64),
             "method": method,
-            "pre_segment_id": ids((row, decision.pre) for row, decision in decisions.items()),
-            "post_segment_id": ids((row, decision.post) for row, decision in decisions.items()),
-            "confidence": [decision.confidence for decision in decisions.values()],
-            "margin": [decision.margin for decision in decisions.values()],
-            "outcome": [decision.outcome for decision in decisions.values()],
-            **truth,
-            "direction_right": pd.array(right, dtype="boolean"),
+            "pre_segment_id": ids("pre"),
+            "post_segment_id": ids("post"),
+            "confidence": [decision.confidence for decision in made],
+            "margin": [decision.margin for decision in made],
+            "outcome": [decision.outcome for decision in made],
+            "true_pre_segment_id": clefts["pre_segment_id"].to_numpy(np.uint64),
+            "true_post_segment_id": clefts["post_segment_id"].to_numpy(np.uint64),
+            "direction_right": pd.array([direction_right(*one) for one in truth], dtype="boolean"),
         }
     )
-
-
-def _check_integers(table: pd.DataFrame, columns: list[str]) -> None:
-    """Ids that went through floats are rounded above 2^53, which no later check could notice."""
-    for column in columns:
-        if table[column].dtype.kind not in "iu":
-            raise ValueError(f"{column} must hold integers, not {table[column].dtype}: large ids would be rounded")
-
-
-def _exact_lookup(table: pd.DataFrame, keys: list[str], value: str) -> dict[tuple[int, int], int]:
-    """`{(key, key): value}` in Python's integers, which have no upper bound."""
-    return dict(zip(zip(*(table[key].tolist() for key in keys), strict=True), table[value].tolist(), strict=True))
-
-
-def _found(segment_id: dict[tuple[int, int], int], row: int, number: int) -> int:
-    if (row, number) not in segment_id:
-        raise ValueError(f"row {row} of the samples has no segment with the local number {number}")
-    return segment_id[row, number]

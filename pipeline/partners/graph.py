@@ -154,7 +154,7 @@ def grid_search(
     table = pd.DataFrame(rows)
     best = np.flatnonzero(table["edge_f1"] == table["edge_f1"].max())
     chosen = best[len(best) // 2]
-    threshold, size = table.loc[chosen, ["threshold", "min_size_vx"]]
+    threshold, size = table.loc[chosen, ["threshold", "min_size_vx"]].tolist()
     test = pd.DataFrame([_measured("test", threshold, int(size), detect("test", threshold), truth["test"])])
     table["chosen"], test["chosen"] = table.index == chosen, True
     table = pd.concat([table, test], ignore_index=True)

@@ -1,8 +1,8 @@
 """Connected components of a thresholded volume too large for memory: labelled in blocks, joined across their faces.
 
-Voxels are connected to their 26 neighbours. Until all is joined, a piece of a block is known by the raster number of
-its first voxel in the volume, plus one, which is unique without counting. Components are numbered in the order of the
-least of their pieces' numbers, so that ids follow from the array alone, whatever the blocks.
+Voxels are connected to their 26 neighbours. Until all is joined, a piece of a block is identified by the raster
+number of its first voxel in the volume, plus one, which is unique without counting. Components are numbered in the
+order of the least of their pieces' numbers, so that ids follow from the array alone, whatever the blocks.
 """
 
 import functools
@@ -37,12 +37,13 @@ def components(
     `scores` is the path of a Zarr array [Z, Y, X] as `tiles.infer` writes it. Components with fewer than `min_size_vx`
     voxels become 0; the others are numbered 1, 2, ... by their first voxels in raster order. The table has `cleft_id`,
     `center_{x,y,z}_nm` (the corner of the component's voxel nearest its centroid) and `size_vx`. Memory holds a block
-    and a few numbers a component; `out` says where it lies by the attributes of `scores`. Interrupted, it goes on from
-    the finished blocks when called again with the same arguments, and ends with the same bytes.
+    and a few numbers a component; `out` says where it lies by the attributes of `scores`. An interrupted run
+    continues from its finished blocks when called again with the same arguments, and ends with the same bytes.
     """
     source = zarr.open_array(scores, mode="r")
     place: dict[str, Any] = dict(source.attrs)
     resolution_nm, offset_vx = place["resolution_nm"], place["offset_vx"]
+    threshold = float(threshold)  # Python's own is compared in the precision of the scores, NumPy's in its own
     plan = {
         "scores": [str(scores), (Path(scores) / "zarr.json").stat().st_mtime_ns],
         "threshold": threshold,

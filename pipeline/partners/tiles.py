@@ -83,8 +83,8 @@ def infer(
     client's workers. Beyond the volume the image is reflected. The array's attributes `resolution_nm` and `offset_vx`
     (XYZ) say where it lies.
 
-    `identity` (as JSON has it) names what the scores depend on: the network's weights, the volume. Interrupted, the
-    work goes on from its finished blocks when called again with the same arguments, and ends with the same bytes.
+    `identity` (as JSON has it) names what the scores depend on: the network's weights, the volume. An interrupted
+    run continues from its finished blocks when called again with the same arguments, and ends with the same bytes.
     Raises ValueError for tiles that are all overlap and for scores of another shape.
     """
     tiling = Tiling(read_em, apply_tile, np.asarray(bounds_vx), tile_zyx, overlap_zyx)

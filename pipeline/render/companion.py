@@ -5,8 +5,8 @@ import tempfile
 from pathlib import Path
 
 from pipeline import artefacts
-from pipeline.render.page import PAPER
 from pipeline.render.pandoc import RenderError, convert
+from pipeline.scripts import PAPER
 
 BACK = '<p class="back"><a href="index.html">← The paper</a></p>\n'
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import yaml
 
-from pipeline import artefacts
+from pipeline import artefacts, scripts
 from pipeline.config import Config
 from pipeline.render.pandoc import RenderError, convert, require_self_contained
+from pipeline.scripts import PAPER
 
 log = logging.getLogger("pipeline")
 
-PAPER = artefacts.REPOSITORY / "paper"
 FILTER = Path(__file__).with_name("quarto.lua")
 
 #: Keys under `format: html:` that only Quarto knows; all others are options of pandoc.
@@ -48,10 +48,10 @@ def stage(build: artefacts.Build, config: Config) -> None:
     `_variables.yml` with the results of the analysis, the settings (`config.*`) and the words that say which data
     these are (`edition.*`, from `paper/editions/<kind of source>/`).
     """
-    edition = PAPER / "editions" / config.source.kind
-    if not edition.is_dir():
-        raise RenderError(f"there is no paper for config {config.name!r}: {edition} does not exist")
-    words = yaml.safe_load((edition / "words.yml").read_text(encoding="utf-8"))
+    edition = scripts.manuscript(config)
+    if not edition:
+        raise RenderError(f"there is no paper for config {config.name!r}: paper/editions has no {config.source.kind}/")
+    words = yaml.safe_load((edition[0] / "words.yml").read_text(encoding="utf-8"))
     settings = _settings(config.model_dump(mode="json"))
     variables: dict[str, dict[str, Any]] = {"edition": {"name": config.name} | words, "config": settings}
     for key, entry in values(build).items():
@@ -61,7 +61,8 @@ def stage(build: artefacts.Build, config: Config) -> None:
         for path in PAPER.iterdir():
             if path.is_file():
                 shutil.copy(path, folder)
-        shutil.copytree(edition, folder / "edition")
+        for layer in edition:
+            shutil.copytree(layer, folder / "edition", dirs_exist_ok=True)
         for made in (build.figures, build.tables):
             if made.is_dir():
                 shutil.copytree(made, folder / made.name)

@@ -12,8 +12,6 @@ from pipeline.artefacts import Build
 from pipeline.stages import Run, StageError, stage
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from pipeline.cohort.assemble import Cohort
 
 
@@ -33,7 +31,7 @@ def cohort(run: Run) -> None:
     with run.step(inputs, [build.synapses], "pipeline/cohort/assemble.py") as step:
         if step.is_current:
             return
-        cube_nm = VoxelFrame(edition.extract.voxel_nm).to_nm(zyx(edition.extract.cube_zyx))
+        cube_nm = VoxelFrame(edition.extract.voxel_nm).to_nm(zyx(edition.extract.cube_zyx)).tolist()
         if isinstance(source, config.Folder):
             found, volume = _of_folder(run.data, edition, cube_nm)
         else:
@@ -61,7 +59,7 @@ def sandbox(run: Run, port: int) -> None:
     server.run(run.build.source, run.config.source, port)
 
 
-def _of_folder(data: Path, edition: config.Config, cube_nm: "np.ndarray") -> tuple["Cohort", dict[str, Any]]:
+def _of_folder(data: Path, edition: config.Config, cube_nm: list[float]) -> tuple["Cohort", dict[str, Any]]:
     from pipeline.cohort import assemble
     from pipeline.stages.folders import read_synapses
 
@@ -70,7 +68,7 @@ def _of_folder(data: Path, edition: config.Config, cube_nm: "np.ndarray") -> tup
 
 
 def _of_service(
-    source: config.Simulated | config.Cave, edition: config.Config, build: Build, cube_nm: "np.ndarray"
+    source: config.Simulated | config.Cave, edition: config.Config, build: Build, cube_nm: list[float]
 ) -> tuple["Cohort", dict[str, Any]]:
     from pipeline.cave.queries import Annotations
     from pipeline.cohort import assemble

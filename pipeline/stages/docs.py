@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from pipeline import artefacts, scripts
+from pipeline import artefacts, config, scripts
 from pipeline.artefacts import REPOSITORY, Build
 from pipeline.stages import command, commands
 
@@ -38,9 +38,10 @@ def generated(text: str) -> str:
 
 def _shown(folder: str) -> str:
     """Figures or tables: what each shows, its script, what that reads, and the editions whose report shows it."""
+    editions = {name: scripts.shown(config.load(edition)) for name, edition in _EDITIONS.items()}
     rows = []
     for script in _scripts(folder):
-        shows = [name for name, kind in _EDITIONS.items() if script.stem in scripts.shown(kind)[folder]]
+        shows = [name for name, found in editions.items() if script.stem in found[folder]]
         rows.append([_title(script), f"`{script}`", _read(script), ", ".join(shows) or "not in a report"])
     return _table(["what it shows", "script", "reads (for a script: what it wrote)", "report"], rows)
 
@@ -73,7 +74,7 @@ def _targets() -> str:
 
 
 #: Kinds of sources that have a manuscript, by the name that readers know.
-_EDITIONS = {"simulated": "simulated", "minnie65": "cave"}
+_EDITIONS = {"simulated": "demo", "minnie65": "minnie65"}
 
 _PARTS: dict[str, Callable[..., str]] = {
     "shown": _shown,

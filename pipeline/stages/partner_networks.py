@@ -32,9 +32,13 @@ def partner_networks(run: Run, network: str | None) -> None:
             return False
         return not succeeds(["partner-networks", "--network", entry.name], slot)
 
-    failures = side_by_side(fails, settings.networks, edition.compute.networks_at_once)
-    names = [entry.name for entry in settings.networks]
-    if any(failures):
-        failed = [name for name, failure in zip(names, failures, strict=True) if failure]
-        raise StageError(f"training failed: {', '.join(failed)}; see above. The others will not be trained again")
-    artefacts.write_json(build.partners / "networks.json", names)
+    names, done = [entry.name for entry in settings.networks], build.partners / "networks.json"
+    outputs = [done, *map(build.partner_run, names)]
+    with run.step([samples / "manifest.json"], outputs, "pipeline/partners/train.py") as step:
+        if step.is_current:
+            return
+        failures = side_by_side(fails, settings.networks, edition.compute.networks_at_once)
+        if any(failures):
+            failed = [name for name, failure in zip(names, failures, strict=True) if failure]
+            raise StageError(f"training failed: {', '.join(failed)}; see above. The others will not be trained again")
+        artefacts.write_json(done, names)

@@ -21,7 +21,7 @@ def plan(run: Run) -> None:
         "R": build.on(beside).root if beside else "",
         "MASKS": "yes" if any(model.reads_mask for model in edition.models) else "",
         "PREDICTIONS": " ".join(str(build.predictions(name)) for name in _trained(build)),
-        **{folder.upper(): " ".join(sorted(names)) for folder, names in scripts.shown(kind).items()},
+        **{folder.upper(): " ".join(sorted(names)) for folder, names in scripts.shown(edition).items()},
     }
     lines = [f"{name} := {value}" for name, value in facts.items()]
     for name, found in STAGES.items():

@@ -13,19 +13,24 @@ def train(run: Run, model: str | None) -> None:
     from pipeline.learn import distributed
     from pipeline.learn import run as training
 
+    build, names = run.build, [entry.name for entry in run.config.models]
     if model is None:
-        _train_all(run)
+        stores = {channel: build.store(channel) for entry in run.config.models for channel in entry.channels}
+        inputs = [build.synapses, *(store / "manifest.json" for store in stores.values())]
+        outputs = [build.models, *map(build.predictions, names), *map(build.run, names)]
+        with run.step(inputs, outputs, "pipeline/learn/run.py") as step:
+            if not step.is_current:
+                _train_all(run)
+                artefacts.write_json(build.models, names)
         return
-    build, entry = run.build, run.config.model(model)
+    entry = run.config.model(model)
     arguments = _arguments(run, entry)
     with distributed.group() as rank:
         if rank:
             training.train(*arguments)
             return
-        inputs, outputs = (
-            [build.patches / "manifest.json", build.synapses],
-            [build.predictions(model), build.run(model)],
-        )
+        inputs = [build.synapses, *(build.store(channel) / "manifest.json" for channel in entry.channels)]
+        outputs = [build.predictions(model), build.run(model)]
         settings = {"models": entry.model_dump(mode="json")}
         with run.step(inputs, outputs, "pipeline/learn/run.py", name=f"train-{model}", settings=settings) as step:
             training.train(*arguments)
@@ -75,7 +80,6 @@ def _train_all(run: Run) -> None:
             f"{len(failed_models)} of {len(table)} models failed: {', '.join(failed_models)}; see above. "
             "The others are trained and will not be trained again"
         )
-    artefacts.write_json(build.models, [model.name for model in edition.models])
 
 
 def _arguments(run: Run, model: config.Model) -> tuple:

@@ -38,7 +38,9 @@ _BLOCK = 256  # replicates, or neurons left out, whose weights are in memory at 
 _MAX_UNDEFINED = 0.05  # share of resamples in which a statistic may be undefined
 
 
-def intervals(rows: pd.DataFrame, tau: float, n_replicates: int, confidence: float, seed: int) -> pd.DataFrame:
+def intervals(
+    rows: pd.DataFrame, tau: float, n_replicates: int, confidence: float, seed: int, method: Method = METHODS[0]
+) -> pd.DataFrame:
     """Metrics of one model with their intervals: `metric, value, low, high`, in the order of METRICS.
 
     `rows` holds one row a synapse with the columns of `checks.COLUMNS` (others are ignored), in any order. Raises
@@ -47,7 +49,7 @@ def intervals(rows: pd.DataFrame, tau: float, n_replicates: int, confidence: flo
     rows = checked(rows)
     label, group = by_neuron(rows)
     scored = Scored(rows["label"], rows["p_excitatory"], tau, group)
-    return _table(*interval(scored.table, label, n_replicates, confidence, seed))
+    return _table(*interval(scored.table, label, n_replicates, confidence, seed, method))
 
 
 def difference(
@@ -82,6 +84,19 @@ def interval(
     undefined in more than 5% of the resamples, or where it lies outside all of its resamples, so that BCa has no bias
     correction.
     """
+    value, limits = interval_by_method(statistic, label, n_replicates, confidence, seed, (method,))
+    return value, *limits[method]
+
+
+def interval_by_method(
+    statistic: Statistic,
+    label: ArrayLike,
+    n_replicates: int,
+    confidence: float,
+    seed: Seed,
+    methods: tuple[Method, ...] = METHODS,
+) -> tuple[np.ndarray, dict[Method, tuple[np.ndarray, np.ndarray]]]:
+    """As `interval`, by several methods from the same resamples: value `[S]` and `{method: (low [S], high [S])}`."""
     label = np.asarray(label)
     value = statistic(np.ones((1, label.size)))[0]
     draws = np.concatenate([statistic(counts) for counts in resamples(label, n_replicates, seed)])
@@ -91,10 +106,13 @@ def interval(
             f"statistic {undefined.argmax()} of {value.size} is undefined in {undefined.max():.0%} of the resamples: "
             "too few neurons bear on it"
         )
-    levels = _levels(statistic, label, value, draws, confidence, method)
-    limits = [np.nanquantile(column, level) for column, level in zip(draws.T, levels, strict=True)]
-    low, high = np.reshape(limits, (value.size, 2)).T
-    return value, low, high
+    limits = {}
+    for method in methods:
+        levels = _levels(statistic, label, value, draws, confidence, method)
+        ends = [np.nanquantile(column, level) for column, level in zip(draws.T, levels, strict=True)]
+        low, high = np.reshape(ends, (value.size, 2)).T
+        limits[method] = low, high
+    return value, limits
 
 
 def resamples(label: ArrayLike, n_replicates: int, seed: Seed) -> Iterator[np.ndarray]:

@@ -15,7 +15,7 @@ from scipy.stats import binomtest, norm
 from tqdm import tqdm
 
 from pipeline.stats import naive
-from pipeline.stats.bootstrap import METHODS, Seed, interval
+from pipeline.stats.bootstrap import METHODS, Seed, interval_by_method
 from pipeline.stats.metrics import METRICS, Scored
 
 #: Metrics whose truth is known.
@@ -85,8 +85,9 @@ def _limits(
     columns = [METRICS.index(metric) for metric in COVERED]
     called = (p >= 0.5) == of_synapse
     accuracy = naive.balanced_accuracy_interval(of_synapse, called, confidence)
-    limits = [np.array([accuracy, naive.auc_interval(of_synapse, p, confidence)])]
-    for method in METHODS:
-        _, low, high = interval(lambda w: scored.table(w)[:, columns], label, n_replicates, confidence, seed, method)
-        limits.append(np.stack([low, high], axis=1))
+    independent = np.array([accuracy, naive.auc_interval(of_synapse, p, confidence)])
+    _, resampled = interval_by_method(
+        lambda weights: scored.table(weights)[:, columns], label, n_replicates, confidence, seed
+    )
+    limits = [independent, *(np.stack(resampled[method], axis=1) for method in METHODS)]
     return np.stack(limits, axis=1)

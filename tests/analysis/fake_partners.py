@@ -27,6 +27,12 @@ ERRORS = {
 }
 #: Of each representation: the threshold with the best validation F1.
 CHOSEN = {"mask": 0.5, "stdt": 0.0, "proximity": 0.4}
+NETWORKS = [
+    {"name": name, "epochs": 1 + number}
+    for number, name in enumerate(
+        ("avan", "mask_pruner", "proximity_pruner", "detect_mask", "detect_stdt", "detect_proximity")
+    )
+]
 MODELS = (
     {"name": "cnn", "network": "cnn"},
     {"name": "cnn_untrained", "network": "cnn", "trained": False},
@@ -36,7 +42,7 @@ MODELS = (
 
 def build_fake_partners(folder, models=MODELS[:2], seed=3):
     """`(build, environment)` of a fake build with the files of `partners/`."""
-    _, root, environment = build_fake(folder, models)
+    _, root, environment = build_fake(folder, models, partners={"networks": NETWORKS})
     build = Build("fake", root)
     write_partners(build.partners, np.random.default_rng(seed))
     return build, environment
@@ -97,7 +103,7 @@ def _detections():
 
 
 def volume_rows(rng, n=300):
-    """Detected clefts: 30 are false, 24 of the true ones set the methods apart, and both err on 2 alike."""
+    """Detected clefts: 30 are false, the methods disagree on 24 true ones, and make the same error on 2."""
     at = np.arange(n)
     rows = pd.DataFrame({"cleft_id": at + 1, "size_vx": rng.integers(20, 400, n)})
     for axis in "xyz":

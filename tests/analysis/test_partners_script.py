@@ -186,3 +186,9 @@ def test_the_figure_refuses_a_setting_that_was_not_the_best_on_validation(change
     done = run_script("figures/partners.py", environment)
     assert done.returncode
     assert re.search("the claim does not hold: no setting of cleft mask has a higher F1", done.stderr)
+
+
+def test_the_length_of_training_is_that_of_the_configuration(partnered):
+    texts = _values(partnered[0], "text")
+    passes = [texts[f"passes_{name}"] for name in ("avan", "pruners", "detectors")]
+    assert passes == ["1", "2 and 3", "4, 5, 6"]

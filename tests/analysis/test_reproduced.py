@@ -66,7 +66,7 @@ def test_a_network_of_the_earlier_recipe_stands_before_a_better_one(edition):
     families = pd.read_parquet(build.analysis / "study.families.parquet").set_index("family")
     assert families["validation_auc"].idxmax() == "unet3d"
     assert _row(table, "2D ResNet")["Here"].endswith("(ResNet-18, team-resnet recipe)")
-    best = families.query("kind == '2D' and trained")["validation_auc"].idxmax()
+    best = families.query("dimensionality == '2D' and trained")["validation_auc"].idxmax()
     assert _row(table, "2D, neurons held out")["Here"].endswith(f"({families['label'][best]})")
 
 

@@ -136,7 +136,7 @@ def test_the_table_names_the_volume_and_counts_axons(transferred):
     assert "simulated neuropil alone" in caption
     assert "the folder some_cortex" in caption
     assert "40 excitatory synapses of 20 axons and 6 inhibitory ones of 3" in caption
-    assert "not known of 1 of them" in caption
+    assert "unknown for 1 of them" in caption
     table = pd.read_csv(_real(build).tables / "transfer.csv", dtype=str).set_index("Score")
     texts = artefacts.read_json(_real(build).analysis / "transfer.json")
     assert table.loc["**ResNet-18**", "Shaft, matched"] == texts["resnet18_shaft_matched"]["text"]

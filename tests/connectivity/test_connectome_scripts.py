@@ -31,7 +31,7 @@ def analysed(tmp_path_factory):
     root = tmp_path_factory.mktemp("toy")
     folder = toy.write(root / "toy_connectome", *toy.connectome(n_neurons=120, per_neuron=12, effect=0.5))
     config = root / "tiny.yaml"
-    config.write_text("name: tiny\nsource: {kind: folder}\nstats: {n_bootstrap: 200}\n")
+    config.write_text("name: tiny\nsource: {kind: connectome}\nstats: {n_bootstrap: 200}\n")
     environment = {
         "SYNAPSE_EI_CONFIG": str(config),
         "SYNAPSE_EI_BUILD": str(root / "build"),
@@ -40,7 +40,7 @@ def analysed(tmp_path_factory):
     }
     done = _run("analysis/connectome.py", environment)
     assert done.returncode == 0, done.stderr
-    return Build("tiny", root / "build"), environment, folder
+    return Build("tiny-toy_connectome", root / "build"), environment, folder
 
 
 def test_the_scores_are_those_of_the_command(analysed, tmp_path):

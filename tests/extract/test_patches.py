@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 import zarr
 from cloudvolume import CloudVolume
-from extract_volumes import OFFSET, SIZE, synapse_table, texture, write_volume
+from extract_volumes import OFFSET, SIZE, differing, synapse_table, texture, write_volume
 from imageryclient import ImageryClient
 
 from pipeline import artefacts, compute, config, shards
 from pipeline.columns import CENTER_NM as CENTER
-from pipeline.extract.patches import extract, verify
+from pipeline.extract.patches import extract
 from pipeline.extract.volume import ExtractionError, Volume
 
 
@@ -57,7 +57,7 @@ def test_pixels_are_those_of_cloudvolume_and_imageryclient(tmp_path, em_path, se
     quality = pd.read_parquet(tmp_path / "patches" / "quality.parquet")
     assert quality["center_offset_vx"].max() == pytest.approx(0.5)  # a point is its voxel's corner
     assert (quality[["patch_padded", "cube_padded"]] == 0).all(axis=None)
-    verify(tmp_path / "patches")
+    assert not differing(tmp_path / "patches")
 
 
 def test_over_http_as_from_disk(tmp_path, em_path, settings, synapses, client):
@@ -174,7 +174,7 @@ def test_damaged_chunk_is_one_error_naming_every_synapse(
     assert all(f"synapse {i}: {damage}" in text for i in faults["synapse_id"])
     assert set(kept) == set(synapses["synapse_id"]) - set(faults["synapse_id"])
     assert artefacts.read_json(out / "manifest.json")["n_faults"] == len(faults) > 0
-    verify(out)
+    assert not differing(out)
 
     chunk.write_bytes(content)  # mended: the missing ones come, the others stay as they were
     extract(synapses, em_path, settings, out, client)
@@ -272,11 +272,9 @@ def test_another_plan_starts_over(tmp_path, em_path, settings, synapses, client,
     assert artefacts.sha256(tmp_path / "patches") == artefacts.sha256(tmp_path / "fresh")
 
 
-def test_verify_finds_one_changed_voxel(tmp_path, em_path, settings, synapses, client):
+def test_digests_find_one_changed_voxel(tmp_path, em_path, settings, synapses, client):
     extract(synapses, em_path, settings, tmp_path / "patches", client)
-    verify(tmp_path / "patches")
     cube = zarr.open_group(tmp_path / "patches" / "images.zarr")["cube"]
     cube[7, 3, 2, 1] = cube[7, 3, 2, 1] ^ 1
     synapse_id = pd.read_parquet(tmp_path / "patches" / "index.parquet")["synapse_id"][7]
-    with pytest.raises(ExtractionError, match=f"cube of synapse {synapse_id} differ"):
-        verify(tmp_path / "patches")
+    assert differing(tmp_path / "patches") == [("cube", synapse_id)]

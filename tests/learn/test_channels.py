@@ -29,7 +29,7 @@ MASKED = ("em", "presynaptic")
 
 def _model(network, **settings):
     recipe = {"warmup_epochs": 1}
-    epochs = 16 if network == "unet3d" else 6
+    epochs = 24 if network == "unet3d" else 6
     return config.Model(name=network, network=network, epochs=epochs, batch_size=16, recipe=recipe, **settings)
 
 

@@ -24,9 +24,11 @@ from sklearn.preprocessing import StandardScaler
 
 from pipeline import config
 from pipeline.artefacts import REPOSITORY
+from pipeline.freshness import closure
 from pipeline.learn import classification, data, engine, run
 from pipeline.learn.augment import symmetry
 from pipeline.learn.threshold import best_threshold
+from pipeline.partners import train as training
 
 SETTINGS = config.Model(
     name="unet", network="unet3d", crop=(6, 24, 24), batch_size=16, epochs=6, recipe={"threads": 1, "warmup_epochs": 1}
@@ -299,3 +301,15 @@ def test_running_out_of_memory_proposes_a_batch_size(cohort, tmp_path, monkeypat
     monkeypatch.setattr(engine._Training, "_step", full)
     with pytest.raises(engine.TrainingError, match=r"unet: out of memory with batch_size 16 .*`batch_size: 8`"):
         run.train(*cohort, SETTINGS, tmp_path / "run", tmp_path / "p.parquet", 5)
+
+
+def test_only_code_that_a_training_runs_makes_it_start_over():
+    """A run names its code by content: neither what classifiers do not use, nor the settings of other stages, count."""
+    code = {path.relative_to(REPOSITORY / "pipeline").as_posix() for path in closure(Path(run.__file__))}
+    assert {"learn/run.py", "learn/engine.py", "learn/augment.py", "models/unet3d.py", "recipes.py"} <= code
+    assert code.isdisjoint(
+        {"learn/evidence.py", "learn/matching.py", "learn/transfer.py", "models/rsunet.py", "config.py"}
+    )
+    networks = {path.relative_to(REPOSITORY / "pipeline").as_posix() for path in closure(Path(training.__file__))}
+    assert {"partners/train.py", "partners/targets.py", "learn/engine.py", "models/rsunet.py"} <= networks
+    assert networks.isdisjoint({"models/registry.py", "learn/run.py", "partners/masks.py", "config.py"})

@@ -300,7 +300,7 @@ def test_runs_without_a_network_of_partners_are_refused(faults, untrained, tmp_p
         capsys, out, folder, tmp_path / "none"
     )
     classifier = REPOSITORY / "pretrained" / "unet3d"
-    assert "is no model of partner assignment" in refused(capsys, out, folder, classifier)
+    assert "holds a network for classification, not for partner assignment" in refused(capsys, out, folder, classifier)
     (tmp_path / "model.safetensors").write_text("not a model, but long enough to look like one")
     assert "is not a safetensors file" in refused(capsys, out, folder, tmp_path)
 

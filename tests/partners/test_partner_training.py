@@ -65,12 +65,13 @@ def test_avan_learns_partners_and_direction(avan, unseen):
 
 
 @pytest.mark.parametrize("name", PRUNERS)
-def test_pruners_learn_partners_and_direction(name, store, unseen, tmp_path):
-    toy.train(store, toy.settings(name, epochs=6), tmp_path, 5)
-    found = predict.decisions(*model.load(tmp_path / "model.safetensors"), unseen, np.arange(len(unseen)))
+def test_pruners_learn_partners_and_direction(name, unseen, tmp_path):
+    store = toy.write(tmp_path / "samples", n_train=200)  # with 80, partner and bystander stay a toss-up
+    toy.train(store, toy.settings(name, epochs=6), tmp_path / "run", 5)
+    found = predict.decisions(*model.load(tmp_path / "run" / "model.safetensors"), unseen, np.arange(len(unseen)))
     pair, direction = right(found, unseen)
-    assert pair > 0.6  # of six ordered pairs
-    assert direction > 0.7
+    assert pair > 0.9  # of six ordered pairs
+    assert direction > 0.9
 
 
 @pytest.mark.parametrize("name", ["detect_mask", "detect_stdt", "detect_proximity"])
@@ -256,7 +257,10 @@ def test_models_refuse_other_voxels_smaller_samples_and_foreign_files(avan, smal
 
 
 def test_a_loss_that_is_not_finite_names_the_rows(small, tmp_path):
-    with pytest.raises(engine.TrainingError, match=r"the loss became nan in epoch 1, on rows \[.*lower learning_rate"):
+    with pytest.raises(
+        engine.TrainingError,
+        match=r"the loss became nan in epoch 1, on the batch of rows \[.*lower recipe.learning_rate",
+    ):
         settings = toy.settings("avan", epochs=1, recipe={"learning_rate": 1e30})
         toy.train(small, settings, tmp_path / "run", 0)
 

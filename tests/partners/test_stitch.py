@@ -97,6 +97,15 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(scores, tmp_path, mon
     assert sha256(tmp_path / "killed.zarr") == sha256(tmp_path / "fresh.zarr")
 
 
+def test_a_threshold_is_compared_in_the_precision_of_the_scores(tmp_path):
+    """0.4 is no float16: what the nearest one reaches counts, whoever's float names the threshold."""
+    scores = np.full(SHAPE, 0.4, np.float16)
+    write(tmp_path / "scores.zarr", scores)
+    for n, threshold in enumerate((0.4, np.float64(0.4))):
+        table = stitch.components(tmp_path / "scores.zarr", threshold, 3, (4, 8, 10), tmp_path / f"{n}.zarr")
+        assert table["size_vx"].tolist() == [scores.size]
+
+
 def test_small_components_go_and_centres_lie_on_their_own_voxels(tmp_path):
     """A bent cleft's centroid is beside it; its centre is the nearest of its own voxels, in nanometres."""
     scores = np.zeros(SHAPE, np.float16)

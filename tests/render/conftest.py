@@ -7,17 +7,22 @@ import zlib
 
 import pytest
 
-from pipeline import artefacts, config
+from pipeline import artefacts, config, scripts
 from pipeline.render import page
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>'
-EDITIONS = {"simulated": "demo", "cave": "minnie65"}
+EDITIONS = {
+    "simulated": config.load("demo"),
+    "cave": config.load("minnie65"),
+    "without_partners": config.load("demo").model_copy(update={"partners": config.Partners()}),
+}
 
 
 def manuscript(kind):
     """`{path: text}` of the manuscript with the files of one edition."""
     paths = [*sorted(page.PAPER.glob("*.qmd")), *sorted(page.PAPER.glob("*.md"))]
-    paths += sorted((page.PAPER / "editions" / kind).glob("*.md"))
+    own = {path.name: path for layer in scripts.manuscript(EDITIONS[kind]) for path in layer.glob("*.md")}
+    paths += sorted(own.values())
     return {path: path.read_text(encoding="utf-8") for path in paths}
 
 
@@ -49,7 +54,7 @@ def fill_build(build, kind):
 
 def staged(kind, root):
     """(config, build) of an edition, its manuscript staged with made-up results."""
-    settings = config.load(EDITIONS[kind])
+    settings = EDITIONS[kind]
     build = artefacts.Build(settings.name, root)
     fill_build(build, kind)
     page.stage(build, settings)

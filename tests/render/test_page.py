@@ -155,3 +155,10 @@ def test_links_and_embedded_data_are_no_requests(tmp_path):
         '<p>In prose, url(x) is text.</p><svg><use href="#shape"/></svg>'
     )
     require_self_contained(tmp_path / "page.html", Path("page.md"))
+
+
+def test_an_edition_without_partner_networks_has_a_paper_too(rendered):
+    page = rendered("without_partners").read_text(encoding="utf-8")
+    assert "trains no network of partner assignment" in page
+    assert "⟨partners." not in page
+    assert "partners.html" not in page

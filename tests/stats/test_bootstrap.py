@@ -31,14 +31,6 @@ def predictions(seed, n_neurons=(9, 6), per_neuron=7, spread=0.7, distance=1.0):
     return synapses.sample(frac=1, random_state=seed)
 
 
-@pytest.fixture
-def use_method(monkeypatch):
-    """A function that makes all intervals of the test be of one method."""
-    return lambda method: monkeypatch.setattr(
-        bootstrap, "interval", functools.partial(bootstrap.interval, method=method)
-    )
-
-
 def slow_metrics(synapses, tau):
     label, p = synapses["label"], synapses["p_excitatory"]
     return [
@@ -61,11 +53,10 @@ def slow_replicates(synapses, tau, n_replicates, seed):
     return np.array(replicates)
 
 
-def test_intervals_equal_an_explicit_resampling_loop(use_method):
-    use_method("percentile")
+def test_intervals_equal_an_explicit_resampling_loop():
     synapses = predictions(1)
     synapses["p_excitatory"] = synapses["p_excitatory"].round(1)  # ties
-    result = bootstrap.intervals(synapses, 0.5, 30, 0.9, seed=3)
+    result = bootstrap.intervals(synapses, 0.5, 30, 0.9, seed=3, method="percentile")
     replicates = slow_replicates(synapses, 0.5, 30, seed=3)
     assert list(result["metric"]) == list(METRICS)
     np.testing.assert_allclose(result["value"], slow_metrics(synapses, 0.5))
@@ -73,8 +64,9 @@ def test_intervals_equal_an_explicit_resampling_loop(use_method):
     np.testing.assert_allclose(result["high"], np.quantile(replicates, 0.95, axis=0))
 
 
-def test_difference_equals_an_explicit_resampling_loop_on_shared_neurons(use_method):
-    use_method("percentile")
+def test_difference_equals_an_explicit_resampling_loop_on_shared_neurons(monkeypatch):
+    percentile = functools.partial(bootstrap.interval, method="percentile")
+    monkeypatch.setattr(bootstrap, "interval", percentile)
     a, b = predictions(1), predictions(1)
     b["p_excitatory"] = (b["p_excitatory"] + np.random.default_rng(0).random(len(b))) / 2
     result = bootstrap.difference(a, b, 0.5, 0.45, 30, 0.9, seed=4)
@@ -91,10 +83,9 @@ def test_a_model_does_not_differ_from_itself():
 
 
 @pytest.mark.parametrize("method", ["percentile", "bca"])
-def test_with_one_synapse_a_neuron_the_interval_is_that_of_scipy(method, use_method):
-    use_method(method)
+def test_with_one_synapse_a_neuron_the_interval_is_that_of_scipy(method):
     synapses = predictions(3, n_neurons=(60, 40), per_neuron=1, distance=2.5)  # skewed: BCa differs from percentile
-    ours = bootstrap.intervals(synapses, 0.5, 20_000, 0.9, seed=0).set_index("metric").loc["roc_auc"]
+    ours = bootstrap.intervals(synapses, 0.5, 20_000, 0.9, seed=0, method=method).set_index("metric").loc["roc_auc"]
     excitatory, inhibitory = (synapses.loc[synapses["label"] == value, "p_excitatory"] for value in (1, 0))
 
     def auc(x, y, axis):
@@ -109,11 +100,10 @@ def test_with_one_synapse_a_neuron_the_interval_is_that_of_scipy(method, use_met
 
 
 @pytest.mark.parametrize("method", ["percentile", "bca"])
-def test_with_many_synapses_a_neuron_the_interval_is_that_of_scipy_on_the_neurons(method, use_method):
+def test_with_many_synapses_a_neuron_the_interval_is_that_of_scipy_on_the_neurons(method):
     """Neurons of equal size: balanced accuracy is the mean of two means over neurons, which SciPy can resample."""
-    use_method(method)
     synapses = predictions(7, n_neurons=(20, 14), per_neuron=30, distance=2.5, spread=1.2)
-    ours = bootstrap.intervals(synapses, 0.5, 20_000, 0.95, seed=0).set_index("metric")
+    ours = bootstrap.intervals(synapses, 0.5, 20_000, 0.95, seed=0, method=method).set_index("metric")
     right = (
         (synapses["label"] == (synapses["p_excitatory"] >= 0.5))
         .groupby([synapses["label"], synapses["pre_neuron_id"]])
