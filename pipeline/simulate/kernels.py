@@ -16,17 +16,14 @@ _STATE = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(_HERE.glob
 
 
 def kernel(function: Callable) -> Any:
-    """Compile `function` at its first call, or load it from the cache.
-
-    Division by zero gives infinity: testing for it would keep loops from being vectorised.
-    """
+    """Compile `function` at its first call, or load it from the cache."""
     settings: Any = numba.config
     elsewhere, settings.CACHE_DIR = settings.CACHE_DIR, str(_HERE / "__pycache__" / _STATE)
     try:
-        return numba.njit(cache=True, error_model="numpy")(function)
+        return numba.njit(cache=True)(function)
     finally:
         settings.CACHE_DIR = elsewhere
 
 
 #: A function that becomes part of each kernel that calls it, where a call would cost more than its work.
-inlined = numba.njit(inline="always", error_model="numpy")
+inlined = numba.njit(inline="always")

@@ -59,54 +59,56 @@ def _neighbours(
     position: np.ndarray, radius: np.ndarray, cell: np.ndarray, partner: np.ndarray, low: np.ndarray, shape: np.ndarray
 ) -> np.ndarray:
     """Pairs `[P, 2]` of balls of different cells, partners apart, that are nearer than SKIN_NM to touching."""
-    index = np.clip(((position - low) / CUBE_NM).astype(np.int64), 0, shape - 1)
-    cube = (index[:, 2] * shape[1] + index[:, 1]) * shape[0] + index[:, 0]
-    cube[radius > LARGE_NM] = shape.prod()
+
+    def cubes(position: np.ndarray) -> np.ndarray:
+        return np.clip(((position - low) / CUBE_NM).astype(np.int64), 0, shape - 1)
+
+    index, small = cubes(position), radius <= LARGE_NM
+    reach = (radius + SKIN_NM + radius[small].max())[:, None]
+    first, last = np.maximum(cubes(position - reach), index - 1), np.minimum(cubes(position + reach), index + 1)
+    cube = np.where(small, (index[:, 2] * shape[1] + index[:, 1]) * shape[0] + index[:, 0], shape.prod())
     order = np.argsort(cube, kind="stable")
     start = np.searchsorted(cube[order], np.arange(shape.prod() + 1))
-    balls = np.concatenate([position.T, radius[None]])[:, order]  # in the order of the cubes, to be read in a row
-    return _pairs(position, radius, cell, partner, index, shape, order, start, np.ascontiguousarray(balls))
+    balls = np.concatenate([position.T, radius[None]])
+    return _pairs(balls, balls.T[order].T.copy(), cell, partner, first, last, shape, order, start)
 
 
 @kernel
 def _pairs(
-    position: np.ndarray,
-    radius: np.ndarray,
+    balls: np.ndarray,  # [4, N] x, y, z, radius
+    ordered: np.ndarray,  # the same in the order of the cubes, large ones last, to be read in a row
     cell: np.ndarray,
     partner: np.ndarray,
-    index: np.ndarray,
+    first: np.ndarray,  # [N, 3] the cubes to look for neighbours in, XYZ, from ...
+    last: np.ndarray,  # ... to
     shape: np.ndarray,
     order: np.ndarray,
-    start: np.ndarray,
-    balls: np.ndarray,
+    start: np.ndarray,  # of each cube's balls in `order`
 ) -> np.ndarray:
-    n, n_small = len(radius), start[-1]
+    n, n_small = len(cell), start[-1]
     near = np.empty(n, np.bool_)
     found = np.empty((40 * n, 2), np.int64)
+    spans = np.empty((9, 2), np.int64)  # ranges of `order` to compare with
     count = 0
     for i in range(n):
-        x, y, z, r = position[i, 0], position[i, 1], position[i, 2], radius[i] + SKIN_NM
-        spans = np.empty((9, 2), np.int64)  # ranges of `order` to compare with
-        n_spans = 0
-        small = radius[i] <= LARGE_NM
+        x, y, z, r = balls[0, i], balls[1, i], balls[2, i], balls[3, i] + SKIN_NM
+        small = balls[3, i] <= LARGE_NM
+        spans[0, 0], spans[0, 1] = 0, n
+        n_spans = 0 if small else 1
         if small:
-            x0, x1 = max(index[i, 0] - 1, 0), min(index[i, 0] + 1, shape[0] - 1)
-            for iz in range(max(index[i, 2] - 1, 0), min(index[i, 2] + 2, shape[2])):
-                for iy in range(max(index[i, 1] - 1, 0), min(index[i, 1] + 2, shape[1])):
+            for iz in range(first[i, 2], last[i, 2] + 1):
+                for iy in range(first[i, 1], last[i, 1] + 1):
                     row = (iz * shape[1] + iy) * shape[0]
-                    spans[n_spans, 0], spans[n_spans, 1] = start[row + x0], start[row + x1 + 1]
+                    spans[n_spans, 0], spans[n_spans, 1] = start[row + first[i, 0]], start[row + last[i, 0] + 1]
                     n_spans += 1
-        else:
-            spans[0, 0], spans[0, 1] = 0, n
-            n_spans = 1
         for s in range(n_spans):
-            first, last = spans[s, 0], spans[s, 1]
-            xs, ys, zs, radii = balls[0, first:last], balls[1, first:last], balls[2, first:last], balls[3, first:last]
-            for k in range(last - first):  # without a branch, so that the compiler vectorises it
+            low, high = spans[s, 0], spans[s, 1]
+            xs, ys, zs, radii = ordered[0, low:high], ordered[1, low:high], ordered[2, low:high], ordered[3, low:high]
+            for k in range(high - low):  # without a branch, so that the compiler vectorises it
                 dx, dy, dz, reach = xs[k] - x, ys[k] - y, zs[k] - z, r + radii[k]
                 near[k] = dx * dx + dy * dy + dz * dz < reach * reach
-            for k in range(first, last):
-                if not near[k - first]:
+            for k in range(low, high):
+                if not near[k - low]:
                     continue
                 j = order[k]
                 if cell[i] == cell[j] or partner[i] == j or (j <= i and (small or k >= n_small)):
