@@ -27,6 +27,7 @@ BAND_PX = 4 * CHUNK[1]  # rows written at once, which bounds the memory of 64-bi
 OFFSET_VX = (60_000, 52_000, 21_000)  # XYZ; not zero, so that a forgotten offset shows
 JPEG_QUALITY = 90  # chosen: kasthuri_ac3 is stored at 92
 FIRST_SYNAPSE_ID = 100_001
+SCENE_PREFIX = "scene-"
 MIN_CLEFT_VX = 30  # smaller junctions are grazed by the tissue around them and are not counted as synapses
 
 Slab = tuple[int, int]  # a range of sections
@@ -57,7 +58,8 @@ def generate(settings: config.Simulated, seed: int, out: Path, client: distribut
         )
     for name in ("em", "segmentation", "clefts", "structures", "truth"):
         shutil.rmtree(out / name, ignore_errors=True)
-    (out / "manifest.json").unlink(missing_ok=True)
+    for path in (out / "manifest.json", *out.glob(f"{SCENE_PREFIX}*")):  # a killed run leaves its scene behind
+        path.unlink(missing_ok=True)
 
     plan, scene = build_scene(settings, seed)
     log.info("simulate: %d cells, %d planned junctions", len(plan.cells), len(plan.junctions))
@@ -72,7 +74,7 @@ def generate(settings: config.Simulated, seed: int, out: Path, client: distribut
     ):
         _create(out / name, dtype, encoding, size_vx)
     slabs = [(first, min(first + CHUNK[2], z)) for first in range(0, z, CHUNK[2])]
-    with tempfile.NamedTemporaryFile(dir=out, prefix="scene-") as file:
+    with tempfile.NamedTemporaryFile(dir=out, prefix=SCENE_PREFIX) as file:
         joblib.dump(drawn, file.name)
         write = functools.partial(_write_slab, out, seed, file.name)
         found = dict(compute.run(client, write, slabs, "sections"))

@@ -41,6 +41,7 @@ def zyx_of(synapses, point, offset):
 def test_same_seed_gives_the_same_bytes_with_other_workers_and_over_leftovers(tiny_truth, tmp_path):
     (tmp_path / "em" / "8_8_40").mkdir(parents=True)
     (tmp_path / "em" / "8_8_40" / "stray-chunk").write_bytes(b"of an interrupted run")
+    (tmp_path / "scene-killed").write_bytes(b"of a killed run")
     assert artefacts.sha256(generate(tmp_path, workers=2)) == artefacts.sha256(tiny_truth)
 
 
