@@ -182,6 +182,7 @@ connectivity:                                   ## neurons told from connections
 test: $(ENV)                                    ## style, types and the whole test suite
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/test_end_to_end.py tests
 
 bench: $(ENV)                                   ## ratios of speed, each measured within one run

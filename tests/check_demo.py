@@ -23,9 +23,7 @@ assert difference["low"] > 0, f"not above the untrained control: {values['perfor
 leaky, honest = values["leakage.leaky_balanced_accuracy"], values["leakage.honest_pre_weight"]
 assert leaky["value"] >= 0.9, f"the leaky protocol scores {leaky['text']}, below 0.9"
 weight = pd.read_parquet(demo.analysis / "leakage.weights.parquet").set_index("side").loc["pre"]
-assert weight["low"] <= 0 <= weight["high"], (
-    f"the honest prior of the presynaptic neuron weighs {honest['text']}"
-)
+assert weight["low"] <= 0 <= weight["high"], f"the honest prior of the presynaptic neuron weighs {honest['text']}"
 coverage = pd.read_parquet(demo.analysis / "confidence.coverage.parquet").query("interval == 'expanded'")
 enough = coverage.query("n_neurons >= 30 and metric in ('balanced_accuracy', 'roc_auc')")["coverage"]
 assert len(enough) == 6, "coverage was not measured at 30, 60 and 120 neurons"
