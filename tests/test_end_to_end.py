@@ -221,7 +221,7 @@ EDITS = {
         [("pipeline/models/rsunet.py", CODE)],
         {"partner-networks", "partner-tests", "masks"},
     ),
-    "code of the misread cubes": ([("pipeline/extract/misread.py", CODE)], {"units"}),
+    "code of the misread cubes": ([("pipeline/extract/misread.py", CODE)], {"units", "analysis-units"}),
     "a figure's script": ([("figures/neurons.py", CODE)], {"figures-neurons"}),
     "the style of figures": ([("figures/style.py", CODE)], {"figures"}),
     "a table's script": ([("tables/results.py", CODE)], {"tables-results"}),

@@ -8,6 +8,9 @@ from typing import Any
 from pipeline import artefacts, scripts
 from pipeline.stages import STAGES, Run, stage
 
+#: The stage that runs the scripts of a folder; each script is a step with a key of its own.
+RUNNERS = {"analysis": "analyse", "figures": "draw", "tables": "draw"}
+
 
 @stage()
 def plan(run: Run) -> None:
@@ -25,6 +28,8 @@ def plan(run: Run) -> None:
     }
     lines = [f"{name} := {value}" for name, value in facts.items()]
     for name, found in STAGES.items():
+        if name in RUNNERS.values():
+            continue
         scope = build if "data" not in found.settings else build.on(beside) if beside else None
         if scope:
             _write_key(scope, name, found.key(edition, files=scripts.files_of(name)))
@@ -32,7 +37,7 @@ def plan(run: Run) -> None:
         if scripts.reads(script).on_data and not beside:
             continue
         step = f"{script.parent}-{script.stem}"
-        runner = STAGES["analyse" if script.parent.name == "analysis" else "draw"]
+        runner = STAGES[RUNNERS[script.parent.name]]
         scope = scripts.scope(script, edition, build)
         _write_key(scope, step, runner.key(edition, script, scripts.literal_files(script)))
         target = scripts.made_by(script, scope)
