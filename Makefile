@@ -132,7 +132,7 @@ figures/%: $(B)/figures/%.png ;
 tables/%: $(B)/tables/%.md ;
 
 paper: $(B)/site/index.html
-$(B)/site/%.html: $(K)/companion.json $(B)/analysis/%.json
+$(B)/site/%.html: $(K)/companion-%.json $(B)/analysis/%.json
 	$(call STEP,companion $*)
 
 $(B)/site/index.html: $(K)/page.json $(ANALYSIS:%=$(B)/site/%.html) $(FIGURES:%=$(B)/figures/%.png) \

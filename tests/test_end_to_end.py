@@ -286,9 +286,8 @@ def test_an_edit_makes_stale_what_it_can_change_and_no_more(keys, house, what):
         found = _keys(house)
     assert found.keys() == keys.keys()
     stale = {step for step, key in found.items() if key != keys[step]}
-    folders = {
-        folder: {step for step in keys if step.startswith(f"{folder}-")} for folder in ("analysis", "figures", "tables")
-    }
+    kinds = ("analysis", "figures", "tables", "companion")
+    folders = {folder: {step for step in keys if step.startswith(f"{folder}-")} for folder in kinds}
     assert stale == {step for name in expected for step in folders.get(name, {name})}
 
 
@@ -337,6 +336,8 @@ def test_a_lost_prediction_is_made_again(built, house):
 
 def test_a_changed_figure_script_rebuilds_its_figure_and_the_page(built, house):
     with edited(house, ("figures/neurons.py", CODE)):
+        assert _worked(_make(house)) == {"figures-neurons"}  # the picture is the same, and so is the page
+    with edited(house, ("figures/neurons.py", "Accuracy of single neurons", "Accuracy of every neuron")):
         assert _worked(_make(house)) == {"figures-neurons", "page"}
     assert _recipes(_make(house, "-n")) == {"neurons.py", "page"}
     _make(house)

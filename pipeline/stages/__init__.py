@@ -12,7 +12,7 @@ import importlib
 import inspect
 import os
 import pkgutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,7 @@ class Run:
             raise StageError(f"`{self.stage.name}` reads a folder of real data: `make ... DATA=<folder>` or `--data`")
         return self.config.data
 
+    @contextlib.contextmanager
     def step(
         self,
         inputs: Iterable[Path],
@@ -83,7 +84,7 @@ class Run:
         files: Iterable[Path] = (),
         settings: dict[str, Any] | None = None,
         build: Build | None = None,
-    ) -> contextlib.AbstractContextManager[artefacts.Step]:
+    ) -> Iterator[artefacts.Step]:
         """`artefacts.step` under this stage's key; `shown` is the file that a reviewer should open.
 
         `name` is the stage's where it makes a single artefact; `settings` replace what of the settings this artefact
@@ -91,8 +92,11 @@ class Run:
         that it belongs to, where that is one of a folder beside the edition.
         """
         key = self.stage.key(self.config, script, files)
-        key["settings"] |= settings or {}
-        return artefacts.step(build or self.build, name or self.stage.name, shown, key, inputs, outputs)
+        narrowed = key | {"settings": key["settings"] | (settings or {})}
+        step = artefacts.step(build or self.build, name or self.stage.name, shown, narrowed, inputs, outputs)
+        with step as running:
+            running.facts["stage_key_hash"] = artefacts.key_hash(key)  # what `plan` compares Make's key file with
+            yield running
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})

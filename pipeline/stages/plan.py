@@ -10,6 +10,8 @@ from pipeline.stages import STAGES, Run, stage
 
 #: The stage that runs the scripts of a folder; each script is a step with a key of its own.
 RUNNERS = {"analysis": "analyse", "figures": "draw", "tables": "draw"}
+#: Stages without a key of their own name, since they make several artefacts.
+SEVERAL = {*RUNNERS.values(), "companion"}
 
 
 @stage()
@@ -28,7 +30,7 @@ def plan(run: Run) -> None:
     }
     lines = [f"{name} := {value}" for name, value in facts.items()]
     for name, found in STAGES.items():
-        if name in RUNNERS.values():
+        if name in SEVERAL:
             continue
         scope = build if "data" not in found.settings else build.on(beside) if beside else None
         if scope:
@@ -40,6 +42,9 @@ def plan(run: Run) -> None:
         runner = STAGES[RUNNERS[script.parent.name]]
         scope = scripts.scope(script, edition, build)
         _write_key(scope, step, runner.key(edition, script, scripts.literal_files(script)))
+        if script.parent.name == "analysis":
+            name = f"companion-{script.stem}"
+            _write_key(scope, name, STAGES["companion"].key(edition, files=scripts.files_of("companion")))
         target = scripts.made_by(script, scope)
         needed = " ".join(map(str, scripts.prerequisites(script, edition, build)))
         lines.append(f"{target}: {scope.key(step)} {needed}")
@@ -55,7 +60,7 @@ def _write_key(build: artefacts.Build, step: str, key: dict[str, Any]) -> None:
     """Write a step's key where it changed; one that the step was last made from is as old as that, even if put back."""
     path, record = build.key(step), build.record(step)
     changed = _write_where_changed(path, json.dumps(key, indent=1, sort_keys=True) + "\n")
-    if changed and record.is_file() and artefacts.read_json(record)["key_hash"] == artefacts.key_hash(key):
+    if changed and record.is_file() and artefacts.read_json(record).get("stage_key_hash") == artefacts.key_hash(key):
         made = record.stat().st_mtime_ns
         os.utime(path, ns=(made, made))
 
