@@ -33,7 +33,6 @@ export MALLOC_TRIM_THRESHOLD_ ?= 17179869184
 STEP = $(RUN) $(1) $(EDITION) && touch $@
 
 .DELETE_ON_ERROR:
-.SECONDARY:
 .PHONY: paper test bench clean help simulate cohort extract models pretrained partners queue partners-transfer \
 	pretrained-partners transfer realism reference connectivity FORCE
 
