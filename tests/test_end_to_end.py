@@ -20,7 +20,7 @@ from pipeline import config
 from pipeline.artefacts import Build
 from pipeline.cave import sandbox
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TINY = "tests/tiny.yaml"
