@@ -6,15 +6,17 @@ again; scripts of `analysis/` are shown to readers as they are written, and comp
 """
 
 import ast
+import contextlib
 import functools
 import hashlib
 import json
+import sys
 import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.artefacts import REPOSITORY
+from pipeline.artefacts import REPOSITORY, read_json, write_json
 
 _DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -51,29 +53,53 @@ def _closure(entry: Path) -> tuple[Path, ...]:
     return tuple(sorted(found))
 
 
-@functools.cache
 def digest(path: Path) -> str:
     """Digest of a Python file: of its syntax tree, of a script of `analysis/` of its text."""
-    if path.parent == REPOSITORY / "analysis":
-        return _sha256(path.read_bytes())
-    tree = _tree(path)
-    for node in ast.walk(tree):
-        if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:]
-    return _sha256(ast.dump(tree).encode())
+    return _sha256(path.read_bytes()) if path.parent == REPOSITORY / "analysis" else _parsed(path)[0]
 
 
 @functools.cache
 def _imported(path: Path) -> tuple[Path, ...]:
-    names = set(_names(_tree(path)))
-    candidates = (base.joinpath(*name.split(".")) for name in names for base in (REPOSITORY, path.parent))
+    candidates = (base.joinpath(*name.split(".")) for name in _parsed(path)[1] for base in (REPOSITORY, path.parent))
     files = (file for stem in candidates for file in (stem.with_suffix(".py"), stem / "__init__.py"))
     return tuple(sorted({file for file in files if file.is_file()}))
 
 
+#: What was parsed before, by content: parsing all of the code takes longer than the rest of what Make asks each time.
+_MEMORY = Path(__file__).parent / "__pycache__" / "freshness.json"
+_used: dict[str, list[Any]] = {}
+
+
+def remember() -> None:
+    """Keep what this process parsed for the next one, where the folder can be written."""
+    with contextlib.suppress(OSError):
+        write_json(_MEMORY, _used)
+
+
 @functools.cache
-def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_bytes())
+def _remembered() -> dict[str, list[Any]]:
+    try:
+        return read_json(_MEMORY)
+    except (OSError, ValueError):
+        return {}
+
+
+@functools.cache
+def _parsed(path: Path) -> list[Any]:
+    """`[digest of the syntax tree without docstrings, dotted names that it imports]` of a Python file."""
+    content = path.read_bytes()
+    state = _sha256(sys.version.encode() + content)
+    _used[state] = _remembered().get(state) or _parse(content)
+    return _used[state]
+
+
+def _parse(content: bytes) -> list[Any]:
+    tree = ast.parse(content)
+    names = sorted(set(_names(tree)))
+    for node in ast.walk(tree):
+        if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:]
+    return [_sha256(ast.dump(tree).encode()), names]
 
 
 def _names(tree: ast.AST) -> Iterator[str]:

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pipeline import artefacts, scripts
+from pipeline import artefacts, freshness, scripts
 from pipeline.stages import STAGES, Run, stage
 
 #: The stage that runs the scripts of a folder; each script is a step with a key of its own.
@@ -50,6 +50,7 @@ def plan(run: Run) -> None:
         lines.append(f"{target}: {scope.key(step)} {needed}")
     name = f"{build.root.name}-{beside.resolve().name}" if beside else build.root.name
     _write_where_changed(build.root.parent / "make" / f"{name}.mk", "\n".join(lines) + "\n")
+    freshness.remember()
 
 
 def _trained(build: artefacts.Build) -> list[str]:
