@@ -33,14 +33,14 @@ export MALLOC_TRIM_THRESHOLD_ ?= 17179869184
 STEP = $(RUN) $(1) $(EDITION) && touch $@
 
 .DELETE_ON_ERROR:
-.PHONY: paper test bench clean help simulate cohort extract models pretrained partners queue partners-transfer \
+.PHONY: paper test bench clean help check simulate cohort extract models pretrained partners queue partners-transfer \
 	pretrained-partners transfer realism reference connectivity FORCE
 
 paper:                                          ## the report, from data to page
 help:                                           ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' $(firstword $(MAKEFILE_LIST)) | column -t -s @
 	@echo "  make figures/<name>, make tables/<name>: one figure or table, with all that it needs"
-	@echo "  CONFIG=demo|study|full|minnie65|kasthuri|<file>.yaml  DATA=<folder>  VENV=<folder>  PYTHON=<interpreter>"
+	@echo "  CONFIG=demo|study|full|minnie65_small|minnie65|kasthuri|<file>.yaml  DATA=<folder>  VENV=<folder>  PYTHON=<interpreter>"
 
 # --- Environment and facts ---------------------------------------------------------------------------------------------
 
@@ -56,8 +56,13 @@ $(MK): FORCE | $(ENV)
 
 ifneq ($(filter-out help test bench clean,$(or $(MAKECMDGOALS),paper)),)
 include $(MK)
-$(K)/%.json $(R)/keys/%.json: ;
+# Until an edition that reads the annotation service has its cohort, everything waits for the check.
+CHECKED := $(if $(filter cave,$(KIND)),$(if $(wildcard $(B)/cohort/synapses.parquet),,check))
+$(K)/%.json $(R)/keys/%.json: | $(CHECKED) ;
 endif
+
+check:                                          ## token, tables, volume and machine, and what the edition will take
+	$(RUN) check $(EDITION)
 
 # --- Data: tissue, cohort, images --------------------------------------------------------------------------------------
 

@@ -24,7 +24,10 @@ study = glue.study("analysis/units.py")
 folder = study.build.units
 name = study.read(folder / "model.json")["model"]
 model = study.config.model(name)
-predictions = {"right": study.predictions(name), "misread": study.read(folder / "predictions.parquet")}
+whole = study.predictions(name)
+sampled = (folder / "right.parquet").is_file()  # a large cohort: both networks were trained on a sample of it
+right = study.read(folder / "right.parquet") if sampled else whole
+predictions = {"right": right, "misread": study.read(folder / "predictions.parquet")}
 
 # %% [markdown]
 # ## Scores on the test neurons
@@ -114,6 +117,11 @@ values = {
     "span_um": glue.number(depth * misread.STEP * section_um, 1),
     "right_span_um": glue.number(depth * section_um, 2),
     "elsewhere_share": glue.percent(1 - others.mean()),
+    "synapses_used": glue.text(
+        f"a fixed sample of {len(right):,} of the {len(whole):,} synapses"
+        if sampled
+        else f"all {len(right):,} synapses"
+    ),
     "n_test_synapses": glue.count(len(test["right"])),
     "n_test_neurons": glue.count(test["right"]["pre_neuron_id"].nunique()),
     "resolved": glue.text(resolved),

@@ -34,6 +34,7 @@ class Build:
     def __init__(self, name: str, root: Path | str = "build"):
         self.root = Path(root) / name
         self.source = self.root / "source"
+        self.cave = self.root / "cave"  # answers of the annotation service, see `pipeline.cave.pages`
         self.cohort = self.root / "cohort"
         self.synapses = self.cohort / "synapses.parquet"
         self.patches = self.root / "patches"

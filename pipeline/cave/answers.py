@@ -114,7 +114,7 @@ def _selected(rows: pd.DataFrame, parts: dict[str, pd.DataFrame], asked: list[li
     if body.get("select_column_map"):
         suffixes = body.get("suffix_map") or {}
         wanted = [
-            column if column in rows and column not in _shared(parts) else column + suffixes.get(table, "")
+            column + (suffixes.get(table, "") if column in _shared(parts) else "")
             for table, columns in body["select_column_map"].items()
             for column in columns
         ]

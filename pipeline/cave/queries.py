@@ -7,7 +7,10 @@ import difflib
 import functools
 import logging
 import re
-from collections.abc import Iterable, Iterator
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import caveclient
 import numpy as np
@@ -18,21 +21,36 @@ from tqdm import tqdm
 
 from pipeline import config, space
 from pipeline.cave import CaveError
-from pipeline.cave.wire import OldApi, Wire
+from pipeline.cave.pages import Pages
+from pipeline.cave.wire import Gone, OldApi, TooMuch, Wire
 
 log = logging.getLogger("pipeline")
 
 SYNAPSE_COLUMNS = ["id", "pre_pt_root_id", "post_pt_root_id", "ctr_pt_position", "size"]
 
+Select = list[str] | dict[str, list[str]]  # columns of a table, or of each of two that are joined
+
+#: Queries begin with so many ids and grow from there while answers come within FAST_S and fill less than a quarter of
+#: what the server returns at most.
+FIRST_IDS = 8
+FAST_S = 10
+
 
 class Annotations:
     """The annotation tables of one datastack at one materialization version.
 
-    `token` as for `wire.Wire`. Raises CaveError for a missing or rejected token, an unknown datastack and an unknown or
-    expired materialization version.
+    `token` as for `wire.Wire`. Answers are kept in the folder `pages` and not asked for again; without a folder, they
+    last as long as this object. Raises CaveError for a missing or rejected token, an unknown datastack and an unknown
+    or expired materialization version.
     """
 
-    def __init__(self, source: config.Simulated | config.Cave, server_address: str, token: str | None = None) -> None:
+    def __init__(
+        self,
+        source: config.Simulated | config.Cave,
+        server_address: str,
+        token: str | None = None,
+        pages: Path | None = None,
+    ) -> None:
         self.datastack = source.datastack
         self.materialization_version = source.materialization_version
         self._settings = source.query
@@ -40,7 +58,16 @@ class Annotations:
         self._server = server_address
         self._wire = Wire(server_address, source.datastack, source.query, token)
         self._client = self._wire.call(self._connect, "connecting")
-        self._pin_version()
+        self._check_version()
+        # From here on every request of the client is for this version.
+        pin = functools.partial(setattr, self._client, "version", self.materialization_version)
+        self._wire.call(pin, "pinning the version")
+        self.seconds_per_id: float | None = None  # that the last query by ids took, unless all of it was kept
+        self._are_kept = pages is not None
+        if pages is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="cave-pages-")
+            pages = Path(self._temporary.name)
+        self._pages = pages
 
     @property
     def image_source(self) -> str:
@@ -57,38 +84,66 @@ class Annotations:
         """When the materialization version was frozen, in ISO 8601 (UTC)."""
         return self._client.timestamp.isoformat()
 
+    @property
+    def expires(self) -> str:
+        """When the server stops serving the materialization version, as an ISO 8601 date."""
+        get = self._client.materialize.get_version_metadata
+        return self._wire.call(get, "reading the metadata of the version")["expires_on"].date().isoformat()
+
     @functools.cached_property
     def names(self) -> list[str]:
         """Names of all tables of this version."""
         return sorted(self._wire.call(self._client.materialize.get_tables, "listing tables"))
 
-    def table(self, name: str) -> pd.DataFrame:
-        """The rows of table `name`, sorted by `id`; a reference table is joined with the table that it refers to.
+    def table(self, name: str, columns: Sequence[str], of_target: Sequence[str] = ()) -> pd.DataFrame:
+        """`columns` of all rows of table `name`, sorted by `id`, which is always among them.
 
-        Columns of the joined table whose name is taken end in `_ref`. Points come in nanometres, `pt_position` as
-        `pt_{x,y,z}_nm`, whatever voxels the table has. Ids are int64, truth values the text 't' or 'f' (servers send
-        either). Raises CaveError for an unknown table, for a result that the server cuts short, and for ids that are
-        repeated or no longer exact.
+        Of a reference table, `of_target` are the columns of the table that it refers to. Points come in nanometres,
+        `pt_position` as `pt_{x,y,z}_nm`, whatever voxels the table has. Ids are int64, truth values the text 't' or 'f'
+        (servers send either). Raises CaveError for an unknown table, for a result that the server cuts short, and for
+        ids that are missing, repeated or no longer exact.
         """
-        rows, cut = self._query(name)
-        if cut:
-            raise CaveError(
-                f"table {name} has more than {len(rows)} rows, which is as many as the server returns; ask the "
-                "server's operators for a larger limit"
-            )
-        return _sorted(rows, name)
+        columns = ["id", *(column for column in columns if column != "id")]
+        select: Select = columns
+        if of_target:
+            target = self._metadata(name)["reference_table"]
+            if not target:
+                raise CaveError(f"table {name} refers to no other table, which should have {list(of_target)}")
+            select = {name: columns, target: list(of_target)}
+        pages = self._pages_of(name, select)
+        found = [rows for _, rows in pages.read()]
+        if not found:
+            found = [self._ask_for_all(name, select)]
+            pages.write(found[0])
+        return _sorted(self._usable(found[0], name), name)
 
     def synapses(self, pre_ids: ArrayLike) -> pd.DataFrame:
         """All synapses of the presynaptic root ids `pre_ids`, sorted by `id`.
 
         Columns `id, pre_pt_root_id, post_pt_root_id, ctr_pt_{x,y,z}_nm, size`. Autapses and synapses onto unsegmented
-        tissue (post id 0) are included: leaving them out is for the caller, who counts them. Errors as for `table`.
+        tissue (post id 0) are included: leaving them out is for the caller, who counts them. Errors as for `table`;
+        what was answered before an error is kept.
         """
         pre_ids = np.unique(np.asarray(pre_ids))
         if not len(pre_ids) or pre_ids.dtype.kind not in "iu" or pre_ids[0] <= 0:
             raise CaveError("synapses are asked for by presynaptic root ids: positive integers, at least one")
-        pages = list(self._synapse_pages(pre_ids.tolist()))
-        return _sorted(pd.concat([page for page in pages if len(page)] or pages[:1]), self._synapse_table)
+        name = self._synapse_table
+        pages = self._pages_of(name, SYNAPSE_COLUMNS)
+        kept = pages.ids()
+        waiting = [one for one in pre_ids.tolist() if one not in kept]
+        if len(waiting) < len(pre_ids):
+            log.info("%s: the rows of %d of %d ids are there already", name, len(pre_ids) - len(waiting), len(pre_ids))
+        try:
+            self._fetch(name, waiting, pages)
+        except CaveError as error:
+            n = len(pages.ids().intersection(pre_ids.tolist()))
+            kept_in = f". The rows of {n} of {len(pre_ids)} ids are kept in {pages.folder}: start again to go on"
+            failure = CaveError(f"{error}{kept_in if self._are_kept else ''}")
+        else:
+            rows = [self._usable(page[page["pre_pt_root_id"].isin(ids)], name) for ids, page in pages.read()]
+            whole = pd.concat([page for page in rows if len(page)] or rows[:1])
+            return _sorted(whole[whole["pre_pt_root_id"].isin(pre_ids)], name)
+        raise failure
 
     # The client
 
@@ -106,7 +161,8 @@ class Annotations:
             raise OldApi
         return client
 
-    def _pin_version(self) -> None:
+    def _check_version(self) -> None:
+        """CaveError unless the server has the materialization version."""
         call, get_versions = self._wire.call, self._client.materialize.get_versions
         version, available = self.materialization_version, call(get_versions, "listing materialization versions")
         if version not in available:
@@ -114,50 +170,77 @@ class Annotations:
             state = "has expired" if version in every else "does not exist"
             raise CaveError(
                 f"materialization version {version} of {self.datastack} {state}; available: {sorted(available)}. "
-                "Set source.materialization_version, and note that root ids differ between versions."
+                "Set source.materialization_version, and note that root ids differ between versions"
             )
-        # From here on every request of the client is for this version.
-        call(functools.partial(setattr, self._client, "version", version), "pinning the version")
 
     # Queries
 
-    def _synapse_pages(self, pre_ids: list[int]) -> Iterator[pd.DataFrame]:
-        """Yield complete pages; wherever the server cuts an answer short, half as many ids are asked for."""
-        limit = self._settings.ids_per_query
-        start, size, most_rows = 0, limit, 0
-        with tqdm(total=len(pre_ids), desc=self._synapse_table, unit="id", disable=None) as bar:
-            while start < len(pre_ids):
-                batch = pre_ids[start : start + size]
-                rows, cut = self._query(self._synapse_table, batch)
+    def _pages_of(self, name: str, select: Select) -> Pages:
+        place = {"server": self._server, "datastack": self.datastack, "version": self.materialization_version}
+        return Pages(self._pages, place | {"table": name, "columns": select})
+
+    def _fetch(self, name: str, ids: list[int], pages: Pages) -> None:
+        """Write pages with all rows of table `name` of these presynaptic `ids`.
+
+        Where an answer is cut short or is too much for the server, half as many ids are asked for.
+        """
+        limit, cap = self._settings.ids_per_query, self._settings.row_cap
+        done, size, begun = 0, min(FIRST_IDS, limit), time.monotonic()
+        with tqdm(total=len(ids), desc=name, unit="id", disable=None) as bar:
+            while done < len(ids):
+                batch = ids[done : done + size]
+                started = time.monotonic()
+                try:
+                    rows, cut = self._ask(name, SYNAPSE_COLUMNS, batch)
+                except TooMuch as error:
+                    log.warning("querying %s for %d ids: %s; asking for half as many", name, len(batch), error)
+                    time.sleep(self._settings.backoff_s)
+                    size = len(batch) // 2
+                    continue
                 if cut and len(batch) == 1:
                     raise CaveError(
-                        f"pre_pt_root_id {batch[0]} alone has more than {len(rows)} rows in {self._synapse_table}, "
-                        "which is as many as the server returns; leave it out, or ask the server's operators for a "
-                        "larger limit"
+                        f"pre_pt_root_id {batch[0]} alone has more than {len(rows)} rows in {name}, which is as many "
+                        "as the server returns; leave it out, or ask the server's operators for a larger limit"
                     )
                 if cut:
-                    size, most_rows = len(batch) // 2, len(rows)
+                    size, cap = len(batch) // 2, len(rows)
                     continue
-                yield rows
-                start += len(batch)
+                self._usable(rows, name)  # raises before anything wrong is kept
+                pages.write(rows, batch)
+                done += len(batch)
                 bar.update(len(batch))
-                if len(rows) < most_rows / 4:
-                    size = min(2 * size, limit)
+                if time.monotonic() - started < FAST_S and 4 * len(rows) < cap:
+                    size = min(2 * len(batch), limit)
+        self.seconds_per_id = (time.monotonic() - begun) / len(ids) if ids else None
 
-    def _query(self, name: str, pre_ids: list[int] | None = None) -> tuple[pd.DataFrame, bool]:
-        """One answer of the server, `(rows, cut short?)`, with points in nm: all rows, or the synapses of `pre_ids`."""
-        resolution = self._resolution(name)
+    def _ask_for_all(self, name: str, select: Select) -> pd.DataFrame:
+        rows, cut = self._ask(name, select)
+        if cut:
+            raise CaveError(
+                f"table {name} has more than {len(rows)} rows, which is as many as the server returns; ask the "
+                "server's operators for a larger limit"
+            )
+        self._usable(rows, name)
+        return rows
+
+    def _ask(self, name: str, select: Select, ids: list[int] | None = None) -> tuple[pd.DataFrame, bool]:
+        """One answer of the server as it came, `(rows, cut short?)`: all rows, or those of presynaptic `ids`."""
+        resolution = self.voxel_nm(name)
         query = functools.partial(
             self._client.materialize.query_table,
             name,
-            filter_in_dict={"pre_pt_root_id": pre_ids} if pre_ids else None,
-            select_columns=SYNAPSE_COLUMNS if pre_ids else None,
+            filter_in_dict={"pre_pt_root_id": ids} if ids else None,
+            select_columns=select,
             split_positions=True,
             desired_resolution=list(resolution),
             metadata=False,
             log_warning=False,
         )
-        rows = self._wire.call(query, f"querying {name}")
+        try:
+            rows = self._wire.call(query, f"querying {name}", divisible=len(ids or ()) > 1)
+        except Gone:
+            self._check_version()  # which says it better where that is the reason
+            raise
         warning = self._wire.redacted(self._wire.headers.get("Warning", ""))
         cut = "Limited query" in warning or len(rows) == self._settings.row_cap
         if warning and not cut:
@@ -165,12 +248,13 @@ class Annotations:
         given = self._wire.headers.get("dataframe_resolution")
         if given and tuple(float(size) for size in given.split(",")) != resolution:
             raise CaveError(f"table {name}: points arrived in voxels of {given} nm, not {resolution}")
-        rows = _exact_ids(_text_booleans(rows), name)
-        if pre_ids and not cut:  # a server may send rows that were not asked for
-            rows = rows[rows["pre_pt_root_id"].isin(pre_ids)]
-        return _in_nm(rows, space.VoxelFrame(resolution)), cut
+        return rows, cut
 
-    def _resolution(self, name: str) -> tuple[float, float, float]:
+    def _usable(self, rows: pd.DataFrame, name: str) -> pd.DataFrame:
+        """Rows as they came, made into what `table` promises, except for their order."""
+        return _in_nm(_exact_ids(_text_booleans(rows), name), space.VoxelFrame(self.voxel_nm(name)))
+
+    def voxel_nm(self, name: str) -> tuple[float, float, float]:
         """Voxel size (XYZ, nm) of the points of a table, which a reference table takes from its target."""
         x, y, z = self._metadata(self._metadata(name)["reference_table"] or name)["voxel_resolution"]
         return float(x), float(y), float(z)
@@ -201,21 +285,24 @@ def _sorted(rows: pd.DataFrame, name: str) -> pd.DataFrame:
 
 def _text_booleans(rows: pd.DataFrame) -> pd.DataFrame:
     """Truth values as 't' and 'f': depending on its version a server sends booleans or this text."""
-    for column in rows.select_dtypes(bool).columns:
-        rows[column] = np.where(rows[column], "t", "f")
-    return rows
+    return rows.assign(**{name: np.where(rows[name], "t", "f") for name in rows.select_dtypes(bool)})
 
 
 def _exact_ids(rows: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Ids as int64; CaveError where they came as floating-point numbers, which are inexact above 2^53."""
-    for column in rows.columns:
-        if not re.fullmatch(r"(.*_)?id(_ref)?", column) or column.startswith("superceded_id"):
-            continue
+    """Ids as int64; CaveError where some are missing or came as floating-point numbers, inexact above 2^53."""
+    exact = {}
+    for column in [column for column in rows.columns if re.fullmatch(r"(.*_)?id(_ref)?", column)]:
         ids = rows[column]
+        if (missing := ids.isna()).any():
+            shown = f"id {rows['id'][missing].head().tolist()}" if column != "id" else "the ids themselves"
+            raise CaveError(
+                f"table {name}: column {column} has no value in {missing.sum()} of {len(rows)} rows ({shown}); report "
+                "them to the operators of the service"
+            )
         if len(ids) and not (pd.api.types.is_integer_dtype(ids) and ids.max() < 2**63):
             raise CaveError(f"table {name}: column {column} arrived as {ids.dtype}, in which ids are not exact")
-        rows[column] = ids.astype(np.int64)
-    return rows
+        exact[column] = ids.astype(np.int64)
+    return rows.assign(**exact)
 
 
 def _in_nm(rows: pd.DataFrame, voxels: space.VoxelFrame) -> pd.DataFrame:

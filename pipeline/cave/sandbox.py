@@ -6,7 +6,7 @@ ones and only the address differs. Materialization versions expire, as those of 
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,19 @@ import werkzeug.exceptions
 import werkzeug.serving
 
 from pipeline import config
+from pipeline.cave import failures
 from pipeline.cave.answers import Tables, answer
+from pipeline.cave.failures import Failure
 
 #: The sandbox's only token. It is public, and no token of any real server.
 TOKEN = "synapse-ei-sandbox"
 
+ROW_CAP = 200_000  # of an answer; the real service's default
 
-def run(source_dir: Path, settings: config.Simulated, port: int) -> None:
+
+def run(source_dir: Path, settings: config.Simulated, port: int, scripted: Sequence[Failure] = ()) -> None:
     """Serve until interrupted, and print how to connect."""
-    with serve(source_dir, settings, port) as address:
+    with serve(source_dir, settings, port, scripted) as address:
         print(
             f"CAVE sandbox of {source_dir} at {address} (this machine only); stop it with Ctrl-C.\n\n"
             f"  from caveclient import CAVEclient\n"
@@ -38,24 +42,29 @@ def run(source_dir: Path, settings: config.Simulated, port: int) -> None:
 
 
 @contextlib.contextmanager
-def serve(source_dir: Path, settings: config.Simulated, port: int = 0) -> Iterator[str]:
+def serve(
+    source_dir: Path,
+    settings: config.Simulated | config.Cave,
+    port: int = 0,
+    scripted: Sequence[Failure] = (),
+    row_cap: int = ROW_CAP,
+) -> Iterator[str]:
     """Serve `<source_dir>/tables` on 127.0.0.1 from a thread; yields the address, `http://127.0.0.1:<port>`.
 
-    Port 0 takes a free one.
+    Port 0 takes a free one. The datastack, the tables and the materialization version are those of `settings`, and the
+    version before it exists but has expired; no answer has more than `row_cap` rows. Requests meet the failures that
+    are `scripted`, in their order.
     """
-    with listen(application(source_dir, settings), port) as address:
-        yield address
-
-
-@contextlib.contextmanager
-def listen(app: flask.Flask, port: int = 0) -> Iterator[str]:
-    """Serve an application as `serve` does."""
+    versions = {settings.materialization_version - 1: False, settings.materialization_version: True}
+    app = application(source_dir, settings, versions, row_cap)
+    closing = failures.install(app, scripted, lambda: versions.update(dict.fromkeys(versions, False)))
     server = werkzeug.serving.make_server("127.0.0.1", port, app, threaded=True, request_handler=_QuietHandler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:
+        closing.set()
         server.shutdown()
         thread.join()
         server.server_close()
@@ -66,15 +75,13 @@ class _QuietHandler(werkzeug.serving.WSGIRequestHandler):
         pass
 
 
-def application(source_dir: Path, settings: config.Simulated, row_cap: int = 200_000) -> flask.Flask:
-    """The service: the datastack, the tables and the materialization version of `settings`.
-
-    The version before it exists but has expired. No answer has more than `row_cap` rows.
-    """
+def application(
+    source_dir: Path, settings: config.Simulated | config.Cave, versions: dict[int, bool], row_cap: int
+) -> flask.Flask:
+    """The service, see `serve`; `versions` says of each materialization version whether it is valid."""
     source_dir = Path(source_dir).resolve()
     app = flask.Flask("sandbox", static_folder=None)
     tables = Tables(source_dir / "tables")
-    versions = {settings.materialization_version - 1: False, settings.materialization_version: True}
     datastack = "/materialize/api/v<int(min=2,max=3):api>/datastack/<name>"
 
     @app.before_request
@@ -173,6 +180,6 @@ def application(source_dir: Path, settings: config.Simulated, row_cap: int = 200
     def query(api: int, name: str, version: int, table: str | None = None) -> flask.Response:
         if not versions[version]:
             flask.abort(410, "This materialization version is not available")
-        return answer(tables, [[table]] if table else None, row_cap)
+        return answer(tables, [[table]] if table else None, min(row_cap, flask.g.get("row_cap", row_cap)))
 
     return app

@@ -27,7 +27,18 @@ log = logging.getLogger("pipeline")
 Answer = TypeVar("Answer")
 
 TRANSIENT_STATUS = {429, 500, 502, 503, 504}
+#: Where a smaller question can help: the answer takes the server too long, or is too large for what stands before it.
+OVERLOADED_STATUS = {413, 500, 502, 504}
+GONE_STATUS = {404, 410}
 LONGEST_PAUSE_S = 120
+
+
+class TooMuch(CaveError):
+    """A question that is too large for the server, as it seems; a smaller one can help."""
+
+
+class Gone(CaveError):
+    """What is asked for does not exist, or not any more."""
 
 
 class OldApi(Exception):
@@ -70,27 +81,47 @@ class Wire:
         self._place = place
         self._settings = settings
         self._token = pydantic.SecretStr(self._usable(token))
+        self._accepted = False  # whether the server has accepted the token
         self.headers: Mapping[str, str] = {}  # of the answer to the last query
 
     @property
     def token(self) -> str:
         return self._token.get_secret_value()
 
-    def call(self, function: Callable[[], Answer], what: str) -> Answer:
-        """`function()` with timeouts and retries; whatever fails becomes a CaveError without the token."""
+    def call(self, function: Callable[[], Answer], what: str, divisible: bool = False) -> Answer:
+        """`function()` with timeouts and retries; whatever fails becomes a CaveError without the token.
+
+        Where the caller could ask for less (`divisible`), what may be too much is not tried again but raises TooMuch.
+        Raises Gone for what does not exist (any more).
+        """
+
+        def try_again(error: BaseException) -> bool:
+            return _transient(error) and not (divisible and _overloaded(error))
+
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(self._settings.attempts),
             wait=self._pause,
-            retry=tenacity.retry_if_exception(_transient),
+            retry=tenacity.retry_if_exception(try_again),
             before_sleep=lambda state: log.warning("%s: %s; trying again", what, self._reason(_error(state))),
             reraise=True,
         )
         try:
             with self._transport():
-                return retrying(function)
+                answer = retrying(function)
         except _FAILURES as error:
-            failure = CaveError(self._explanation(error, what))
+            failure = self._failure(error, what, divisible)
+        else:
+            self._accepted = True
+            return answer
         raise failure  # outside the handler, so that no traceback shows the original, which may quote the token
+
+    def _failure(self, error: BaseException, what: str, divisible: bool) -> CaveError:
+        """The error to raise for `error`."""
+        if divisible and _overloaded(error):
+            return TooMuch(self._reason(error))
+        response = _refusal(error)
+        kind = Gone if response is not None and response.status_code in GONE_STATUS else CaveError
+        return kind(self._explanation(error, what))
 
     def redacted(self, text: object) -> str:
         return str(text).replace(self.token, "[token]")
@@ -137,6 +168,11 @@ class Wire:
         place = f"{what} ({self._place} at {self._server})"
         if isinstance(error, CaveError):
             return self.redacted(error)
+        if status == 401 and self._accepted:
+            return (
+                f"{self._server} no longer accepts the CAVE token (not shown), which it accepted before: it has "
+                f"expired or was revoked; {self._token_help()}"
+            )
         if status == 401 or isinstance(error, AuthException):
             return f"{self._server} rejected the CAVE token (not shown); {self._token_help()}"
         reason = self._reason(error)
@@ -153,9 +189,9 @@ class Wire:
             reason = f"the server answered {response.status_code} ({text[:300]})"
         elif isinstance(error, OldApi):
             reason = "the server's list of API versions was unreadable or lacks version 3, which these queries need"
-        elif isinstance(error, requests.Timeout) or "timed out" in str(error):
+        elif _timed_out(error):
             reason = f"no answer within {self._settings.timeout_s:g} s (source.query.timeout_s)"
-        elif isinstance(error, requests.exceptions.ChunkedEncodingError | pa.ArrowException) or type(error) is OSError:
+        elif _cut_short(error):
             reason = "the answer was cut short"
         elif isinstance(error, requests.ConnectionError):
             reason = f"no connection ({type(error).__name__})"
@@ -190,6 +226,21 @@ def _transient(error: BaseException) -> bool:
     if (response := _refusal(error)) is not None:
         return response.status_code in TRANSIENT_STATUS
     return isinstance(error, _LOST) or type(error) is OSError
+
+
+def _overloaded(error: BaseException) -> bool:
+    """Whether the answer may have been too much for the server."""
+    if (response := _refusal(error)) is not None:
+        return response.status_code in OVERLOADED_STATUS
+    return _timed_out(error) or _cut_short(error)
+
+
+def _timed_out(error: BaseException) -> bool:
+    return isinstance(error, requests.Timeout) or "timed out" in str(error)
+
+
+def _cut_short(error: BaseException) -> bool:
+    return isinstance(error, requests.exceptions.ChunkedEncodingError | pa.ArrowException) or type(error) is OSError
 
 
 def _refusal(error: BaseException) -> requests.Response | None:

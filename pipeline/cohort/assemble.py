@@ -13,7 +13,7 @@ import pandas as pd
 
 from pipeline import config
 from pipeline.cohort import CohortError, audit, labels, selection, splits
-from pipeline.columns import CENTER_NM
+from pipeline.columns import CENTER_NM, CLASS_OF_LABEL
 
 log = logging.getLogger("pipeline")
 
@@ -109,7 +109,9 @@ def assemble_folder(synapses: pd.DataFrame, settings: config.Cohort, cube_nm: Se
 def _count(flow: list[dict], step: str, rows: pd.DataFrame) -> None:
     """Append what is left after a step; rows are neurons, or synapses where they have a `synapse_id`."""
     synapses = len(rows) if "synapse_id" in rows else None
-    flow.append({"step": step, "neurons": int(rows["pre_neuron_id"].nunique()), "synapses": synapses})
+    neurons = rows.drop_duplicates("pre_neuron_id")
+    classes = {name: int((neurons["label"] == label).sum()) for label, name in CLASS_OF_LABEL.items()}
+    flow.append({"step": step, "neurons": len(neurons), **classes, "synapses": synapses})
 
 
 def _finish(

@@ -15,6 +15,7 @@ is the axon's), and nuclei to which one table gives several classes. Every exclu
 import pandas as pd
 
 from pipeline.cohort import CohortError
+from pipeline.columns import CLASS_OF_LABEL
 
 #: Classes as the tables write them, in lower case; None is a cell that the annotator left open.
 CLASSES = {
@@ -49,14 +50,16 @@ def merge(
     Each table has `target_id`, `pt_root_id`, `pt_{x,y,z}_nm` (the nucleus) and its class column (see SOURCES).
     `neurons` has the columns `pre_neuron_id` (root id) and `label` (1 = excitatory, 0 = inhibitory), sorted by id.
     `conflicts` (CONFLICT_COLUMNS) lists, with reasons, the nuclei that were excluded and those where the manual
-    table overruled the metamodel (`decision` is `kept`). `flow` counts the neurons left after each step.
+    table overruled the metamodel (`decision` is `kept`). `flow` counts the neurons left after each step, and those of
+    each class.
     Raises CohortError on missing columns, unknown classes, and a nucleus with several root ids.
     """
     wide = _cells({"column": column, "metamodel": metamodel, "baylor": baylor})
     overruled = wide["column"].notna() & wide["metamodel"].notna() & (wide["column"] != wide["metamodel"])
     left = pd.Series(True, index=wide.index)
-    flow: list[dict] = [{"step": "cells in a table of cell types", "neurons": len(wide), "synapses": None}]
+    flow: list[dict] = []
     for step, keep in (
+        ("cells in a table of cell types", left),
         ("nucleus lies in a segment", ~wide["orphaned"]),
         ("one nucleus in the segment", ~wide["merged"]),
         ("a class from AIBS or Baylor", wide["class"].notna()),
@@ -64,7 +67,8 @@ def merge(
         ("excitatory or inhibitory", wide["class"] != "nonneuron"),
     ):
         left &= keep
-        flow.append({"step": step, "neurons": int(left.sum()), "synapses": None})
+        classes = {name: int((left & (wide["class"] == name)).sum()) for name in CLASS_OF_LABEL.values()}
+        flow.append({"step": step, "neurons": int(left.sum()), **classes, "synapses": None})
 
     reasons = (
         (wide["orphaned"], "excluded", "no segment at the nucleus (root id 0)"),

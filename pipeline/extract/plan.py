@@ -7,6 +7,7 @@ from pipeline.columns import CENTER_NM
 from pipeline.config import Extract
 from pipeline.extract.boxes import Grid, box_axes, padded_fraction
 from pipeline.extract.volume import ExtractionError, Volume
+from pipeline.space import ANNOTATION
 
 LISTED = 20  # synapses named line by line in an error text
 
@@ -31,14 +32,38 @@ def check_inside(synapses: pd.DataFrame, em_path: str, volume: Volume) -> None:
         low_nm, high_nm = volume.bounds_nm.tolist()
         found = zip(synapses["synapse_id"][outside], centers[outside].tolist(), strict=True)
         lines = [f"  synapse {synapse_id}: center {center} nm" for synapse_id, center in list(found)[:LISTED]]
+        (x, y, z), (low, high) = volume.frame.resolution_nm, volume.bounds_vx.tolist()
+        known = centers[np.isfinite(centers).all(axis=1)]
+        ends = [known.min(axis=0), known.max(axis=0)] if len(known) else []
+        span = " to ".join(f"{end.tolist()} nm (voxel {volume.frame.to_vx(end).tolist()})" for end in ends)
         raise ExtractionError(
             f"{outside.sum()} of {len(synapses)} synapses lie outside the volume {em_path}, "
-            f"which spans {low_nm} to {high_nm} nm (XYZ):\n"
+            f"which spans {low_nm} to {high_nm} nm (XYZ), that is {low} to {high} in its voxels of "
+            f"{x:g} x {y:g} x {z:g} nm:\n"
             + "\n".join(lines)
             + (f"\n  and {outside.sum() - LISTED} more\n" if outside.sum() > LISTED else "\n")
-            + "Wrong units? Positions must be nanometres; CAVE tables hold voxels of 4x4x40 nm (see "
-            f"pipeline.space.ANNOTATION), and the volume's own voxels are {volume.frame.resolution_nm} nm."
+            + f"The positions given span {span or 'nothing'}. {_advice(known, volume)}"
         )
+
+
+def _advice(centers_nm: np.ndarray, volume: Volume) -> str:
+    """What is probably wrong with positions [N, XYZ], some of which lie outside: a reading by which all would fit."""
+    frame = volume.frame
+    written_vx = centers_nm / frame.resolution_nm  # as `synapses.csv` has them
+    offset_vx = volume.bounds_vx[0]
+    readings = {
+        "They would all fit if their numbers, read as voxels here, were nanometres: give voxels.": written_vx,
+        f"They would all fit if counted from the volume's first voxel: add its offset {offset_vx.tolist()}.": (
+            frame.to_nm(written_vx + offset_vx)
+        ),
+        "They would all fit with X and Z exchanged: the order is X, Y, Z.": frame.to_nm(written_vx[:, ::-1]),
+        "Their numbers would all fit as voxels of 4 x 4 x 40 nm, as CAVE's tables hold them: convert these to voxels "
+        "of the volume.": ANNOTATION.to_nm(written_vx),
+    }
+    for advice, places_nm in readings.items():
+        if len(places_nm) and volume.inside(places_nm).all():
+            return f"Wrong units? {advice}"
+    return "They fit in no other units either: remove those outside, or name the volume that they belong to."
 
 
 def grids(center_nm: np.ndarray, settings: Extract, volume: Volume) -> dict[str, Grid]:

@@ -89,8 +89,14 @@ class Run:
 
         `name` is the stage's where it makes a single artefact; `settings` replace what of the settings this artefact
         depends on, where that is less than the stage reads, or an argument of the command line; `build` is the tree
-        that it belongs to, where that is one of a folder beside the edition.
+        that it belongs to, where that is one of a folder beside the edition. StageError where an input is missing.
         """
+        inputs = list(inputs)
+        if missing := [str(path) for path in inputs if not Path(path).exists()]:
+            what = name or self.stage.name
+            raise StageError(
+                f"{what} needs {', '.join(missing)}, which does not exist: `make` builds what a step needs"
+            )
         key = self.stage.key(self.config, script, files)
         narrowed = key | {"settings": key["settings"] | (settings or {})}
         step = artefacts.step(build or self.build, name or self.stage.name, shown, narrowed, inputs, outputs)

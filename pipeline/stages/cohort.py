@@ -12,7 +12,8 @@ from pipeline.artefacts import Build
 from pipeline.stages import Run, StageError, stage
 
 if TYPE_CHECKING:
-    from pipeline.cohort.assemble import Cohort
+    from pipeline.cave.queries import Annotations
+    from pipeline.cohort.assemble import Candidates, Cohort
 
 
 @stage(settings=("source", "cohort", "extract"))
@@ -50,13 +51,26 @@ def cohort(run: Run) -> None:
 
 @stage()
 @click.option("--port", type=int, default=0, help="Port on loopback (default: any that is free).")
-def sandbox(run: Run, port: int) -> None:
+@click.option(
+    "--failure",
+    "failures",
+    type=(str, str, int),
+    metavar="PATH WHAT TIMES",
+    multiple=True,
+    help="So many requests whose path contains PATH meet WHAT; may be given several times.",
+)
+def sandbox(run: Run, port: int, failures: tuple[tuple[str, str, int], ...]) -> None:
     """Serve the simulated annotation tables to a caveclient on loopback, until interrupted."""
     from pipeline.cave import sandbox as server
+    from pipeline.cave.failures import Failure
 
     if run.config.source.kind != "simulated":
         raise StageError(f"config {run.config.name!r} reads real data; the sandbox serves a simulated edition")
-    server.run(run.build.source, run.config.source, port)
+    try:
+        scripted = [Failure(*failure) for failure in failures]
+    except ValueError as error:
+        raise StageError(str(error)) from None
+    server.run(run.build.source, run.config.source, port, scripted)
 
 
 def _of_folder(data: Path, edition: config.Config, cube_nm: list[float]) -> tuple["Cohort", dict[str, Any]]:
@@ -70,23 +84,11 @@ def _of_folder(data: Path, edition: config.Config, cube_nm: list[float]) -> tupl
 def _of_service(
     source: config.Simulated | config.Cave, edition: config.Config, build: Build, cube_nm: list[float]
 ) -> tuple["Cohort", dict[str, Any]]:
-    from pipeline.cave.queries import Annotations
     from pipeline.cohort import assemble
 
-    names = source.tables
-    with _service(source, build) as (address, token):
-        service = Annotations(source, address, token)
-        candidates = assemble.candidates(
-            service.table(names.aibs_columns),
-            service.table(names.aibs_metamodel),
-            service.table(names.baylor),
-            service.table(names.proofreading),
-            edition.cohort,
-            edition.seed,
-            source.max_neurons_per_class if isinstance(source, config.Cave) else None,
-        )
-        synapses = service.synapses(candidates.neurons["pre_neuron_id"])
-        found = assemble.assemble(candidates, synapses, edition.cohort, cube_nm, edition.seed)
+    with annotations(source, build) as service:
+        found = candidates(service, source, edition)
+        synapses = service.synapses(found.neurons["pre_neuron_id"])
         volume = {
             "kind": source.kind,
             "em_path": service.image_source,
@@ -95,16 +97,36 @@ def _of_service(
             "materialization_version": source.materialization_version,
             "timestamp": service.timestamp,
         }
-    return found, volume
+    return assemble.assemble(found, synapses, edition.cohort, cube_nm, edition.seed), volume
+
+
+def candidates(service: "Annotations", source: config.Simulated | config.Cave, edition: config.Config) -> "Candidates":
+    """The neurons whose synapses the edition wants, from the tables of cell types and of proofreading."""
+    from pipeline.cohort import assemble, labels
+
+    names = source.tables
+    tables = {"column": names.aibs_columns, "metamodel": names.aibs_metamodel, "baylor": names.baylor}
+    cells = {
+        kind: service.table(name, ["target_id", labels.SOURCES[kind]], of_target=["pt_root_id", "pt_position"])
+        for kind, name in tables.items()
+    }
+    return assemble.candidates(
+        **cells,
+        proofreading=service.table(names.proofreading, ["pt_root_id", "status_axon"]),
+        settings=edition.cohort,
+        seed=edition.seed,
+        max_neurons_per_class=source.max_neurons_per_class if isinstance(source, config.Cave) else None,
+    )
 
 
 @contextlib.contextmanager
-def _service(source: config.Simulated | config.Cave, build: Build) -> Iterator[tuple[str, str | None]]:
-    """Address and token of the annotation service: the sandbox's for a simulation, else the real one's."""
+def annotations(source: config.Simulated | config.Cave, build: Build) -> Iterator["Annotations"]:
+    """The annotation service: the sandbox for a simulation, else the real one, whose answers are kept in the build."""
     from pipeline.cave import sandbox as server
+    from pipeline.cave.queries import Annotations
 
     if isinstance(source, config.Cave):
-        yield source.server_address, None
+        yield Annotations(source, source.server_address, pages=build.cave)
         return
     with server.serve(build.source, source) as address:
-        yield address, server.TOKEN
+        yield Annotations(source, address, server.TOKEN)

@@ -65,6 +65,13 @@ def _options(stage: str) -> str:
     return _table(["option", "meaning", "required"], rows)
 
 
+def _failures() -> str:
+    """What the sandbox can be told to fail with."""
+    from pipeline.cave import failures  # imports Flask, which other stages need not wait for
+
+    return _table(["what", "what happens"], [[f"`{name}`", _line(what)] for name, what in failures.KINDS.items()])
+
+
 def _targets() -> str:
     """Make's targets, from the comments that `make help` prints."""
     makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
@@ -81,6 +88,7 @@ _PARTS: dict[str, Callable[..., str]] = {
     "analyses": _analyses,
     "stages": _stages,
     "options": _options,
+    "failures": _failures,
     "targets": _targets,
 }
 

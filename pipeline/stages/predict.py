@@ -65,11 +65,20 @@ def predict(run: Path, volumes: Path, synapses: Path, out: Path, partners_run: P
     called = (predictions["p_excitatory"] >= tau).sum()
     print(f"{out}: {len(predictions)} synapses, {called} excitatory at the model's threshold {tau:.3f}")
     if predictions["label"].notna().all() and predictions["label"].nunique() == 2:
-        from pipeline.stats import bootstrap
+        print(_scores(predictions, tau))
 
-        settings = config.Stats()
+
+def _scores(predictions: "pd.DataFrame", tau: float) -> str:
+    """Scores with their intervals as a table, or why there are none."""
+    from pipeline.stats import bootstrap
+    from pipeline.stats.metrics import PredictionsError
+
+    settings = config.Stats()
+    try:
         scores = bootstrap.intervals(predictions, tau, settings.n_bootstrap, settings.confidence, seed=0)
-        print(scores.to_string(index=False, float_format="%.3f"))
+    except PredictionsError as error:
+        return f"No scores: {error}"
+    return scores.to_string(index=False, float_format="%.3f")
 
 
 def _write_masks(

@@ -3,7 +3,6 @@
 import json
 
 import caveclient
-import failing
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,6 +15,9 @@ N_NEURONS = 24
 SYNAPSES_EACH = 20
 NUCLEI = "nucleus_detection_v0"
 METAMODEL = "aibs_metamodel_celltypes_v661"
+COLUMN = "allen_v1_column_types_slanted_ref"
+BAYLOR = "baylor_log_reg_cell_type_coarse_v1"
+PROOFREADING = "proofreading_status_and_strategy"
 SYNAPSES = "synapses_pni_2"
 
 
@@ -34,6 +36,12 @@ def tables():
     cells["target_id"] = nuclei.id.iloc[: N_NEURONS - 4]
     cells["classification_system"] = np.where(np.arange(len(cells)) % 3 == 0, "inhibitory_neuron", "excitatory_neuron")
     cells["cell_type"] = None
+    column = cells[:0].astype({"cell_type": object})
+    baylor = cells.assign(
+        classification_system="baylor_log_reg_cell_type_coarse",
+        cell_type=cells.classification_system.str.removesuffix("_neuron"),
+    )
+    proofreading = nuclei.drop(columns="volume").assign(status_axon="t", valid_id=roots)
     n = N_NEURONS * SYNAPSES_EACH
     synapses = pd.DataFrame({"id": 2**53 + 1 + 2 * rng.permutation(n), "created": created, "valid": True})
     synapses["pre_pt_root_id"] = np.repeat(roots, SYNAPSES_EACH)
@@ -43,7 +51,8 @@ def tables():
             synapses[f"{point}_position_{axis}"] = rng.integers(1000, 200_000, n)
     synapses.loc[0, ["ctr_pt_position_x", "ctr_pt_position_y", "ctr_pt_position_z"]] = 240_640, 207_872, 21_360
     synapses["size"] = rng.integers(50, 5000, n)
-    return {NUCLEI: nuclei, METAMODEL: cells, SYNAPSES: synapses}
+    types = {METAMODEL: cells, COLUMN: column, BAYLOR: baylor}
+    return {NUCLEI: nuclei, **types, PROOFREADING: proofreading, SYNAPSES: synapses}
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +65,7 @@ def source_of(tmp_path_factory):
         metadata = {}
         for name, table in tables.items():
             table.to_parquet(folder / "tables" / f"{name}.parquet", index=False)
-            reference = NUCLEI if name == METAMODEL else None
+            reference = NUCLEI if name in (METAMODEL, COLUMN, BAYLOR) else None
             metadata[name] = {"reference_table": reference, "voxel_resolution": voxel_resolution}
         (folder / "tables" / "metadata.json").write_text(json.dumps(metadata))
         return folder
@@ -80,13 +89,13 @@ def settings():
 def running(source_dir, settings):
     """`(address, failures)` of one sandbox for all tests."""
     failures = []
-    with failing.serve(source_dir, settings, failures) as address:
+    with sandbox.serve(source_dir, settings, scripted=failures) as address:
         yield address, failures
 
 
 @pytest.fixture
 def failures(running):
-    """The sandbox's script: append `failing.Failure`s to make it fail."""
+    """The sandbox's script: append `Failure`s to make it fail."""
     running[1].clear()
     return running[1]
 

@@ -90,6 +90,15 @@ def test_flow_counts_what_every_step_leaves(tmp_path):
         ("at most 12 synapses per neuron", 37),
     ]
     assert n_before - n_after == 1  # the autapse
+    assert [(entry["excitatory"], entry["inhibitory"]) for entry in cohort.flow[:-4]] == [
+        (29, 10),  # one of the 30 has no class in any table
+        (29, 10),
+        (29, 10),
+        (29, 10),
+        (28, 10),
+        (28, 10),
+        (27, 10),
+    ]
     assert cohort.flow[-1]["synapses"] == len(cohort.synapses)
     artefacts.write_json(tmp_path / "flow.json", cohort.flow)
     artefacts.write_json(tmp_path / "audit.json", cohort.audit)
@@ -113,7 +122,8 @@ def test_unproofread_axons_stay_where_the_configuration_says_so():
 def test_candidates_can_be_limited_per_class():
     found = assemble.candidates(*tables()[:4], SETTINGS, 0, max_neurons_per_class=8)
     assert found.neurons["label"].value_counts().to_dict() == {1: 8, 0: 8}
-    assert found.flow[-1] == {"step": "at most 8 neurons per class", "neurons": 16, "synapses": None}
+    step = {"step": "at most 8 neurons per class", "neurons": 16, "excitatory": 8, "inhibitory": 8, "synapses": None}
+    assert found.flow[-1] == step
 
 
 def test_synapses_in_voxels_instead_of_nanometres_are_refused():

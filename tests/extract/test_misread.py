@@ -92,3 +92,36 @@ def test_what_another_seed_began_is_not_gone_on_with(tmp_path, em_path, synapses
     resumed = _extract(synapses, em_path, settings, tmp_path / "patches", client, seed=1)
     fresh = _extract(synapses, em_path, settings, tmp_path / "fresh", client, seed=1)
     assert all((resumed[synapse_id] == fresh[synapse_id]).all() for synapse_id in fresh)
+
+
+def cohort(n_neurons, synapses_each, seed=0):
+    """Neurons of which a tenth is inhibitory, in three splits, and their synapses by id."""
+    rng = np.random.default_rng(seed)
+    neurons = pd.DataFrame({"pre_neuron_id": 100 + np.arange(n_neurons)})
+    neurons["label"] = (np.arange(n_neurons) % 10 > 0).astype(int)
+    neurons["split"] = np.array(["train", "train", "val", "test"])[np.arange(n_neurons) // 10 % 4]
+    rows = neurons.loc[np.repeat(neurons.index, synapses_each)].reset_index(drop=True)
+    return rows.assign(synapse_id=np.sort(rng.choice(10**9, len(rows), replace=False)))
+
+
+def test_a_small_cohort_is_used_whole():
+    rows = cohort(50, 40)
+    assert len(rows) == misread.MOST
+    pd.testing.assert_frame_equal(misread.sample(rows, seed=0), rows)
+
+
+@pytest.mark.parametrize(("n_neurons", "synapses_each"), [(80, 200), (4000, 20)])
+def test_of_a_large_cohort_every_class_and_split_has_its_share_from_as_many_neurons_as_can_be(n_neurons, synapses_each):
+    rows = cohort(n_neurons, synapses_each)
+    found = misread.sample(rows, seed=1)
+    assert len(found) == pytest.approx(misread.MOST, abs=5)
+    assert found["synapse_id"].is_monotonic_increasing
+    whole, part = (table.groupby(["split", "label"]) for table in (rows, found))
+    np.testing.assert_allclose(part.size() / len(found), whole.size() / len(rows), atol=0.002)
+    neurons = part["pre_neuron_id"].nunique()
+    assert (neurons == np.minimum(part.size(), whole["pre_neuron_id"].nunique())).all()
+    each = found.groupby("pre_neuron_id").size()
+    assert each.max() - each.min() <= 1
+    shuffled = misread.sample(rows.sample(frac=1, random_state=2), seed=1)
+    assert sorted(shuffled["synapse_id"]) == found["synapse_id"].tolist()
+    assert set(misread.sample(rows, seed=2)["synapse_id"]) != set(found["synapse_id"])

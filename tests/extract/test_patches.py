@@ -145,8 +145,27 @@ def test_centres_outside_the_volume(tmp_path, em_path, settings, synapses, clien
     assert "synapse 1003: center [120.0, 220.0, 60.0] nm" in text
     assert "synapse 1005" in text
     assert "[800.0, 1600.0, 2000.0] to [2336.0, 2880.0, 3920.0] nm" in text
-    assert "Wrong units?" in text
+    assert "that is [100, 200, 50] to [292, 360, 98] in its voxels of 8 x 8 x 40 nm" in text
+    assert "fit in no other units either" in text
     assert not (tmp_path / "patches").exists()
+
+
+@pytest.mark.parametrize(
+    ("written", "advice"),
+    [
+        (lambda vx: vx * [8, 8, 40], "were nanometres: give voxels"),
+        (lambda vx: vx - [100, 200, 50], r"from the volume's first voxel: add its offset \[100, 200, 50\]"),
+        (lambda vx: vx[:, ::-1], "with X and Z exchanged"),
+        (lambda vx: vx * [2, 2, 1], "fit as voxels of 4 x 4 x 40 nm, as CAVE's tables"),
+    ],
+)
+def test_positions_in_other_units_are_recognised(tmp_path, em_path, settings, synapses, client, written, advice):
+    """What a user writes into `synapses.csv` as voxels, of positions that lie in the volume."""
+    vx = np.array([[110, 215, 60], [280, 350, 90]])
+    table = synapses.head(2).copy()
+    table[CENTER] = written(vx) * [8.0, 8.0, 40.0]
+    with pytest.raises(ExtractionError, match=advice):
+        extract(table, em_path, settings, tmp_path / "patches", client)
 
 
 @pytest.mark.parametrize("damage", ["missing", "undecodable"])

@@ -1,0 +1,177 @@
+"""Everything that can be checked before anything long starts, and what that will take."""
+
+import dataclasses
+import functools
+import shutil
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from tqdm import tqdm
+
+from pipeline import config
+from pipeline.columns import CENTER_NM, CLASS_OF_LABEL
+from pipeline.stages import Run, StageError, stage
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SAMPLED = 4  # neurons of each class whose synapses are asked for; one synapse of each is cut
+
+
+@dataclasses.dataclass(frozen=True)
+class Expected:
+    """What an edition will cut: some rows of it with the columns of a cohort, and how many there will be."""
+
+    sample: "pd.DataFrame"
+    em_path: str
+    n_synapses: int
+
+
+@stage()
+def check(run: Run) -> None:
+    """Check token, tables, volume and machine, and estimate what the edition takes, before anything long starts.
+
+    Samples of what the edition will read are read: of the tables, of the synapses and of the images. Answers of the
+    annotation service are kept, so that the cohort does not ask again.
+    """
+    source = run.config.source
+    if isinstance(source, config.Connectome):
+        raise StageError(f"config {run.config.name!r} reads two tables, which `make connectivity` checks at once")
+    expected = _of_folder(run) if isinstance(source, config.Folder) else _of_service(run, source)
+    _images(run, expected)
+    _machine(run.config)
+
+
+def _say(what: str, found: str) -> None:
+    click.echo(f"{what:<44} {found}")
+
+
+def _of_service(run: Run, source: config.Simulated | config.Cave) -> Expected:
+    """Ask for the tables of cells, and for the synapses of some neurons."""
+    from pipeline.cohort import splits
+    from pipeline.stages import cohort
+
+    edition = run.config
+    with cohort.annotations(source, run.build) as service:
+        version = f"{source.datastack}, version {source.materialization_version}"
+        _say("token", "accepted")
+        _say("datastack", f"{version} of {service.timestamp[:10]}, served until {service.expires}")
+        found = cohort.candidates(service, source, edition)
+        for name in (value for key, value in source.tables if key != "nuclei"):
+            _say(f"table {name}", f"points in voxels of {_sizes(service.voxel_nm(name))} nm")
+        for entry in found.flow:
+            _say(entry["step"], ", ".join([f"{entry['neurons']:,} neurons", *_classes(entry)]))
+        if edition.cohort.split == "neurons":
+            splits.by_neuron(found.neurons, edition.cohort.val_fraction, edition.cohort.test_fraction, edition.seed)
+        drawn = found.neurons.groupby("label").sample(frac=1, random_state=edition.seed)
+        drawn = drawn.groupby("label").head(SAMPLED)
+        synapses = service.synapses(drawn["pre_neuron_id"])
+        seconds, em_path = service.seconds_per_id, service.image_source
+    names = {f"ctr_pt_{axis}_nm": f"center_{axis}_nm" for axis in "xyz"}
+    synapses = synapses.rename(columns=names | {"id": "synapse_id", "pre_pt_root_id": "pre_neuron_id"})
+    synapses = synapses[synapses["pre_neuron_id"] != synapses["post_pt_root_id"]]
+    if synapses.empty:
+        raise StageError(f"none of {len(drawn)} neurons has a synapse in {source.tables.synapses}: is its name right?")
+    most = edition.cohort.max_synapses_per_neuron
+    each = synapses.groupby("pre_neuron_id").size().reindex(drawn["pre_neuron_id"], fill_value=0).clip(upper=most)
+    mean = each.groupby(drawn["label"].to_numpy()).mean()
+    n = round(sum(mean[label] * rows for label, rows in found.neurons["label"].value_counts().items()))
+    time_needed = "answered before" if seconds is None else _time(seconds * len(found.neurons))
+    _say("synapses, estimated", f"{n:,} of {len(found.neurons):,} neurons, {time_needed}")
+    return Expected(synapses.groupby("pre_neuron_id").head(1), em_path, n)
+
+
+def _of_folder(run: Run) -> Expected:
+    from pipeline.stages.folders import read_synapses
+
+    rows, volume = read_synapses(run.data, run.data / "synapses.csv")
+    entry = {
+        name: rows.loc[rows["label"] == label, "pre_neuron_id"].nunique() for label, name in CLASS_OF_LABEL.items()
+    }
+    neurons = f"{rows['pre_neuron_id'].nunique():,} neurons"
+    _say("synapses.csv", ", ".join([f"{len(rows):,} synapses of {neurons}", *_classes(entry)]))
+    return Expected(rows.head(2 * SAMPLED), volume["em_path"], len(rows))
+
+
+def _images(run: Run, expected: Expected) -> None:
+    """Cut the sample, and reckon from it what the whole takes."""
+    from pipeline.extract import misread, patches, plan
+    from pipeline.extract.volume import Volume
+
+    settings, workers = run.config.extract, run.config.compute.workers
+    volume = Volume(expected.em_path, settings.voxel_nm)
+    low, high = volume.bounds_nm.tolist()
+    _say("volume", expected.em_path)
+    _say("voxels read", f"{_sizes(volume.frame.resolution_nm)} nm (XYZ), from {_sizes(low)} to {_sizes(high)} nm")
+    plan.check_inside(expected.sample, expected.em_path, volume)
+    centers = expected.sample[CENTER_NM].to_numpy(float)
+    jobs: dict[str, tuple[int, Any]] = {"images": (expected.n_synapses, patches.cut_synapse)}
+    if any(model.trained and not model.folds and model.dimensions == 3 for model in run.config.models):
+        jobs["images of the units fault"] = (
+            min(expected.n_synapses, misread.MOST),
+            functools.partial(misread.cut_synapse, seed=run.config.seed),
+        )
+    row_bytes = settings.patch_px**2 + settings.cube_zyx[0] * settings.cube_zyx[1] * settings.cube_zyx[2]
+    needed = 0
+    for name, (n, cut) in jobs.items():
+        started, before = time.monotonic(), _received()
+        chunks = [cut(center, settings, volume)[2]["n_chunks"] for center in centers]
+        seconds, received = (time.monotonic() - started) / len(centers), (_received() - before) / len(centers)
+        requests = f"{sum(chunks) / len(chunks):.0f} chunks and {seconds:.2f} s each"
+        _say(f"{name}, sampled", f"{len(centers)} synapses: {requests}")
+        total = f"{n:,} synapses, {n * sum(chunks) / len(chunks):,.0f} chunks, {_bytes(n * received)} received"
+        hours = _time(n * seconds / workers)
+        _say(f"{name}, estimated", f"{total}, {_bytes(n * row_bytes)} stored, {hours} with {workers} workers")
+        needed += n * row_bytes
+    free = shutil.disk_usage(
+        next(path for path in (run.build.root, *run.build.root.absolute().parents) if path.exists())
+    ).free
+    _say("disk", f"{_bytes(needed)} needed, {_bytes(free)} free")
+    if needed > free:
+        raise StageError(
+            f"{_bytes(needed)} of images will not fit into the {_bytes(free)} that are free at "
+            f"{run.build.root}: set BUILD to a larger disk, or `cohort: {{max_synapses_per_neuron: ...}}` to fewer"
+        )
+
+
+def _machine(edition: config.Config) -> None:
+    """The GPU, and published weights, which are fetched now if they were not before."""
+    import torch
+
+    from pipeline.models import pretrained
+
+    for name in sorted({model.network for model in edition.models if model.pretrained}):
+        pretrained.published_weights(name)
+        _say(f"published weights of {name}", "there")
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none: networks are trained on the CPU"
+    _say("GPU", gpu)
+
+
+def _received() -> int:
+    """Bytes that this machine has received over its network so far; 0 where the system does not say."""
+    counters = Path("/proc/net/dev")
+    if not counters.is_file():
+        return 0
+    lines = counters.read_text().splitlines()[2:]
+    return sum(int(line.partition(":")[2].split()[0]) for line in lines)
+
+
+def _classes(entry: dict[str, Any]) -> list[str]:
+    return [f"{entry[name]:,} {name}" for name in CLASS_OF_LABEL.values()]
+
+
+def _sizes(values: Iterable[float]) -> str:
+    return " x ".join(f"{value:g}" for value in values)
+
+
+def _bytes(n: float) -> str:
+    return tqdm.format_sizeof(n, "B")
+
+
+def _time(seconds: float) -> str:
+    return (
+        f"{tqdm.format_interval(seconds)} (h:min:s)" if seconds >= 3600 else f"{tqdm.format_interval(seconds)} (min:s)"
+    )
