@@ -1,8 +1,10 @@
 """Fixtures shared by all tests: a home of their own, no tokens of the user's, and the optional real data."""
 
+import contextlib
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -25,3 +27,35 @@ def real_data():
     if not folder.is_dir():
         pytest.skip(f"real data absent: no folder {folder} (set SYNAPSE_EI_REAL_DATA to run this test)")
     return folder
+
+
+@pytest.fixture
+def my_tissue(tmp_path, monkeypatch):
+    """`my_tissue/` of docs/ in the working folder: two segments that meet in a plane, and a cleft between them.
+
+    Commands work in this process: workers take seconds to start.
+    """
+    from cloudvolume import CloudVolume
+
+    from pipeline import compute
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(compute, "workers", lambda settings: contextlib.nullcontext())
+    shape = (40, 160, 160)  # ZYX
+    z, y, x = np.indices(shape)
+    cleft = (abs(y - 80) < 3) & (abs(x - 80) < 20) & (abs(z - 20) < 4)
+    volumes = {
+        "em": np.random.default_rng(0).integers(60, 200, shape).astype(np.uint8),
+        "segmentation": np.select([y < 79, y > 81], [2**63 + 1, 7], 0).astype(np.uint64),
+        "clefts": cleft.astype(np.uint64),
+    }
+    for name, array in volumes.items():
+        kind, encoding = ("image", "raw") if name == "em" else ("segmentation", "compressed_segmentation")
+        info = CloudVolume.create_new_info(
+            1, kind, str(array.dtype), encoding, [8, 8, 40], [0, 0, 0], shape[::-1], chunk_size=(64, 64, 16)
+        )
+        volume = CloudVolume(f"precomputed://file://{tmp_path}/my_tissue/{name}", info=info, progress=False)
+        volume.commit_info()
+        volume[:] = array.transpose(2, 1, 0)
+    (tmp_path / "my_tissue" / "synapses.csv").write_text("synapse_id,x_vx,y_vx,z_vx\n1,80,80,20\n")
+    return tmp_path

@@ -10,14 +10,11 @@ import sys
 import textwrap
 
 import click
-import distributed
-import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from cloudvolume import CloudVolume
 
-from pipeline import __main__, artefacts, compute, config, stages
+from pipeline import __main__, artefacts, config, stages
 from pipeline.artefacts import REPOSITORY
 from pipeline.partners import assign
 
@@ -136,38 +133,6 @@ def test_outcomes_of_partner_assignment_are_all_explained():
 
 
 # --- The examples, run ----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def client():
-    """A Dask client whose worker is a thread: processes take seconds to start."""
-    with distributed.Client(processes=False, n_workers=1, dashboard_address=None) as client:
-        yield client
-
-
-@pytest.fixture
-def my_tissue(client, tmp_path, monkeypatch):
-    """The folder of the pages in the working folder: two segments that meet in a plane, and a cleft between them."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(compute, "workers", lambda settings: contextlib.nullcontext(client))
-    shape = (40, 160, 160)  # ZYX
-    z, y, x = np.indices(shape)
-    cleft = (abs(y - 80) < 3) & (abs(x - 80) < 20) & (abs(z - 20) < 4)
-    volumes = {
-        "em": np.random.default_rng(0).integers(60, 200, shape).astype(np.uint8),
-        "segmentation": np.select([y < 79, y > 81], [2**63 + 1, 7], 0).astype(np.uint64),
-        "clefts": cleft.astype(np.uint64),
-    }
-    for name, array in volumes.items():
-        kind, encoding = ("image", "raw") if name == "em" else ("segmentation", "compressed_segmentation")
-        info = CloudVolume.create_new_info(
-            1, kind, str(array.dtype), encoding, [8, 8, 40], [0, 0, 0], shape[::-1], chunk_size=(64, 64, 16)
-        )
-        volume = CloudVolume(f"precomputed://file://{tmp_path}/my_tissue/{name}", info=info, progress=False)
-        volume.commit_info()
-        volume[:] = array.transpose(2, 1, 0)
-    (tmp_path / "my_tissue" / "synapses.csv").write_text("synapse_id,x_vx,y_vx,z_vx\n1,80,80,20\n")
-    return tmp_path
 
 
 def run_examples(page):

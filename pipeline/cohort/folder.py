@@ -100,8 +100,9 @@ class _Table:
                     if any(cell.strip() for cell in row):  # blank lines hold no synapse
                         lines.append(reader.line_num)
                         cells.append([cell.strip() for cell in row])
-        except FileNotFoundError:
-            raise CohortError(f"{path} does not exist; a folder source needs it beside `em/`") from None
+        except (FileNotFoundError, IsADirectoryError) as error:
+            state = "is a folder" if isinstance(error, IsADirectoryError) else "does not exist"
+            raise CohortError(f"{path} {state}; it must be a CSV file with the columns {REQUIRED}") from None
         except UnicodeDecodeError as error:
             raise CohortError(f"{path} is not UTF-8 text (byte {error.start}); save it as CSV, UTF-8") from None
         except csv.Error as error:
@@ -109,7 +110,8 @@ class _Table:
         if not header:
             raise CohortError(f"{path} is empty; its first row must name the columns {REQUIRED}")
         if missing := [name for name in REQUIRED if name not in header]:
-            raise CohortError(f"{path} lacks the columns {missing}; its first row names {header}")
+            advice = "; separate cells by commas" if any(mark in "".join(header) for mark in ";\t") else ""
+            raise CohortError(f"{path} lacks the columns {missing}; its first row names {header}{advice}")
         if len(set(header)) < len(header):
             raise CohortError(f"{path}, row 1 names a column twice: {header}")
         for line, row in zip(lines, cells, strict=True):

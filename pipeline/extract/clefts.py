@@ -208,7 +208,7 @@ def _describe(
     write_parquet(folder / "index.parquet", index)
     faults = index["fault"][index["fault"] != ""].value_counts().sort_index()
     background = index["synapse_id"] == 0
-    log.info("clefts: %d samples; faults: %s", len(index), dict(faults))
+    log.info("clefts: %d samples; faults: %s", len(index), faults.to_dict())
     write_json(
         folder / "manifest.json",
         {

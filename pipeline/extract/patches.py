@@ -201,7 +201,8 @@ def _fault_text(faults: pd.DataFrame, kept: pd.DataFrame, em_path: str) -> str:
         f"{len(faults)} of {len(kept)} synapses have no usable pixels in {em_path}:\n"
         + "\n".join(lines)
         + "\nFetch missing or undecodable chunks again and restart (finished blocks are kept), "
-        "or set `extract: {faults: list}` to leave these synapses out and list them in patches/faults.csv."
+        "or leave these synapses out: take them off your list, or set `extract: {faults: list}` in an edition, which "
+        "lists them in patches/faults.csv."
     )
 
 

@@ -52,17 +52,17 @@ def _advice(centers_nm: np.ndarray, volume: Volume) -> str:
     written_vx = centers_nm / frame.resolution_nm  # as `synapses.csv` has them
     offset_vx = volume.bounds_vx[0]
     readings = {
-        "They would all fit if their numbers, read as voxels here, were nanometres: give voxels.": written_vx,
-        f"They would all fit if counted from the volume's first voxel: add its offset {offset_vx.tolist()}.": (
+        "if their numbers, read as voxels here, were nanometres (give voxels)": written_vx,
+        f"if they were counted from the volume's first voxel (add its offset {offset_vx.tolist()})": (
             frame.to_nm(written_vx + offset_vx)
         ),
-        "They would all fit with X and Z exchanged: the order is X, Y, Z.": frame.to_nm(written_vx[:, ::-1]),
-        "Their numbers would all fit as voxels of 4 x 4 x 40 nm, as CAVE's tables hold them: convert these to voxels "
-        "of the volume.": ANNOTATION.to_nm(written_vx),
+        "if X and Z were exchanged (the order is X, Y, Z)": frame.to_nm(written_vx[:, ::-1]),
+        "if their numbers were voxels of 4 x 4 x 40 nm, as CAVE's tables hold them (convert these to voxels of the "
+        "volume)": ANNOTATION.to_nm(written_vx),
     }
-    for advice, places_nm in readings.items():
-        if len(places_nm) and volume.inside(places_nm).all():
-            return f"Wrong units? {advice}"
+    fitting = [text for text, places_nm in readings.items() if len(places_nm) and volume.inside(places_nm).all()]
+    if fitting:
+        return f"They would all fit {', or '.join(fitting)}."
     return "They fit in no other units either: remove those outside, or name the volume that they belong to."
 
 

@@ -27,6 +27,8 @@ def planned(
         background = _background(em, settings, shape_zyx, n_background, seed)
         rows = pd.concat([rows, background], ignore_index=True)
     inside = em.inside(rows[CENTER_NM].to_numpy(float))
+    if not inside.any():
+        plan.check_inside(rows, em.identity["path"], em)
     if not inside.all():
         log.warning(
             "clefts: %d points are outside of the EM, which spans %s to %s nm (XYZ): synapses %s",

@@ -92,11 +92,10 @@ class Run:
         that it belongs to, where that is one of a folder beside the edition. StageError where an input is missing.
         """
         inputs = list(inputs)
-        if missing := [str(path) for path in inputs if not Path(path).exists()]:
-            what = name or self.stage.name
-            raise StageError(
-                f"{what} needs {', '.join(missing)}, which does not exist: `make` builds what a step needs"
-            )
+        if missing := [path for path in inputs if not Path(path).exists()]:
+            what, more = name or self.stage.name, f" (nor do {len(missing) - 1} more)" if missing[1:] else ""
+            advice = ": `make` builds what a step needs" if self.build.root in Path(missing[0]).parents else ""
+            raise StageError(f"{what} needs {missing[0]}, which does not exist{more}{advice}")
         key = self.stage.key(self.config, script, files)
         narrowed = key | {"settings": key["settings"] | (settings or {})}
         step = artefacts.step(build or self.build, name or self.stage.name, shown, narrowed, inputs, outputs)

@@ -23,9 +23,9 @@ SAMPLED = 4  # neurons of each class whose synapses are asked for; one synapse o
 
 @dataclasses.dataclass(frozen=True)
 class Expected:
-    """What an edition will cut: some rows of it with the columns of a cohort, and how many there will be."""
+    """What an edition will cut: rows of it with the columns of a cohort, some or all, and how many there will be."""
 
-    sample: "pd.DataFrame"
+    rows: "pd.DataFrame"
     em_path: str
     n_synapses: int
 
@@ -93,7 +93,7 @@ def _of_folder(run: Run) -> Expected:
     }
     neurons = f"{rows['pre_neuron_id'].nunique():,} neurons"
     _say("synapses.csv", ", ".join([f"{len(rows):,} synapses of {neurons}", *_classes(entry)]))
-    return Expected(rows.head(2 * SAMPLED), volume["em_path"], len(rows))
+    return Expected(rows, volume["em_path"], len(rows))
 
 
 def _images(run: Run, expected: Expected) -> None:
@@ -106,8 +106,8 @@ def _images(run: Run, expected: Expected) -> None:
     low, high = volume.bounds_nm.tolist()
     _say("volume", expected.em_path)
     _say("voxels read", f"{_sizes(volume.frame.resolution_nm)} nm (XYZ), from {_sizes(low)} to {_sizes(high)} nm")
-    plan.check_inside(expected.sample, expected.em_path, volume)
-    centers = expected.sample[CENTER_NM].to_numpy(float)
+    plan.check_inside(expected.rows, expected.em_path, volume)
+    centers = expected.rows.head(2 * SAMPLED)[CENTER_NM].to_numpy(float)
     jobs: dict[str, tuple[int, Any]] = {"images": (expected.n_synapses, patches.cut_synapse)}
     if any(model.trained and not model.folds and model.dimensions == 3 for model in run.config.models):
         jobs["images of the units fault"] = (

@@ -1,8 +1,10 @@
 """What several stages read of a folder: anybody's volumes and synapses, and a simulated tissue's truth."""
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline import artefacts
 from pipeline.columns import CENTER_NM, PARTNER_SEGMENTS
 from pipeline.stages import StageError
 
@@ -15,6 +17,7 @@ def read_synapses(volumes: Path, csv: Path) -> tuple["pd.DataFrame", dict[str, A
     from pipeline.cohort import folder
     from pipeline.extract.volume import Volume
 
+    check_precomputed(volumes / "em")
     em_path = f"precomputed://file://{volumes.resolve() / 'em'}"
     finest = Volume(em_path, (0.0, 0.0, 0.0)).frame
     return folder.read(csv, finest), {"kind": "folder", "em_path": em_path, "datastack": volumes.resolve().name}
@@ -30,9 +33,34 @@ def volumes(folder: Path) -> dict[str, str]:
     if missing := {"em", "segmentation"} - set(names):
         raise StageError(f"{folder} has no precomputed volume {sorted(missing)[0]}/: partners need it")
     for name in names:
-        if not (folder / name / "info").is_file():
-            raise StageError(f"{folder / name} is no precomputed volume (no info file)")
+        check_precomputed(folder / name)
     return {name: f"precomputed://file://{folder / name}" for name in names}
+
+
+def check_precomputed(folder: Path) -> None:
+    """StageError unless a folder says of itself that it is a precomputed volume."""
+    try:
+        described = artefacts.read_json(folder / "info")
+    except OSError as error:
+        raise StageError(f"no precomputed volume at {folder}: its `info` cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise StageError(f"no precomputed volume at {folder}: its `info` is not JSON ({error})") from None
+    if not isinstance(described, dict) or not described.get("scales"):
+        raise StageError(f"no precomputed volume at {folder}: its `info` names no scales")
+
+
+def check_output(out: Path) -> None:
+    """StageError where the Parquet file `out` cannot be written, found out before hours of work."""
+    if out.suffix != ".parquet":
+        raise StageError(f"--out {out}: a Parquet file is written; let its name end in .parquet")
+    if out.is_dir():
+        raise StageError(f"--out {out} is a folder; name a file")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        raise StageError(f"cannot write {out}: {error.strerror}") from None
 
 
 def true_clefts(source: Path) -> "pd.DataFrame":

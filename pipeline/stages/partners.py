@@ -29,6 +29,7 @@ def partners(volumes: Path, synapses: Path | None, out: Path, run: Path) -> None
     from pipeline.partners.samples import Samples
     from pipeline.stages import folders
 
+    folders.check_output(out)
     network, card = model.load(run / "model.safetensors")
     if card.task != model.ASSIGNMENT:
         raise StageError(f"{run} holds {card.network}, which assigns no partners: name AVAN or a pruner")
@@ -44,7 +45,6 @@ def partners(volumes: Path, synapses: Path | None, out: Path, run: Path) -> None
     else:
         raise StageError(f"{volumes} has no clefts/: name the synapses by --synapses FILE.csv")
     settings = config.Partners(voxel_nm=card.voxel_nm, patch_zyx=card.shape_zyx, margin_vx=0)
-    out.parent.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.stem}-") as work,
         compute.workers(config.Compute()) as client,

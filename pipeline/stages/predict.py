@@ -41,10 +41,13 @@ def predict(run: Path, volumes: Path, synapses: Path, out: Path, partners_run: P
     from pipeline.extract import patches
     from pipeline.learn import checkpoint, classification
     from pipeline.learn import run as training
-    from pipeline.stages.folders import read_synapses
+    from pipeline.stages.folders import check_output, read_synapses
 
+    check_output(out)
     file = run / "model.safetensors"
     card = checkpoint.read_card(file)
+    if card.task != classification.TASK:
+        raise StageError(f"{run} holds {card.network}, which classifies no synapses: name a classifier")
     rows, volume = read_synapses(volumes, synapses)
     (depth, *_, width), is_patch = card.shape_zyx, classification.array_of(card) == "patch"
     cut = config.Extract(

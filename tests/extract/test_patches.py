@@ -153,10 +153,10 @@ def test_centres_outside_the_volume(tmp_path, em_path, settings, synapses, clien
 @pytest.mark.parametrize(
     ("written", "advice"),
     [
-        (lambda vx: vx * [8, 8, 40], "were nanometres: give voxels"),
-        (lambda vx: vx - [100, 200, 50], r"from the volume's first voxel: add its offset \[100, 200, 50\]"),
-        (lambda vx: vx[:, ::-1], "with X and Z exchanged"),
-        (lambda vx: vx * [2, 2, 1], "fit as voxels of 4 x 4 x 40 nm, as CAVE's tables"),
+        (lambda vx: vx * [8, 8, 40], r"were nanometres \(give voxels\)"),
+        (lambda vx: vx - [100, 200, 50], r"from the volume's first voxel \(add its offset \[100, 200, 50\]\)"),
+        (lambda vx: vx[:, ::-1], "if X and Z were exchanged"),
+        (lambda vx: vx * [2, 2, 1], "were voxels of 4 x 4 x 40 nm, as CAVE's tables"),
     ],
 )
 def test_positions_in_other_units_are_recognised(tmp_path, em_path, settings, synapses, client, written, advice):

@@ -269,7 +269,7 @@ def test_missing_volumes_are_named(faults, untrained, tmp_path, capsys):
     (bare / "clefts").mkdir()
     (bare / "clefts" / "section_001.tif").touch()
     text = refused(capsys, out, bare, run, write_csv(tmp_path / "s.csv", points))
-    assert f"{bare / 'clefts'} is no precomputed volume (no info file)" in text
+    assert f"no precomputed volume at {bare / 'clefts'}: its `info` cannot be read" in text
     empty = link(folder, tmp_path / "empty", "em", "segmentation")
     write_volume(empty / "clefts", np.zeros((10, 64, 160), np.uint32))
     assert f"{empty / 'clefts'} labels no clefts" in refused(capsys, out, empty, run)
