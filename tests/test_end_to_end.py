@@ -407,6 +407,15 @@ def test_the_published_avan_joins_clefts_of_tissue_that_it_never_saw(built, tmp_
     assert right.mean() >= 0.85
 
 
+def test_without_a_token_nothing_starts_and_one_line_says_why(house):
+    """An edition that reads the annotation service is checked before anything else, an unrelated analysis included."""
+    done = _make(house, "CONFIG=minnie65", check=False)
+    assert done.returncode != 0
+    assert _recipes(done) == {"check"}
+    (error,) = [line for line in done.stderr.splitlines() if not line.startswith("make")]
+    assert error.startswith("error: no CAVE token; get one at")
+
+
 # The last ones: they leave targets that Make looks at again, one process each
 
 

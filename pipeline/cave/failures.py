@@ -26,8 +26,8 @@ KINDS = {
     "expire": "from now on the materialization version has expired",
 }
 
-_PATTERNS = [re.sub("<(status|s|n)>", r"\\d+", kind) for kind in KINDS]
-_VALID = re.compile("|".join([*_PATTERNS, r"\d{3} \d+", r"delay \d*\.\d+"]))
+_NUMBERS = {"<status>": r"\d{3}( \d+)?", "<s>": r"\d+(\.\d+)?", "<n>": r"\d+"}
+_VALID = re.compile("|".join(re.sub("<.+?>", lambda found: _NUMBERS[found[0]], kind) for kind in KINDS))
 
 
 @dataclasses.dataclass

@@ -79,6 +79,24 @@ def test_scores_and_the_paired_difference_of_right_and_misread_cubes(faulty):
     assert values["span_um"]["text"] == "51.2", "32 slices, as in the prior work"
 
 
+def test_of_a_large_cohort_both_networks_are_scored_on_the_sample(changeable):
+    """The edition's own network saw more neurons than the sample has: it is not the one to compare with."""
+    build, environment = changeable
+    whole = pd.read_parquet(build.predictions("unet3d"))
+    rows = whole[np.random.default_rng(4).random(len(whole)) < 0.7]
+    right = rows.assign(p_excitatory=np.random.default_rng(5).uniform(size=len(rows)))
+    misread = pd.read_parquet(build.units / "predictions.parquet")
+    artefacts.write_parquet(build.units / "right.parquet", right)
+    misread = misread[misread["synapse_id"].isin(rows["synapse_id"])]
+    artefacts.write_parquet(build.units / "predictions.parquet", misread)
+    assert _values(build, "units")["synapses_used"]["text"] == f"all {len(whole):,} synapses"
+    analyse(("units",), environment)
+    values = _values(build, "units")
+    assert values["synapses_used"]["text"] == f"a fixed sample of {len(rows):,} of the {len(whole):,} synapses"
+    test = right[right["split"] == "test"]
+    assert values["right_roc_auc"]["value"] == pytest.approx(roc_auc_score(test["label"], test["p_excitatory"]))
+
+
 def test_the_share_of_slices_from_elsewhere_is_counted_by_hand(faulty):
     build, _ = faulty
     synapses = pd.read_parquet(build.synapses).query("split == 'test'")

@@ -1,5 +1,7 @@
 """Cubes cut with the units mistake: which sections they show, where the others come from, and what stays as it was."""
 
+import contextlib
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,8 +9,9 @@ import zarr
 from cloudvolume import CloudVolume
 from extract_volumes import OFFSET, differing, synapse_table, texture, write_volume
 
-from pipeline import blocks, config
+from pipeline import __main__, artefacts, blocks, compute, config
 from pipeline.extract import misread, patches
+from pipeline.learn import run as training
 from pipeline.space import VoxelFrame
 
 SIZE = (96, 96, 200)  # XYZ voxels: two steps of 40 sections on either side of the middle
@@ -125,3 +128,36 @@ def test_of_a_large_cohort_every_class_and_split_has_its_share_from_as_many_neur
     shuffled = misread.sample(rows.sample(frac=1, random_state=2), seed=1)
     assert sorted(shuffled["synapse_id"]) == found["synapse_id"].tolist()
     assert set(misread.sample(rows, seed=2)["synapse_id"]) != set(found["synapse_id"])
+
+
+@pytest.mark.parametrize("n_neurons", [40, 80])
+def test_the_right_network_sees_no_more_synapses_than_the_misread_one(tmp_path, monkeypatch, n_neurons):
+    """Of a large cohort both are trained on the sample; of a small one the edition's own network is the right one."""
+    trained = []
+
+    def train(stores, synapses, model, run_dir, predictions, seed):
+        trained.append((stores["em"], run_dir.name, len(rows := pd.read_parquet(synapses))))
+        artefacts.write_parquet(predictions, rows.assign(p_excitatory=0.5))
+
+    def extract(synapses, em_path, settings, out, client, seed):
+        artefacts.write_json(out / "manifest.json", {"n": len(synapses)})
+
+    monkeypatch.setattr(training, "train", train)
+    monkeypatch.setattr(misread, "extract", extract)
+    monkeypatch.setattr(compute, "workers", lambda settings: contextlib.nullcontext())
+    monkeypatch.setenv("SYNAPSE_EI_CONFIG", "")  # which the stage sets, and the test unsets
+    monkeypatch.setenv("SYNAPSE_EI_BUILD", "")
+    edition = tmp_path / "mine.yaml"
+    edition.write_text("source: {kind: cave}\nmodels: [{name: cube, network: unet3d}]\n")
+    build = artefacts.Build("mine", tmp_path / "build")
+    rows = cohort(n_neurons, 50)
+    artefacts.write_parquet(build.synapses, rows)
+    artefacts.write_json(build.cohort / "volume.json", {"em_path": "precomputed://file:///nowhere"})
+    artefacts.write_json(build.patches / "manifest.json", {})
+    command = ["units", "--config", str(edition), "--build", str(tmp_path / "build")]
+    assert __main__.main(command) == 0
+    wrong = (build.units / "patches", "cube", min(len(rows), misread.MOST))
+    right = (build.patches, "cube-right", misread.MOST)
+    assert trained == ([wrong] if n_neurons == 40 else [right, wrong])
+    assert (build.units / "right.parquet").exists() == (n_neurons > 40)
+    assert artefacts.read_json(build.units / "model.json") == {"model": "cube"}
