@@ -38,9 +38,9 @@ class Query(Section):
     """How the annotation service is asked; see `pipeline.cave.queries`."""
 
     timeout_s: float = pydantic.Field(60.0, gt=0)  # silence after which a request counts as lost
-    attempts: int = pydantic.Field(5, ge=1)
+    attempts: int = pydantic.Field(8, ge=1)  # with their pauses, enough for an outage of two minutes
     backoff_s: float = pydantic.Field(1.0, ge=0)  # pause before the second attempt; doubles from there
-    ids_per_query: int = pydantic.Field(500, ge=1)
+    ids_per_query: int = pydantic.Field(500, ge=1)  # at most; queries begin with fewer
     row_cap: int = pydantic.Field(200_000, ge=1)  # of the server, in case its warning is lost on the way
 
 

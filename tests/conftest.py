@@ -20,6 +20,13 @@ def isolated_home(tmp_path_factory):
     patch.undo()
 
 
+@pytest.fixture
+def edition_environment(monkeypatch):
+    """Stages say in the environment which edition they run, for the processes that they start: put it back after."""
+    for name in ("CONFIG", "BUILD", "DATA"):
+        monkeypatch.setenv(f"SYNAPSE_EI_{name}", "")
+
+
 @pytest.fixture(scope="session")
 def real_data():
     """Folder of the real EM and connectivity (never part of the repository); skips where it is absent."""

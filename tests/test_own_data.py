@@ -13,7 +13,7 @@ HEADER = "synapse_id,x_vx,y_vx,z_vx"
 
 
 @pytest.fixture
-def refused(my_tissue, capsys):
+def refused(my_tissue, capsys, edition_environment):
     """A function that runs a command which must fail, and returns its error."""
 
     def run(command, *arguments):
@@ -151,3 +151,18 @@ def test_a_stage_names_the_input_that_is_missing(refused, my_tissue):
     )
     own = refused("cohort", "--config", "kasthuri", "--data", "nothing", *build)
     assert own.strip().endswith("cohort needs nothing/synapses.csv, which does not exist")
+
+
+def test_the_check_of_a_folder_reads_all_its_points_and_cuts_some(my_tissue, refused, capsys):
+    path = my_tissue / "my_tissue" / "synapses.csv"
+    rows = [f"{n},{60 + n},80,20,{'excitatory' if n % 4 else 'inhibitory'},{n}" for n in range(1, 31)]
+    path.write_text("\n".join([f"{HEADER},cell_type,axon_id", *rows]))
+    arguments = ["--config", "kasthuri", "--data", "my_tissue", "--build", str(my_tissue / "build")]
+    assert __main__.main(["check", *arguments]) == 0
+    said = capsys.readouterr().out
+    assert "30 synapses of 30 neurons, 23 excitatory, 7 inhibitory" in said
+    assert "images, estimated" in said
+    # 256 x 256 and 32 x 128 x 128 bytes each
+    assert f"{30 * (256**2 + 32 * 128**2) / 1e6:.1f}MB stored" in said
+    path.write_text("\n".join([f"{HEADER},cell_type,axon_id", *rows, "31,9000,80,20,excitatory,31"]))
+    assert "1 of 31 synapses lie outside the volume" in refused("check", *arguments)

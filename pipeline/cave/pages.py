@@ -6,7 +6,7 @@ a materialization version holds never changes, so that a page is never out of da
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +33,15 @@ class Pages:
     def read(self) -> Iterator[tuple[list[int], pd.DataFrame]]:
         """Yield the ids and the rows of each page; no id comes twice. CaveError for a file that is no page."""
         seen: set[int] = set()
-        for path in sorted(self.folder.glob("*.parquet")):
-            ids, table = _opened(path)
+        for path in self._files():
+            ids = _ids(path)
             if not ids or not seen.issuperset(ids):  # two runs at once may have asked for the same
-                yield [one for one in ids if one not in seen], table.to_pandas()
+                yield [one for one in ids if one not in seen], _readable(path, pq.read_table).to_pandas()
             seen.update(ids)
 
     def ids(self) -> set[int]:
         """All ids whose rows are kept."""
-        return {one for path in self.folder.glob("*.parquet") for one in _opened(path)[0]}
+        return {one for path in self._files() for one in _ids(path)}
 
     def write(self, rows: pd.DataFrame, ids: Sequence[int] = ()) -> None:
         """Keep the rows of `ids`, or of a whole table. Raises OSError where nothing can be written."""
@@ -51,12 +51,19 @@ class Pages:
         with atomic(self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.parquet") as path:
             pq.write_table(table, path)
 
+    def _files(self) -> list[Path]:
+        return sorted(self.folder.glob("*.parquet"))
 
-def _opened(path: Path) -> tuple[list[int], pa.Table]:
+
+def _ids(path: Path) -> list[int]:
+    return json.loads(_readable(path, pq.read_schema).metadata[_IDS])
+
+
+def _readable(path: Path, read: Callable[[Path], Any]) -> Any:
+    """What `read` reads of a page; CaveError where it cannot."""
     try:
-        table = pq.read_table(path)
-        return json.loads(table.schema.metadata[_IDS]), table
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        return read(path)
+    except (pa.ArrowException, OSError) as error:
         raise CaveError(
             f"{path}, a kept answer of the service, is damaged ({error}); delete it and start again"
         ) from None

@@ -60,8 +60,6 @@ def _of_service(run: Run, source: config.Simulated | config.Cave) -> Expected:
         _say("token", "accepted")
         _say("datastack", f"{version} of {service.timestamp[:10]}, served until {service.expires}")
         found = cohort.candidates(service, source, edition)
-        for name in (value for key, value in source.tables if key != "nuclei"):
-            _say(f"table {name}", f"points in voxels of {_sizes(service.voxel_nm(name))} nm")
         for entry in found.flow:
             _say(entry["step"], ", ".join([f"{entry['neurons']:,} neurons", *_classes(entry)]))
         if edition.cohort.split == "neurons":
@@ -69,6 +67,8 @@ def _of_service(run: Run, source: config.Simulated | config.Cave) -> Expected:
         drawn = found.neurons.groupby("label").sample(frac=1, random_state=edition.seed)
         drawn = drawn.groupby("label").head(SAMPLED)
         synapses = service.synapses(drawn["pre_neuron_id"])
+        for name in (value for key, value in source.tables if key != "nuclei"):
+            _say(f"table {name}", f"readable; points in voxels of {_sizes(service.voxel_nm(name))} nm")
         seconds, em_path = service.seconds_per_id, service.image_source
     names = {f"ctr_pt_{axis}_nm": f"center_{axis}_nm" for axis in "xyz"}
     synapses = synapses.rename(columns=names | {"id": "synapse_id", "pre_pt_root_id": "pre_neuron_id"})
@@ -120,9 +120,9 @@ def _images(run: Run, expected: Expected) -> None:
         started, before = time.monotonic(), _received()
         chunks = [cut(center, settings, volume)[2]["n_chunks"] for center in centers]
         seconds, received = (time.monotonic() - started) / len(centers), (_received() - before) / len(centers)
-        requests = f"{sum(chunks) / len(chunks):.0f} chunks and {seconds:.2f} s each"
+        requests = f"{sum(chunks) / len(chunks):.0f} requests and {seconds:.2f} s each"
         _say(f"{name}, sampled", f"{len(centers)} synapses: {requests}")
-        total = f"{n:,} synapses, {n * sum(chunks) / len(chunks):,.0f} chunks, {_bytes(n * received)} received"
+        total = f"{n:,} synapses, {n * sum(chunks) / len(chunks):,.0f} requests, {_bytes(n * received)} received"
         hours = _time(n * seconds / workers)
         _say(f"{name}, estimated", f"{total}, {_bytes(n * row_bytes)} stored, {hours} with {workers} workers")
         needed += n * row_bytes

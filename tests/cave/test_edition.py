@@ -37,14 +37,12 @@ def source(source_of, tables):
 
 
 @pytest.fixture
-def run(source, tmp_path, monkeypatch):
+def run(source, tmp_path, monkeypatch, edition_environment):
     """A function that runs a stage of an edition of kind `cave`; returns the exit status.
 
     Its server is the sandbox, with the datastack, tables and version of minnie65.
     """
     monkeypatch.setenv("CAVE_TOKEN", sandbox.TOKEN)
-    for name in ("CONFIG", "BUILD"):
-        monkeypatch.setenv(f"SYNAPSE_EI_{name}", "")  # which the stage sets, and the test unsets
 
     port = 0  # of the first sandbox, and of those that follow
 

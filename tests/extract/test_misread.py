@@ -131,7 +131,9 @@ def test_of_a_large_cohort_every_class_and_split_has_its_share_from_as_many_neur
 
 
 @pytest.mark.parametrize("n_neurons", [40, 80])
-def test_the_right_network_sees_no_more_synapses_than_the_misread_one(tmp_path, monkeypatch, n_neurons):
+def test_the_right_network_sees_no_more_synapses_than_the_misread_one(
+    tmp_path, monkeypatch, edition_environment, n_neurons
+):
     """Of a large cohort both are trained on the sample; of a small one the edition's own network is the right one."""
     trained = []
 
@@ -145,8 +147,6 @@ def test_the_right_network_sees_no_more_synapses_than_the_misread_one(tmp_path, 
     monkeypatch.setattr(training, "train", train)
     monkeypatch.setattr(misread, "extract", extract)
     monkeypatch.setattr(compute, "workers", lambda settings: contextlib.nullcontext())
-    monkeypatch.setenv("SYNAPSE_EI_CONFIG", "")  # which the stage sets, and the test unsets
-    monkeypatch.setenv("SYNAPSE_EI_BUILD", "")
     edition = tmp_path / "mine.yaml"
     edition.write_text("source: {kind: cave}\nmodels: [{name: cube, network: unet3d}]\n")
     build = artefacts.Build("mine", tmp_path / "build")
