@@ -54,11 +54,12 @@ $(ENV): | requirements.lock pyproject.toml
 $(MK): FORCE | $(ENV)
 	@$(RUN) plan $(EDITION)
 
+# Until an edition that reads the annotation service has its cohort, everything waits for the check.
+CHECKED = $(if $(filter cave,$(KIND)),$(if $(wildcard $(B)/cohort/synapses.parquet),,| check))
+
 ifneq ($(filter-out help test bench clean,$(or $(MAKECMDGOALS),paper)),)
 include $(MK)
-# Until an edition that reads the annotation service has its cohort, everything waits for the check.
-CHECKED := $(if $(filter cave,$(KIND)),$(if $(wildcard $(B)/cohort/synapses.parquet),,check))
-$(K)/%.json $(R)/keys/%.json: | $(CHECKED) ;
+$(K)/%.json $(R)/keys/%.json: $(CHECKED) ;
 endif
 
 check:                                          ## token, tables, volume and machine, and what the edition will take
