@@ -166,3 +166,7 @@ def test_the_check_of_a_folder_reads_all_its_points_and_cuts_some(my_tissue, ref
     assert f"{30 * (256**2 + 32 * 128**2) / 1e6:.1f}MB stored" in said
     path.write_text("\n".join([f"{HEADER},cell_type,axon_id", *rows, "31,9000,80,20,excitatory,31"]))
     assert "1 of 31 synapses lie outside the volume" in refused("check", *arguments)
+    for chunk in (my_tissue / "my_tissue" / "em" / "8_8_40").iterdir():
+        chunk.unlink()
+    path.write_text("\n".join([f"{HEADER},cell_type,axon_id", *rows]))
+    assert "none of 8 synapses has usable images; the first is synapse 1: missing chunk" in refused("check", *arguments)

@@ -2,9 +2,10 @@
 
 import dataclasses
 import functools
+import math
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,44 +98,55 @@ def _of_folder(run: Run) -> Expected:
 
 
 def _images(run: Run, expected: Expected) -> None:
-    """Cut the sample, and reckon from it what the whole takes."""
+    """Cut some synapses, and reckon from it what all of them take."""
     from pipeline.extract import misread, patches, plan
     from pipeline.extract.volume import Volume
 
-    settings, workers = run.config.extract, run.config.compute.workers
+    settings = run.config.extract
     volume = Volume(expected.em_path, settings.voxel_nm)
     low, high = volume.bounds_nm.tolist()
     _say("volume", expected.em_path)
     _say("voxels read", f"{_sizes(volume.frame.resolution_nm)} nm (XYZ), from {_sizes(low)} to {_sizes(high)} nm")
     plan.check_inside(expected.rows, expected.em_path, volume)
-    centers = expected.rows.head(2 * SAMPLED)[CENTER_NM].to_numpy(float)
-    jobs: dict[str, tuple[int, Any]] = {"images": (expected.n_synapses, patches.cut_synapse)}
+    rows, workers = expected.rows.head(2 * SAMPLED), run.config.compute.workers
+    cut = functools.partial(patches.cut_synapse, settings=settings, volume=volume)
+    needed = _cuts("images", cut, rows, expected.n_synapses, settings, workers)
     if any(model.trained and not model.folds and model.dimensions == 3 for model in run.config.models):
-        jobs["images of the units fault"] = (
-            min(expected.n_synapses, misread.MOST),
-            functools.partial(misread.cut_synapse, seed=run.config.seed),
-        )
-    row_bytes = settings.patch_px**2 + settings.cube_zyx[0] * settings.cube_zyx[1] * settings.cube_zyx[2]
-    needed = 0
-    for name, (n, cut) in jobs.items():
-        started, before = time.monotonic(), _received()
-        chunks = [cut(center, settings, volume)[2]["n_chunks"] for center in centers]
-        seconds, received = (time.monotonic() - started) / len(centers), (_received() - before) / len(centers)
-        requests = f"{sum(chunks) / len(chunks):.0f} requests and {seconds:.2f} s each"
-        _say(f"{name}, sampled", f"{len(centers)} synapses: {requests}")
-        total = f"{n:,} synapses, {n * sum(chunks) / len(chunks):,.0f} requests, {_bytes(n * received)} received"
-        hours = _time(n * seconds / workers)
-        _say(f"{name}, estimated", f"{total}, {_bytes(n * row_bytes)} stored, {hours} with {workers} workers")
-        needed += n * row_bytes
-    free = shutil.disk_usage(
-        next(path for path in (run.build.root, *run.build.root.absolute().parents) if path.exists())
-    ).free
+        cut = functools.partial(misread.cut_synapse, settings=settings, volume=volume, seed=run.config.seed)
+        n = min(expected.n_synapses, misread.MOST)
+        needed += _cuts("images of the units fault", cut, rows, n, settings, workers)
+    root = run.build.root.absolute()
+    free = shutil.disk_usage(next(path for path in (root, *root.parents) if path.exists())).free
     _say("disk", f"{_bytes(needed)} needed, {_bytes(free)} free")
     if needed > free:
         raise StageError(
-            f"{_bytes(needed)} of images will not fit into the {_bytes(free)} that are free at "
-            f"{run.build.root}: set BUILD to a larger disk, or `cohort: {{max_synapses_per_neuron: ...}}` to fewer"
+            f"{_bytes(needed)} of images will not fit into the {_bytes(free)} that are free at {root}: take another "
+            "BUILD, or fewer synapses by `cohort: {max_synapses_per_neuron: ...}`"
         )
+
+
+def _cuts(name: str, cut: Callable, rows: "pd.DataFrame", n: int, settings: config.Extract, workers: int) -> int:
+    """Say what `cut` took for each of `rows` and will take for `n` synapses; returns the bytes that these will fill."""
+    from pipeline.extract.volume import ExtractionError
+
+    requests, faults = [], []
+    started, before = time.monotonic(), _received()
+    for synapse_id, center_nm in zip(rows["synapse_id"], rows[CENTER_NM].to_numpy(float), strict=True):
+        try:
+            requests.append(cut(center_nm)[2]["n_chunks"])
+        except ExtractionError as error:
+            faults.append(f"synapse {synapse_id}: {error}")
+    seconds, received = (time.monotonic() - started) / len(rows), (_received() - before) / len(rows)
+    if faults:
+        _say(f"{name}, unusable", f"{len(faults)} of {len(rows)}: {'; '.join(faults)}")
+    if not requests:
+        raise StageError(f"none of {len(rows)} synapses has usable images; the first is {faults[0]}")
+    each = sum(requests) / len(requests)
+    stored = n * (settings.patch_px**2 + math.prod(settings.cube_zyx))
+    _say(f"{name}, sampled", f"{len(requests)} synapses: {each:.0f} requests and {seconds:.2f} s each")
+    total = f"{n:,} synapses, {n * each:,.0f} requests, {_bytes(n * received)} received, {_bytes(stored)} stored"
+    _say(f"{name}, estimated", f"{total}, {_time(n * seconds / workers)} with {workers} workers")
+    return stored
 
 
 def _machine(edition: config.Config) -> None:
