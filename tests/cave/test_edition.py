@@ -87,8 +87,12 @@ def sent(monkeypatch):
 
 def test_an_edition_sends_the_recorded_requests_and_no_others(run, sent):
     """`requests.json` is what the server of minnie65 is asked for; a new request belongs there, after a look at it."""
+    recorded = json.loads(RECORDED.read_text())
     assert run("cohort") == 0
-    assert sent == json.loads(RECORDED.read_text())
+    assert sent == recorded
+    sent.clear()
+    assert run("check") == 0
+    assert not [entry for entry in sent if entry not in recorded]
 
 
 def test_the_cohort_of_a_service_is_complete(run, tables, tmp_path):

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import requests
 
-from pipeline.cave import CaveError, queries, sandbox
+from pipeline.cave import CaveError, pages, queries, sandbox
 from pipeline.cave.failures import Failure
 
 NUCLEI = "nucleus_detection_v0"
@@ -38,8 +38,8 @@ def one_by_one(settings, n=1):
     return settings.model_copy(update={"query": settings.query.model_copy(update={"ids_per_query": n})})
 
 
-def synapses(settings, address, pages, tables):
-    return queries.Annotations(settings, address, sandbox.TOKEN, pages).synapses(tables[NUCLEI].pt_root_id)
+def synapses(settings, address, folder, tables):
+    return queries.Annotations(settings, address, sandbox.TOKEN, folder).synapses(tables[NUCLEI].pt_root_id)
 
 
 @pytest.fixture
@@ -116,12 +116,12 @@ def test_a_damaged_page_is_named(settings, address, tables, tmp_path):
         synapses(settings, address, tmp_path, tables)
 
 
-@pytest.mark.parametrize("failure", ["413", "500", "502", "504", "truncated", "delay 0.4"])
+@pytest.mark.parametrize("failure", ["413", "500", "502", "504", "truncated", "delay 1"])
 def test_what_is_too_much_for_the_server_is_asked_for_in_halves(
     settings, address, failures, tables, whole, asked, failure
 ):
     """A server that fails on more than three ids at once, for as long as it is asked."""
-    query = settings.query.model_copy(update={"timeout_s": 0.2 if "delay" in failure else 5})
+    query = settings.query.model_copy(update={"timeout_s": 0.5 if "delay" in failure else 5})
     failures += [Failure("/query", failure, times=1000, above_ids=3)]
     service = queries.Annotations(settings.model_copy(update={"query": query}), address, sandbox.TOKEN)
     pd.testing.assert_frame_equal(service.synapses(tables[NUCLEI].pt_root_id), whole)
@@ -143,3 +143,25 @@ def test_ids_that_are_missing_name_their_rows(source_of, settings, tables, colum
         with pytest.raises(CaveError, match=f"{column} has no value in 2 of {len(stored)} rows") as caught:
             service.table(SYNAPSES, queries.SYNAPSE_COLUMNS)
     assert all(str(number) in str(caught.value) for number in stored.id[[3, 7]])
+
+
+def test_two_runs_at_once_leave_every_row_once(settings, address, tables, whole, tmp_path, monkeypatch):
+    """Neither sees the other's pages when it begins, and they ask for the same ids in different portions."""
+    roots = tables[NUCLEI].pt_root_id
+    with monkeypatch.context() as patched:
+        patched.setattr(pages.Pages, "ids", lambda self: set())
+        for n in (5, 7):
+            queries.Annotations(one_by_one(settings, n), address, sandbox.TOKEN, tmp_path).synapses(roots)
+    assert len(list(tmp_path.rglob("*.parquet"))) == 9
+    pd.testing.assert_frame_equal(synapses(settings, address, tmp_path, tables), whole)
+
+
+def test_a_server_that_keeps_failing_in_every_way_costs_time_alone(source_dir, settings, tables, whole, tmp_path):
+    """Every second query meets another failure; the result is that of a server without any."""
+    settings = settings.model_copy(update={"query": settings.query.model_copy(update={"timeout_s": 2})})
+    ways = ["500", "502", "503", "504", "429", "413", "drop", "hang", "truncated", "short", "empty", "delay 3"]
+    scripted = [one for way in ways for one in (Failure("/query", "delay 0"), Failure("/query", way))]
+    with sandbox.serve(source_dir, settings, scripted=scripted) as address:
+        got = synapses(one_by_one(settings, 2), address, tmp_path, tables)
+    pd.testing.assert_frame_equal(got, whole)
+    assert not sum(failure.times for failure in scripted)
