@@ -230,7 +230,7 @@ def _describe(folder: Path, index: pd.DataFrame, facts: dict[str, Any]) -> None:
     write_parquet(folder / "index.parquet", index)
     faults = index["fault"][index["fault"] != ""].value_counts().sort_index()
     background = index["synapse_id"] == 0
-    log.info("clefts: %d samples; faults: %s", len(index), dict(faults))
+    log.info("clefts: %d samples; faults: %s", len(index), faults.to_dict())
     counts = {
         "n": len(index),
         "n_background": int(background.sum()),

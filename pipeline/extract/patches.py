@@ -33,12 +33,12 @@ from pipeline.extract.volume import ExtractionError, Volume, cached_em
 
 log = logging.getLogger("pipeline")
 
-#: To be raised by whoever changes what is cut or how it is stored; a test fails where pixels changed and this did not.
-FORMAT = 1
-
 ARRAYS = {"patch": ("n", "y", "x"), "cube": ("n", "z", "y", "x")}
 
 Cut = tuple[np.ndarray, np.ndarray, dict[str, Any]]  # patch [Y, X], cube [Z, Y, X], columns of `quality.parquet`
+
+#: To be raised by whoever changes what is cut or how it is stored; a test fails where pixels changed and this did not.
+FORMAT = 1
 
 
 def cut_synapse(center_nm: np.ndarray, settings: Extract, volume: Volume) -> Cut:

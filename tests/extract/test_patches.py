@@ -28,19 +28,6 @@ def images(folder):
     return dict(zip(index["synapse_id"], zip(*stored, strict=True), strict=True))
 
 
-@pytest.fixture
-def rounds(monkeypatch):
-    """Numbers of the blocks that each extraction cuts, a list each."""
-    found, run = [], compute.run
-
-    def recording(client, function, items, what):
-        found.append([number for number, _ in items])
-        yield from run(client, function, items, what)
-
-    monkeypatch.setattr(compute, "run", recording)
-    return found
-
-
 def interior(settings, n=25):
     """Synapses whose boxes lie inside the volume."""
     half = np.array([settings.patch_px, settings.patch_px, settings.cube_zyx[0]]) // 2

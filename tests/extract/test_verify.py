@@ -103,23 +103,29 @@ def replaced(store):
     return [6], "holds another image than was cut"
 
 
+def test_a_store_of_the_same_plan_is_kept(made, rounds, monkeypatch):
+    make, clean = made
+    rounds.clear()
+    make()
+    assert rounds == []
+    for module in (patches, clefts):
+        monkeypatch.setattr(module, "FORMAT", module.FORMAT + 1)
+    make()
+    assert rounds == [list(range(5))]
+    assert artefacts.sha256(make().images) == artefacts.sha256(next(clean.glob("*.zarr")))
+
+
 @pytest.mark.parametrize("damage", [flipped, missing, truncated, duplicate, shifted, replaced])
-def test_damage_is_found_and_only_its_blocks_are_cut_again(made, damage, monkeypatch):
+def test_damage_is_found_and_only_its_blocks_are_cut_again(made, rounds, damage):
     make, clean = made
     store = make()
+    rounds.clear()
     assert store.damage().empty
     rows, problem = damage(store)
     found = store.damage()
     assert found["row"].tolist() == rows
     assert found["synapse_id"].tolist() == ids(store, rows)
     assert found["problem"].str.contains(problem).all()
-    rounds, run = [], compute.run
-
-    def recording(client, function, items, what):
-        rounds.append([number for number, _ in items])
-        yield from run(client, function, items, what)
-
-    monkeypatch.setattr(compute, "run", recording)
     store.reopen(set(found["row"]))
     assert not store.folder.exists()
     make()
