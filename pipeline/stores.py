@@ -61,7 +61,7 @@ class Store:
             tables = {name: digest for name, digest in facts["sha256"].items() if name.endswith(".parquet")}
             facts["plan_sha256"]
         except (OSError, ValueError, KeyError):
-            yield manifest, TABLE, 0, "cannot be read"
+            yield manifest, TABLE, 0, "is missing, or no manifest of this format"
             return
         for name, wanted in tables.items():
             if not (self.folder / name).is_file() or sha256(self.folder / name) != wanted:

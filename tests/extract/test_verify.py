@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from extract_volumes import OFFSET, SIZE, synapse_table, texture, write_volume
 
-from pipeline import __main__, artefacts, compute, config, shards
+from pipeline import __main__, artefacts, blocks, compute, config, shards
 from pipeline.extract import clefts, patches
 
 ROWS = 4  # of a shard
@@ -91,7 +91,7 @@ def shifted(store):
     """Each row of a shard in the place of the next, every checksum right."""
     images = store.images / _array(store)
     pixels = shards.Rows(images)[[7, 4, 5, 6]]
-    patches.blocks.write(images, (slice(4, 8),), pixels)
+    blocks.write(images, (slice(4, 8),), pixels)
     return [4, 5, 6, 7], "holds the image of synapse"
 
 
@@ -99,7 +99,7 @@ def replaced(store):
     images = store.images / _array(store)
     pixels = shards.Rows(images)[[4, 5, 6, 7]]
     pixels[2] ^= 1
-    patches.blocks.write(images, (slice(4, 8),), pixels)
+    blocks.write(images, (slice(4, 8),), pixels)
     return [6], "holds another image than was cut"
 
 
@@ -132,6 +132,24 @@ def test_damage_is_found_and_only_its_blocks_are_cut_again(made, rounds, damage)
     assert rounds == [[rows[0] // ROWS]]
     assert artefacts.sha256(store.folder) == artefacts.sha256(clean)
     assert {path.name for path in clean.parent.glob(".*")} == set()
+
+
+def test_an_interrupted_repair_is_gone_on_with(made, rounds, monkeypatch):
+    make, clean = made
+    store = make()
+    missing(store)
+    store.reopen([8])
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(blocks.Work, "publish", killed)
+        make()
+    rounds.clear()
+    make()
+    assert rounds == [[]]
+    assert artefacts.sha256(store.folder) == artefacts.sha256(clean)
 
 
 def _no_manifest(folder):
