@@ -291,6 +291,28 @@ def test_rows_with_a_fault_stay_where_they_are(tmp_path, em_path, settings, syna
         np.testing.assert_array_equal(a.read(np.arange(len(ids))), b.read(np.arange(len(ids))))
 
 
+def test_listed_faults_are_kept_until_the_store_is_reopened(
+    tmp_path, em_path, settings, synapses, client, monkeypatch, rounds
+):
+    monkeypatch.setattr(shards, "MAX_ROWS", 4)
+    listing, out = settings.model_copy(update={"faults": "list"}), tmp_path / "patches"
+    chunk = chunk_file(em_path, "100-164_200-264_50-66")
+    content = chunk.read_bytes()
+    chunk.unlink()
+    extract(synapses, em_path, listing, out, client)
+    n_faults = len(pd.read_csv(out / "faults.csv"))
+    chunk.write_bytes(content)
+    rounds.clear()
+    extract(synapses, em_path, listing, out, client)
+    assert rounds == []
+    assert len(pd.read_csv(out / "faults.csv")) == n_faults > 0
+    store(out).reopen()  # as `verify --repair` does
+    extract(synapses, em_path, listing, out, client)
+    assert 0 < len(rounds[0]) < 10
+    extract(synapses, em_path, listing, tmp_path / "fresh", client)
+    assert artefacts.sha256(out) == artefacts.sha256(tmp_path / "fresh")
+
+
 # --- What an extraction is --------------------------------------------------------------------------------------------
 
 
