@@ -230,11 +230,15 @@ def _describe(folder: Path, index: pd.DataFrame, facts: dict[str, Any]) -> None:
     write_parquet(folder / "index.parquet", index)
     faults = index["fault"][index["fault"] != ""].value_counts().sort_index()
     background = index["synapse_id"] == 0
-    log.info("clefts: %d samples; faults: %s", len(index), faults.to_dict())
-    counts = {
-        "n": len(index),
-        "n_background": int(background.sum()),
-        "regions": index["region"][~background].value_counts().to_dict(),
-        "faults": {name: int(n) for name, n in faults.items()},
-    }
-    write_json(folder / "manifest.json", facts | counts | {"sha256": stores.digests(folder, index)})
+    log.info("clefts: %d samples; faults: %s", len(index), dict(faults))
+    write_json(
+        folder / "manifest.json",
+        facts
+        | {
+            "n": len(index),
+            "n_background": int(background.sum()),
+            "regions": index["region"][~background].value_counts().to_dict(),
+            "faults": {name: int(n) for name, n in faults.items()},
+            "sha256": stores.digests(folder, index),
+        },
+    )
