@@ -8,7 +8,6 @@
 # %%
 import numpy as np
 import pandas as pd
-import zarr
 
 from pipeline import glue, labels
 from pipeline.columns import PARTNER_SEGMENTS
@@ -162,8 +161,7 @@ attention
 
 # %%
 samples = folder / "samples" / "test"
-stored = zarr.open_group(samples / "samples.zarr", mode="r")
-images = Rows(samples / "samples.zarr" / "em")
+stored = {name: Rows(samples / "samples.zarr" / name) for name in ("em", "cleft", "segments")}
 row_of = study.read(samples / "index.parquet").set_index("synapse_id")["row"]
 segments = study.read(samples / "segments.parquet")
 voxel_nm = study.read(samples / "manifest.json")["voxel_nm"]
@@ -190,7 +188,7 @@ pictures = []
 for method in methods["method"]:
     for example, assigned in examples(assignments[assignments["method"] == method]):
         row = int(row_of[assigned["synapse_id"]])
-        em, cleft, local = images[[row]][0], stored["cleft"][row], stored["segments"][row]
+        em, cleft, local = (array[[row]][0] for array in stored.values())
         z = (cleft == 1).sum(axis=(1, 2)).argmax()
         y, x = np.indices(em[z].shape)
         layers = {

@@ -8,13 +8,15 @@ removed, and its block computed again.
 
 import contextlib
 import functools
+import hashlib
 import itertools
 import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -22,11 +24,12 @@ import pandas as pd
 import zarr
 from distributed import Client
 
-from pipeline import compute
+from pipeline import compute, locks
 from pipeline.artefacts import read_json, write_json
 
 log = logging.getLogger("pipeline")
 
+CONTENT = "content"
 Region = tuple[slice, ...]  # of an array, one slice an axis
 Sizes = Sequence[int] | np.ndarray
 
@@ -34,23 +37,46 @@ Sizes = Sequence[int] | np.ndarray
 class Work:
     """The hidden folder beside `out` where its `content`, a file or a folder, grows until it is published.
 
-    `plan`, as JSON holds it, names all that the result depends on. A folder that an interrupted run of the same plan
-    left is continued; otherwise it is emptied, and `create(content)` makes the empty content. Raises OSError where
-    nothing can be written.
+    `plan`, as JSON holds it, names all that the result depends on. `with` locks the folder against other runs: raises
+    locks.LockError. A folder that an interrupted run of the same plan left is continued; otherwise it is emptied, and
+    `create(content)` makes the empty content; but nothing is begun where `is_published`. Raises OSError where nothing
+    can be written.
     """
 
     def __init__(self, out: Path, plan: dict[str, Any], create: Callable[[Path], object]):
         self.out = Path(out)
-        self.folder = self.out.parent / f".{self.out.name}-work"
-        self.content = self.folder / "content"
-        record, plan = self.folder / "plan.json", json.loads(json.dumps(plan))
-        if self.content.exists() and record.is_file() and read_json(record) == plan:
-            return
-        with writing(self.folder):
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir(parents=True)
-            create(self.content)
-            write_json(record, plan)  # last: without it, the folder is unfinished
+        self.folder = _folder(self.out)
+        self.content = self.folder / CONTENT
+        self.plan_sha256 = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
+        self._create = create
+        self._open = contextlib.ExitStack()
+
+    @property
+    def is_published(self) -> bool:
+        """Whether `out` is a folder whose manifest says that it was made from this plan."""
+        try:
+            return read_json(self.out / "manifest.json").get("plan_sha256") == self.plan_sha256
+        except (OSError, ValueError):  # there is none, or it is damaged
+            return False
+
+    def __enter__(self) -> "Work":
+        with contextlib.ExitStack() as opening:
+            with writing(self.folder):
+                opening.enter_context(locks.locked(self.folder))
+                if self.is_published:
+                    shutil.rmtree(self.folder, ignore_errors=True)  # a kill right after publishing leaves it
+                elif not (self.content.exists() and _planned(self.folder) == self.plan_sha256):
+                    shutil.rmtree(self.folder, ignore_errors=True)
+                    self.folder.mkdir(parents=True)
+                    self._create(self.content)
+                    _plan(self.folder, self.plan_sha256)  # last: without it, the folder is unfinished
+            self._open = opening.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
 
     def run(
         self,
@@ -79,14 +105,45 @@ class Work:
                     file.flush()
         return [done[number] for number in range(len(items))]
 
-    def publish(self, content: Path | None = None) -> None:
-        """Put the content (or another path in the folder) in the place of `out`, and remove the folder."""
+    def publish(self) -> None:
+        """Put the content in the place of `out`, without what killed writers left of files, and remove the folder."""
+        for left in self.content.rglob("*.partial"):
+            left.unlink()
         if self.out.exists():
             replaced = self.folder / "replaced"
             shutil.rmtree(replaced, ignore_errors=True)
             os.replace(self.out, replaced)
-        os.replace(content or self.content, self.out)
+        os.replace(self.content, self.out)
         shutil.rmtree(self.folder)
+
+
+def reopen(out: Path, plan_sha256: str, name: str, tables: Mapping[int, pd.DataFrame]) -> None:
+    """Make of the published folder `out` an interrupted run of its plan, which finished the blocks of `tables` alone.
+
+    `tables` are what the function of `Work.run` returned for them under this `name`. A kill on the way leaves `out`
+    either as it was or reopened.
+    """
+    folder = _folder(out)
+    with writing(folder), locks.locked(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        lines = (_line(number, table) for number, table in tables.items())
+        (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+        _plan(folder, plan_sha256)
+        os.replace(out, folder / CONTENT)
+
+
+def _folder(out: Path) -> Path:
+    return out.parent / f".{out.name}-work"
+
+
+def _plan(folder: Path, plan_sha256: str) -> None:
+    write_json(folder / "plan.json", {"plan_sha256": plan_sha256})
+
+
+def _planned(folder: Path) -> str | None:
+    record = folder / "plan.json"
+    return read_json(record).get("plan_sha256") if record.is_file() else None
 
 
 def _numbered(function: Callable, item: tuple[int, Any], *shared: Any) -> tuple[int, pd.DataFrame | None]:
@@ -159,13 +216,13 @@ def read(path: Path, region: Region) -> np.ndarray:
 def write(path: Path, region: Region, values: np.ndarray) -> None:
     """Write one stored chunk or shard of a Zarr array, over whatever a killed writer left in its place.
 
-    It is whole in the axes that `region` does not name.
+    It is whole in the axes that `region` does not name. Zarr writes a file beside it and renames that, so that a file
+    is whole or absent; it is written even where all values are 0, so that an absent one was lost.
     """
-    array = zarr.open_array(path, mode="r+")
+    array = zarr.open_array(path, mode="r+").with_config({"write_empty_chunks": True})
     sizes = array.shards or array.chunks
     first = [part.start // size for part, size in zip(region, sizes, strict=False)]
-    file = Path(path).joinpath("c", *map(str, first), *["0"] * (len(sizes) - len(first)))
+    number = (*first, *[0] * (len(sizes) - len(first)))
     with writing(path):
-        for left in (file, *file.parent.glob(f"{file.name}.*.partial")):
-            left.unlink(missing_ok=True)
+        Path(path).joinpath(array.metadata.encode_chunk_key(number)).unlink(missing_ok=True)
         array[region] = values

@@ -232,8 +232,7 @@ class Study:
         from pipeline.shards import Rows  # imports Zarr, which most scripts do not need
 
         folder = folder or self.build.patches
-        index = self.read(folder / "index.parquet")["synapse_id"]
-        row = pd.Series(index.index, index=index).reindex(synapse_ids)
+        row = self.read(folder / "index.parquet").set_index("synapse_id")["row"].reindex(synapse_ids)
         if row.isna().any():
             raise StudyError(f"no {array} of synapse {row.index[row.isna()][0]} in {folder}; extract again")
         return Rows(folder / "images.zarr" / array)[row.to_numpy(dtype=np.int64)]

@@ -107,7 +107,7 @@ def bench_training(network, crop, n_synapses=256, n_epochs=3):
             axes = ("synapse", *"zyx"[3 - len(shape) :])
             array = shards.create(group, name, (n_synapses, *shape), shards.rows_per_shard(shape), axes)
             array[:] = rng.integers(0, 255, array.shape, dtype=np.uint8)
-        synapses[["synapse_id"]].to_parquet(Path(folder) / "index.parquet")
+        synapses[["synapse_id"]].assign(row=range(n_synapses)).to_parquet(Path(folder) / "index.parquet")
         artefacts.write_json(Path(folder) / "manifest.json", {"voxel_nm": [8.0, 8.0, 40.0]})
         images = data.Images({"em": Path(folder)}, model.array, synapses["synapse_id"])
         task = Classification(registry.build(network).to(place), images, synapses.assign(split="train"), model, seed=0)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import zarr
 
-from pipeline import blocks
+from pipeline import artefacts, blocks, locks
 
 SHAPE, BLOCK = (5, 9, 8), (2, 4, 8)
 BIG = 2**63
@@ -36,8 +36,12 @@ def fill(work, region, stop_at=None, calls=None):
     )
 
 
-def run(work, **options):
-    return work.run("fill", lambda region: fill(work, region, **options), blocks.grid(SHAPE, BLOCK), None)
+def run(work, publish=False, **options):
+    with work:
+        tables = work.run("fill", lambda region: fill(work, region, **options), blocks.grid(SHAPE, BLOCK), None)
+        if publish:
+            work.publish()
+    return tables
 
 
 def test_blocks_cover_an_array_once_in_raster_order():
@@ -50,9 +54,7 @@ def test_blocks_cover_an_array_once_in_raster_order():
 
 
 def test_an_interrupted_run_goes_on_with_exactly_the_same_tables(tmp_path):
-    whole = start(tmp_path / "whole")
-    expected = run(whole)
-    whole.publish()
+    expected = run(start(tmp_path / "whole"), publish=True)
     calls = []
     with pytest.raises(RuntimeError):
         run(start(tmp_path / "out"), stop_at=4, calls=calls)
@@ -61,12 +63,11 @@ def test_an_interrupted_run_goes_on_with_exactly_the_same_tables(tmp_path):
         journal.write('{"number": 3, "colum')  # a kill in the middle of a line
     with pytest.raises(RuntimeError):
         run(start(tmp_path / "out"), stop_at=6, calls=calls)
-    tables = run(start(tmp_path / "out"), calls=calls)
+    tables = run(start(tmp_path / "out"), calls=calls, publish=True)
     assert len(calls) == len(expected) + 2, "finished blocks are not computed again"
     for table, other in zip(tables, expected, strict=True):
         pd.testing.assert_frame_equal(table, other)
         assert table["id"].tolist() == other["id"].tolist()
-    work.publish()
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["out", "whole"]
     np.testing.assert_array_equal(zarr.open_array(tmp_path / "out")[:].ravel(), np.arange(np.prod(SHAPE)))
 
@@ -74,13 +75,14 @@ def test_an_interrupted_run_goes_on_with_exactly_the_same_tables(tmp_path):
 def test_unfinished_blocks_are_tried_again(tmp_path):
     work, calls = start(tmp_path / "out"), []
     run(work)
-    work.run(
-        "fill",
-        lambda region: fill(work, region, calls=calls),
-        blocks.grid(SHAPE, BLOCK),
-        None,
-        unfinished=lambda table: table["id"][0] == BIG,
-    )
+    with work:
+        work.run(
+            "fill",
+            lambda region: fill(work, region, calls=calls),
+            blocks.grid(SHAPE, BLOCK),
+            None,
+            unfinished=lambda table: table["id"][0] == BIG,
+        )
     assert calls == blocks.grid(SHAPE, BLOCK)[:1]
 
 
@@ -89,21 +91,75 @@ def test_another_plan_starts_over_and_replaces_what_is_there(tmp_path):
         run(start(tmp_path / "out", "old"), stop_at=4, calls=[])
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "yesterday").touch()
-    work, calls = start(tmp_path / "out", "new"), []
-    run(work, calls=calls)
+    calls = []
+    run(start(tmp_path / "out", "new"), calls=calls, publish=True)
     assert len(calls) == len(blocks.grid(SHAPE, BLOCK))
-    work.publish()
     assert not (tmp_path / "out" / "yesterday").exists()
 
 
 def test_a_torn_chunk_and_its_leftovers_are_replaced(tmp_path):
     work = start(tmp_path / "out")
-    chunk = work.content / "c" / "1" / "1" / "0"
-    chunk.parent.mkdir(parents=True)
-    chunk.write_bytes(b"half a chunk")
-    chunk.with_suffix(".0123.partial").write_bytes(b"half a chunk")
-    other = chunk.with_name("01.partial")  # no file of this chunk
-    other.touch()
-    run(work)
-    assert sorted(path.name for path in chunk.parent.iterdir()) == ["0", "01.partial"]
-    assert zarr.open_array(work.content)[3, 4, 0] == np.ravel_multi_index((3, 4, 0), SHAPE)
+    with work:
+        chunk = work.content / "c" / "1" / "1" / "0"
+        chunk.parent.mkdir(parents=True)
+        chunk.write_bytes(b"half a chunk")
+        chunk.with_suffix(".0123.partial").write_bytes(b"half a chunk")
+    run(work, publish=True)
+    assert [path.name for path in (tmp_path / "out" / "c" / "1" / "1").iterdir()] == ["0"]
+    assert zarr.open_array(tmp_path / "out")[3, 4, 0] == np.ravel_multi_index((3, 4, 0), SHAPE)
+
+
+def test_every_chunk_is_a_file_even_where_all_is_zero(tmp_path):
+    blocks.create(tmp_path / "zeros", SHAPE, "uint16", BLOCK, (16, 16, 40), (1, 2, 3))
+    regions = blocks.grid(SHAPE, BLOCK)
+    for region in regions:
+        blocks.write(tmp_path / "zeros", region, np.zeros(SHAPE, np.uint16)[region])
+    files = [path for path in (tmp_path / "zeros" / "c").rglob("*") if path.is_file()]
+    assert len(files) == len(regions)
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path):
+    with start(tmp_path / "out") as first:
+        first.run("fill", lambda region: fill(first, region), blocks.grid(SHAPE, BLOCK)[:2], None)
+        with pytest.raises(locks.LockError, match=r"another run works in .*\.out-work: process \d+ on "):
+            run(start(tmp_path / "out"))
+        with pytest.raises(locks.LockError):
+            run(start(tmp_path / "out", "another plan"))
+        assert len((first.folder / "fill.jsonl").read_text().splitlines()) == 2, "nothing of the first run is lost"
+    run(start(tmp_path / "out"), publish=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_was_published_from_the_same_plan_is_known(tmp_path):
+    def published(plan):
+        work = blocks.Work(tmp_path / "out", plan, lambda content: content.mkdir())
+        with work:
+            before = work.is_published
+            if not before:
+                artefacts.write_json(work.content / "manifest.json", {"plan_sha256": work.plan_sha256})
+                work.publish()
+        assert [path.name for path in tmp_path.iterdir()] == ["out"]
+        return before
+
+    assert [published({"b": 1, "a": [2]}), published({"a": (2,), "b": 1}), published({"a": [2], "b": 2})] == [
+        False,
+        True,
+        False,
+    ]
+    (tmp_path / "out" / "manifest.json").write_text("{")
+    assert not published({"a": [2], "b": 2})
+
+
+@pytest.mark.parametrize("finished", [[], [0, 5, 7]])
+def test_a_reopened_folder_has_the_other_blocks_to_do(tmp_path, finished):
+    plan = start(tmp_path / "out").plan_sha256
+    expected = run(start(tmp_path / "out"), publish=True)
+    before = artefacts.sha256(tmp_path / "out")
+    blocks.reopen(tmp_path / "out", plan, "fill", {number: expected[number] for number in finished})
+    assert not (tmp_path / "out").exists()
+    calls = []
+    tables = run(start(tmp_path / "out"), calls=calls, publish=True)
+    assert calls == [region for number, region in enumerate(blocks.grid(SHAPE, BLOCK)) if number not in finished]
+    for table, other in zip(tables, expected, strict=True):
+        pd.testing.assert_frame_equal(table, other)
+    assert artefacts.sha256(tmp_path / "out") == before

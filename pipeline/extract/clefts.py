@@ -7,7 +7,7 @@ The store is what `pipeline.partners` trains on and assigns partners in: a folde
   volume, where the EM is reflected;
 - `segments.parquet`: `row, local, segment_id`, what the local numbers mean;
 - `index.parquet`: a row each, see `cut`;
-- `manifest.json`.
+- `manifest.json`, with the hash of the plan: what was published from the same plan is kept, see `patches`.
 
 The EM is resampled as `boxes` says; labels are those of the nearest voxel, in nanometres.
 """
@@ -19,14 +19,15 @@ import logging
 import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import zarr
 from distributed import Client
 
-from pipeline import blocks, shards
-from pipeline.artefacts import sha256, write_json, write_parquet
+from pipeline import blocks, shards, stores
+from pipeline.artefacts import write_json, write_parquet
 from pipeline.columns import CENTER_NM, PARTNER_SEGMENTS
 from pipeline.config import Partners
 from pipeline.extract import rows
@@ -44,9 +45,12 @@ INDEX = {
     "padded": "float64",
     "at_edge": "bool",
     "fault": "object",
+    **{f"{name}_sha256": "object" for name in ("em", "cleft", "segments")},
 }
 LABELS = {"cleft": "uint8", "segments": "uint16"}  # compressed, which would save little of the EM
 BLOCK_ROWS = 64  # rows that a task cuts, one shard
+#: To be raised by whoever changes what is cut or how it is stored; a test fails where samples changed and this did not.
+FORMAT = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +88,7 @@ def cut(
     A cleft is what the cleft volume labels with its `synapse_id` around the point, else the contact zone there; its
     sample is centred on its voxel nearest its centroid. `index.parquet` has `row, synapse_id, center_{x,y,z}_nm` (of
     that voxel's corner), `region`, the two partners, `padded` (fraction beyond the EM), `at_edge` (the cleft touches
-    the outermost voxels of one of the volumes) and `fault`.
+    the outermost voxels of one of the volumes), `fault`, and digests of the row of each array.
 
     A `fault` other than "" says why a row holds no sample, only zeros. `empty_mask`: no voxel of its cleft lies around
     the point. `no_segment`, `one_segment`: where the cleft is to be derived, fewer than two are in contact there.
@@ -95,9 +99,9 @@ def cut(
     rest `train`, and `border` are clefts whose samples need voxels of both, which serve neither; and `n_background`
     samples at random places of `train` are added, with `synapse_id` 0, if there is a cleft volume.
 
-    An interrupted run continues from its finished blocks when called again with the same arguments, and ends with the
-    same bytes; they depend on `seed`, not on workers. Raises ExtractionError for a table or volumes that cannot be used
-    and for chunks that cannot be read.
+    A store that was published from the same plan is kept as it is. An interrupted run continues from its finished
+    blocks when called again with the same arguments, and ends with the same bytes; they depend on `seed`, not on
+    workers. Raises ExtractionError for a table or volumes that cannot be used and for chunks that cannot be read.
     """
     training, run = "region" not in clefts, uuid.uuid4().hex
     volumes = _open(paths, settings, run)
@@ -108,17 +112,42 @@ def cut(
     if mismatch:
         log.warning("clefts: frame_mismatch in every row: %s", mismatch)
     plan = {
+        "format": FORMAT,
         "rows": hashlib.sha256(planned.to_csv(index=False).encode()).hexdigest(),
         "volumes": [volume.identity for volume in volumes],
         "settings": settings.model_dump(mode="json", include={"voxel_nm", "patch_zyx", "margin_vx", "val_fraction"}),
+        "seed": seed,
     }
-    work = blocks.Work(out, plan, lambda folder: _create(folder / "samples.zarr", len(planned), settings))
-    task = functools.partial(_cut_block, Job(paths, settings, training, work.content / "samples.zarr", run))
-    items = [(start, planned[start : start + BLOCK_ROWS]) for start in range(0, len(planned), BLOCK_ROWS)]
-    index = pd.concat(work.run("samples", task, items, client), ignore_index=True)
-    _describe(work.content, index, settings, mismatch, "volume" if paths.get("clefts") else "contact zone", seed)
-    work.publish()
+    with blocks.Work(out, plan, lambda folder: _create(folder / "samples.zarr", len(planned), settings)) as work:
+        if work.is_published:
+            log.info("clefts: %s has these samples already", out)
+            return Path(out)
+        task = functools.partial(_cut_block, Job(paths, settings, training, work.content / "samples.zarr", run))
+        items = [(start, planned[start : start + BLOCK_ROWS]) for start in range(0, len(planned), BLOCK_ROWS)]
+        index = pd.concat(work.run("samples", task, items, client), ignore_index=True)
+        facts = {
+            "plan_sha256": work.plan_sha256,
+            "voxel_nm": list(settings.voxel_nm),
+            "shape_zyx": list(shape_zyx(settings)),
+            "seed": seed,
+            "frame_mismatch": mismatch,
+            "cleft_source": "volume" if paths.get("clefts") else "contact zone",
+        }
+        _describe(work.content, index, facts)
+        work.publish()
     return Path(out)
+
+
+def store(folder: Path) -> stores.Store:
+    """A folder that `cut` published, as `verify` reads it."""
+
+    def records() -> pd.DataFrame:
+        segments = pd.read_parquet(folder / "segments.parquet").sort_values(["row", "local"])
+        ids = {row: own.tolist() for row, own in segments.groupby("row")["segment_id"]}
+        index = pd.read_parquet(folder / "index.parquet")
+        return index.assign(segments=[ids.get(row, []) for row in index["row"]])
+
+    return stores.Store(folder, folder / "samples.zarr", "samples", records)
 
 
 def _open(paths: Mapping[str, str | Path | None], settings: Partners, run: str) -> Volumes:
@@ -138,14 +167,7 @@ def _create(path: Path, n: int, settings: Partners) -> None:
     group, shape, axes = zarr.create_group(path), shape_zyx(settings), ("n", "z", "y", "x")
     shards.create(group, "em", (n, *shape), BLOCK_ROWS, axes)
     for name, dtype in LABELS.items():
-        group.create_array(
-            name,
-            shape=(n, *shape),
-            dtype=dtype,
-            chunks=(1, *shape),
-            shards=(BLOCK_ROWS, *shape),
-            dimension_names=axes,
-        )
+        shards.create(group, name, (n, *shape), BLOCK_ROWS, axes, dtype, compressed=True)
 
 
 def _cut_block(job: Job, block: tuple[int, pd.DataFrame]) -> pd.DataFrame:
@@ -175,6 +197,8 @@ def _cut_block(job: Job, block: tuple[int, pd.DataFrame]) -> pd.DataFrame:
         index.append(row | {"fault": fault, "segments": ids})
     for name, values in arrays.items():
         blocks.write(job.samples / name, (slice(start, start + len(planned)),), values)
+        for row, image in zip(index, values, strict=True):
+            row[f"{name}_sha256"] = shards.digest(image)
     return _table(index, INDEX | {"segments": "object"})
 
 
@@ -199,9 +223,7 @@ def _table(records: list, dtypes: dict[str, str]) -> pd.DataFrame:
     return pd.DataFrame(records, columns=list(dtypes), dtype=object).astype(dtypes)
 
 
-def _describe(
-    folder: Path, index: pd.DataFrame, settings: Partners, mismatch: str, cleft_source: str, seed: int
-) -> None:
+def _describe(folder: Path, index: pd.DataFrame, facts: dict[str, Any]) -> None:
     """Write the tables and the manifest."""
     write_parquet(folder / "segments.parquet", segment_table(index.pop("segments")))
     index.insert(0, "row", np.arange(len(index)))
@@ -211,16 +233,12 @@ def _describe(
     log.info("clefts: %d samples; faults: %s", len(index), faults.to_dict())
     write_json(
         folder / "manifest.json",
-        {
-            "voxel_nm": list(settings.voxel_nm),
-            "shape_zyx": list(shape_zyx(settings)),
-            "seed": seed,
+        facts
+        | {
             "n": len(index),
             "n_background": int(background.sum()),
             "regions": index["region"][~background].value_counts().to_dict(),
             "faults": {name: int(n) for name, n in faults.items()},
-            "frame_mismatch": mismatch,
-            "cleft_source": cleft_source,
-            "sha256": {name: sha256(folder / name) for name in ("samples.zarr", "index.parquet", "segments.parquet")},
+            "sha256": stores.digests(folder, index),
         },
     )

@@ -1,5 +1,9 @@
 """Synapse positions and a volume to the `patches/` folder: plan, cut in parallel, check, publish.
 
+An extraction is its plan: the format, the synapses, the volume and the geometry, whose hash is in the manifest. What
+was published from the same plan is kept, whatever else of the code or of the files around it changed, since cutting it
+again could cost days of download. Another geometry, other synapses, another volume, or another FORMAT make it anew.
+
 Rows are in the order of a Morton curve over the volume's stored chunks. A block of consecutive rows, one Zarr shard of
 each array, is one task; it therefore reads neighbouring synapses, whose stored chunks the worker has mostly in memory.
 """
@@ -9,7 +13,6 @@ import functools
 import hashlib
 import logging
 import pickle
-import shutil
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -20,8 +23,8 @@ import pandas as pd
 import zarr
 from distributed import Client
 
-from pipeline import blocks, shards
-from pipeline.artefacts import sha256, write_json, write_parquet
+from pipeline import blocks, shards, stores
+from pipeline.artefacts import read_json, write_json, write_parquet
 from pipeline.columns import CENTER_NM
 from pipeline.config import Extract
 from pipeline.extract import plan
@@ -33,6 +36,9 @@ log = logging.getLogger("pipeline")
 ARRAYS = {"patch": ("n", "y", "x"), "cube": ("n", "z", "y", "x")}
 
 Cut = tuple[np.ndarray, np.ndarray, dict[str, Any]]  # patch [Y, X], cube [Z, Y, X], columns of `quality.parquet`
+
+#: To be raised by whoever changes what is cut or how it is stored; a test fails where pixels changed and this did not.
+FORMAT = 1
 
 
 def cut_synapse(center_nm: np.ndarray, settings: Extract, volume: Volume) -> Cut:
@@ -72,7 +78,7 @@ def statistics(name: str, pixels: np.ndarray) -> dict[str, Any]:
     return {
         f"{name}_mean": float(pixels.mean()),
         f"{name}_std": float(pixels.std(dtype=np.float32)),
-        f"{name}_sha256": hashlib.sha256(pixels.data).hexdigest(),
+        f"{name}_sha256": shards.digest(pixels),
     }
 
 
@@ -99,13 +105,14 @@ def extract(
 
     `synapses` has `synapse_id` and `center_{x,y,z}_nm`; `em_path` is a cloud-volume path (`precomputed://file://...`,
     `precomputed://https://...`). The folder gets `images.zarr` (`patch` [N, Y, X] and `cube` [N, Z, Y, X], uint8),
-    `index.parquet` (`synapse_id` in row order), `quality.parquet` (one row each), `manifest.json`, and the lists of
-    what was left out, if the settings say so: `dropped.csv` (boxes beyond the volume) and `faults.csv` (unreadable or
-    blank). `cut` is what cuts one synapse.
+    `index.parquet` (`synapse_id`, `row` of the arrays), `quality.parquet` (the same synapses), `manifest.json`, and the
+    lists of what was left out, if the settings say so: `dropped.csv` (boxes beyond the volume) and `faults.csv`
+    (unreadable or blank; their rows of the arrays are in no table). `cut` is what cuts one synapse.
 
-    An interrupted run continues from its finished blocks when called again with the same input, and ends with the same
-    bytes. Raises ExtractionError for centres outside the volume, and at the end of the run for all synapses whose
-    pixels are missing, undecodable or blank, unless `settings.faults` is "list".
+    A folder that was published from the same plan is kept as it is. An interrupted run continues from its finished
+    blocks when called again with the same input, and ends with the same bytes. Raises ExtractionError for centres
+    outside the volume, and at the end of the run for all synapses whose pixels are missing, undecodable or blank,
+    unless `settings.faults` is "list".
     """
     volume = Volume(em_path, settings.voxel_nm)
     plan.check_table(synapses)
@@ -114,54 +121,81 @@ def extract(
     kept, dropped = plan.apply_edge_policy(synapses, settings, volume)
     kept = kept.iloc[plan.morton_order(kept, volume)].reset_index(drop=True)
     wanted = {
-        "synapses": hashlib.sha256(kept.to_csv(index=False).encode()).hexdigest(),
+        "format": FORMAT,
+        "synapses": hashlib.sha256(synapses.sort_values("synapse_id").to_csv(index=False).encode()).hexdigest(),
         "volume": volume.identity,
         "settings": settings.model_dump(mode="json", exclude={"faults"}),
         "cut": hashlib.sha256(pickle.dumps(cut)).hexdigest(),
     }
     work = blocks.Work(out, wanted, lambda folder: _create(folder / "images.zarr", len(kept), settings))
-    job = Job(em_path, settings, work.content / "images.zarr", cut)
-    log.info("extract: %d synapses at mip %d", len(kept), volume.mip)
-    rows = _rows_per_shard(settings)
-    items = [(start, kept[start : start + rows]) for start in range(0, len(kept), rows)]
-    # a block with faults is tried again, since the volume may be mended
-    tables = work.run(
-        "extract", functools.partial(_cut_block, job), items, client, unfinished=lambda t: (t["fault"] != "").any()
-    )
-    records = pd.concat(tables, ignore_index=True)
-    faulty = records["fault"] != ""
-    if faulty.any() and (settings.faults == "raise" or faulty.all()):
-        raise ExtractionError(_fault_text(records[faulty], kept, em_path))
-    final = work.content
-    if faulty.any():
-        final = work.folder / "kept"
-        _copy(job.images, final / "images.zarr", np.flatnonzero(~faulty), settings)
-    if dropped is not None:
-        dropped.to_csv(final / "dropped.csv", index=False)
-    if settings.faults == "list":
-        kept[faulty].assign(fault=records["fault"][faulty]).to_csv(final / "faults.csv", index=False)
-    quality = records[~faulty].drop(columns="fault").astype({"cube_blank_sections": "int64", "n_chunks": "int64"})
-    write_parquet(final / "index.parquet", quality[["synapse_id"]])
-    write_parquet(final / "quality.parquet", quality)
-    digests = {name: _content_sha256(quality[f"{name}_sha256"]) for name in ARRAYS}
-    digests |= {name: sha256(final / f"{name}.parquet") for name in ("index", "quality")}
-    write_json(
-        final / "manifest.json",
-        {
-            "n": len(quality),
-            "n_dropped": 0 if dropped is None else len(dropped),
-            "n_faults": int(faulty.sum()),
-            "voxel_nm": list(settings.voxel_nm),
-            "patch_px": settings.patch_px,
-            "cube_zyx": list(settings.cube_zyx),
-            "em_path": em_path,
-            "source_mip": volume.mip,
-            "source_resolution_nm": list(volume.frame.resolution_nm),
-            "source_bounds_vx": volume.bounds_vx.tolist(),
-            "sha256": digests,
-        },
-    )
-    work.publish(final)
+    if work.is_published and settings.faults == "raise" and read_json(out / "manifest.json")["n_faults"]:
+        store(out).reopen()  # what was listed before is an error now, unless the volume was mended
+    with work:
+        if work.is_published:
+            log.info("extract: %s has these images already", out)
+            return
+        log.info("extract: %d synapses at mip %d", len(kept), volume.mip)
+        job = Job(em_path, settings, work.content / "images.zarr", cut)
+        rows = _rows_per_shard(settings)
+        items = [(start, kept[start : start + rows]) for start in range(0, len(kept), rows)]
+        # a block with faults is tried again, since the volume may be mended
+        tables = work.run(
+            "extract", functools.partial(_cut_block, job), items, client, unfinished=lambda t: (t["fault"] != "").any()
+        )
+        records = pd.concat(tables, ignore_index=True)
+        faults = kept.assign(fault=records["fault"])[records["fault"] != ""]
+        if len(faults) and (settings.faults == "raise" or len(faults) == len(kept)):
+            raise ExtractionError(_fault_text(faults, len(kept), em_path))
+        facts = {"plan_sha256": work.plan_sha256} | _facts(volume, settings, em_path)
+        _describe(work.content, records, dropped, faults if settings.faults == "list" else None, facts)
+        work.publish()
+
+
+def _facts(volume: Volume, settings: Extract, em_path: str) -> dict[str, Any]:
+    """What the manifest says of the geometry and of the volume."""
+    return {
+        "voxel_nm": list(settings.voxel_nm),
+        "patch_px": settings.patch_px,
+        "cube_zyx": list(settings.cube_zyx),
+        "em_path": em_path,
+        "source_mip": volume.mip,
+        "source_resolution_nm": list(volume.frame.resolution_nm),
+        "source_bounds_vx": volume.bounds_vx.tolist(),
+    }
+
+
+def _describe(
+    folder: Path,
+    records: pd.DataFrame,
+    dropped: pd.DataFrame | None,
+    faults: pd.DataFrame | None,
+    facts: dict[str, Any],
+) -> None:
+    """Write the tables, the lists of what was left out, and the manifest."""
+    for name, table in (("dropped", dropped), ("faults", faults)):
+        (folder / f"{name}.csv").unlink(missing_ok=True)  # of the store that was reopened
+        if table is not None:
+            table.to_csv(folder / f"{name}.csv", index=False)
+    usable = records["fault"] == ""
+    quality = records[usable].drop(columns="fault").astype({"cube_blank_sections": "int64", "n_chunks": "int64"})
+    write_parquet(folder / "index.parquet", quality[["synapse_id"]].assign(row=quality.index))
+    write_parquet(folder / "quality.parquet", quality)
+    counts = {
+        "n": len(quality),
+        "n_dropped": 0 if dropped is None else len(dropped),
+        "n_faults": int((~usable).sum()),
+    }
+    write_json(folder / "manifest.json", facts | counts | {"sha256": stores.digests(folder, quality)})
+
+
+def store(folder: Path) -> stores.Store:
+    """A folder that `extract` published, as `verify` reads it."""
+
+    def records() -> pd.DataFrame:
+        quality = pd.read_parquet(folder / "quality.parquet")
+        return quality.assign(fault="", row=pd.read_parquet(folder / "index.parquet")["row"])
+
+    return stores.Store(folder, folder / "images.zarr", "extract", records)
 
 
 def _rows_per_shard(settings: Extract) -> int:
@@ -193,28 +227,14 @@ def _cut_block(job: Job, block: tuple[int, pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame(records)
 
 
-def _fault_text(faults: pd.DataFrame, kept: pd.DataFrame, em_path: str) -> str:
+def _fault_text(faults: pd.DataFrame, n: int, em_path: str) -> str:
     lines = [f"  synapse {row.synapse_id}: {row.fault}" for row in faults.head(plan.LISTED).itertuples()]
     if len(faults) > plan.LISTED:
         lines.append(f"  and {len(faults) - plan.LISTED} more: {faults['synapse_id'].iloc[plan.LISTED :].tolist()}")
     return (
-        f"{len(faults)} of {len(kept)} synapses have no usable pixels in {em_path}:\n"
+        f"{len(faults)} of {n} synapses have no usable pixels in {em_path}:\n"
         + "\n".join(lines)
         + "\nFetch missing or undecodable chunks again and restart (finished blocks are kept), "
         "or leave these synapses out: take them off your list, or set `extract: {faults: list}` in an edition, which "
         "lists them in patches/faults.csv."
     )
-
-
-def _copy(source: Path, target: Path, rows: np.ndarray, settings: Extract) -> None:
-    """Write a group of the given rows of another one, shard by shard."""
-    shutil.rmtree(target, ignore_errors=True)
-    for name, array in _create(target, len(rows), settings).items():
-        stored, step = shards.Rows(source / name), _rows_per_shard(settings)
-        for start in range(0, len(rows), step):
-            array[start : start + step] = stored[rows[start : start + step]]
-
-
-def _content_sha256(row_digests: pd.Series) -> str:
-    """Digest of an array from its rows' hex digests: the SHA-256 of their concatenated bytes."""
-    return hashlib.sha256(bytes.fromhex("".join(row_digests))).hexdigest()

@@ -84,13 +84,14 @@ class _Store:
     def __init__(self, folder: Path, array: str, synapse_ids: Sequence[int]):
         manifest(folder)
         self.images = Rows(folder / "images.zarr" / array)
-        stored = pd.Index(pd.read_parquet(folder / "index.parquet")["synapse_id"])
-        self.rows = stored.get_indexer(synapse_ids)
-        if (self.rows < 0).any():
-            absent = np.asarray(synapse_ids)[self.rows < 0]
+        index = pd.read_parquet(folder / "index.parquet")
+        place = pd.Index(index["synapse_id"]).get_indexer(synapse_ids)
+        if (place < 0).any():
+            absent = np.asarray(synapse_ids)[place < 0]
             raise DataError(
                 f"{len(absent)} synapses have no {array} in {folder}: {absent[:LISTED].tolist()}...; extract again"
             )
+        self.rows = index["row"].to_numpy()[place]
 
 
 def manifest(folder: Path) -> Path:

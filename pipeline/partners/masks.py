@@ -55,7 +55,7 @@ def write(
             cubes[part] = np.stack(
                 [_on_cube(*one, card, settings) for one in zip(found, own, centers[part], strict=True)]
             )
-        write_parquet(folder / "index.parquet", synapses[["synapse_id"]].reset_index(drop=True))
+        write_parquet(folder / "index.parquet", synapses[["synapse_id"]].assign(row=np.arange(len(rows))))
         hashes = {"images.zarr": sha256(folder / "images.zarr"), "index.parquet": sha256(folder / "index.parquet")}
         write_json(folder / "manifest.json", {"voxel_nm": list(settings.voxel_nm), "n": len(rows), "sha256": hashes})
     log.info("masks: of %d synapses", len(rows))

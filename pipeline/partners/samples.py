@@ -5,11 +5,9 @@ axis at the cleft's centroid), `segments.parquet`, `index.parquet` and `manifest
 """
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import zarr
 
 from pipeline import shards
 from pipeline.artefacts import read_json
@@ -17,7 +15,6 @@ from pipeline.columns import PARTNER_SEGMENTS
 from pipeline.errors import PipelineError
 
 DTYPES = {"em": np.uint8, "cleft": np.uint8, "segments": np.uint16}
-RUN = 64  # rows of labels read at once
 CACHE_BYTES = 2 << 30  # stores up to this size are kept in memory
 OWN = 1  # value of a row's own cleft in `cleft`; that of all others is 2
 
@@ -49,9 +46,7 @@ class Samples:
         self.shape_zyx = tuple(facts["shape_zyx"])
         self.index = pd.read_parquet(self.folder / "index.parquet")
         self.segments = pd.read_parquet(self.folder / "segments.parquet")
-        group = zarr.open_group(self.folder / "samples.zarr", mode="r")
-        self._em = shards.Rows(self.folder / "samples.zarr" / "em")
-        self._labels: dict[str, Any] = {name: group[name] for name in ("cleft", "segments")}
+        self._arrays = {name: shards.Rows(self.folder / "samples.zarr" / name) for name in DTYPES}
         self._check()
         for side in ("pre", "post"):
             self.index[f"{side}_local"] = self._local_numbers(f"{side}_segment_id")
@@ -64,7 +59,7 @@ class Samples:
 
     def _check(self) -> None:
         wanted = (len(self.index), *self.shape_zyx)
-        for name, array in {"em": self._em, **self._labels}.items():
+        for name, array in self._arrays.items():
             if array.shape != wanted or array.dtype != DTYPES[name]:
                 raise SamplesError(
                     f"{self.folder}: {name} is {array.dtype} {array.shape}, but the index and the manifest say "
@@ -95,19 +90,7 @@ class Samples:
         return tuple(arrays[name] for name in DTYPES)
 
     def _read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        wanted, place = np.unique(rows, return_inverse=True)
-        cuts = np.flatnonzero(np.diff(wanted) > 1) + 1
-        runs = [run[n : n + RUN] for run in np.split(wanted, cuts) for n in range(0, len(run), RUN)]
-        found = {name: np.empty((len(wanted), *self.shape_zyx), dtype) for name, dtype in DTYPES.items()}
-        usable = (self.index["fault"] == "").to_numpy()[wanted]  # of others there is no EM
-        found["em"][usable] = self._em[wanted[usable]]
-        found["em"][~usable] = 0
-        for name, array in self._labels.items():
-            start = 0
-            for run in runs:  # zarr reads a slice some 20 times faster than the same rows by their numbers
-                found[name][start : start + len(run)] = array[int(run[0]) : int(run[-1]) + 1]
-                start += len(run)
-        return {name: values[place] for name, values in found.items()}
+        return {name: array[rows] for name, array in self._arrays.items()}
 
     def rows(self, region: str, partners: bool = False, background: bool = False) -> np.ndarray:
         """Usable rows of a `region` (train, val, test): clefts, those with both true `partners`, with `background`.

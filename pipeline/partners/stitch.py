@@ -55,16 +55,17 @@ def components(
         for path in (content, content.with_name("pieces")):
             blocks.create(path, source.shape, "uint64", block_zyx, resolution_nm, offset_vx)
 
-    work, todo = blocks.Work(out, plan, create), blocks.grid(source.shape, block_zyx)
-    pieces = work.folder / "pieces"
-    label = functools.partial(_label_block, scores, pieces, threshold, source.shape)
-    listed = pd.concat(work.run("label", label, todo, client), ignore_index=True).sort_values("piece")
-    touching = work.run("faces", functools.partial(_touching, pieces, source.shape), todo, client)
-    table, cleft_of = _join(listed, pd.concat(touching).to_numpy(np.uint64), min_size_vx)
-    relabel = functools.partial(_relabel_block, pieces, work.content, resolution_nm)
-    shared = (listed["piece"].to_numpy(), cleft_of, table[AXES].to_numpy())
-    nearest = _first(pd.concat(work.run("relabel", relabel, todo, client, *shared), ignore_index=True))
-    work.publish()
+    todo = blocks.grid(source.shape, block_zyx)
+    with blocks.Work(out, plan, create) as work:
+        pieces = work.folder / "pieces"
+        label = functools.partial(_label_block, scores, pieces, threshold, source.shape)
+        listed = pd.concat(work.run("label", label, todo, client), ignore_index=True).sort_values("piece")
+        touching = work.run("faces", functools.partial(_touching, pieces, source.shape), todo, client)
+        table, cleft_of = _join(listed, pd.concat(touching).to_numpy(np.uint64), min_size_vx)
+        relabel = functools.partial(_relabel_block, pieces, work.content, resolution_nm)
+        shared = (listed["piece"].to_numpy(), cleft_of, table[AXES].to_numpy())
+        nearest = _first(pd.concat(work.run("relabel", relabel, todo, client, *shared), ignore_index=True))
+        work.publish()
     centers = VoxelFrame(tuple(resolution_nm)).to_nm(nearest[AXES[::-1]].to_numpy() + offset_vx)
     result = pd.DataFrame({"cleft_id": np.arange(1, len(table) + 1)})
     result[CENTER_NM] = centers

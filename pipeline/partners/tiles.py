@@ -99,11 +99,10 @@ def infer(
         "identity": identity,
     }
     place = (voxel_nm, tiling.bounds_vx[0])
-    work = blocks.Work(out, plan, lambda path: blocks.create(path, tiling.shape, "float16", block_zyx, *place))
-    work.run(
-        "tiles", functools.partial(_infer_block, tiling, work.content), blocks.grid(tiling.shape, block_zyx), client
-    )
-    work.publish()
+    regions = blocks.grid(tiling.shape, block_zyx)
+    with blocks.Work(out, plan, lambda path: blocks.create(path, tiling.shape, "float16", block_zyx, *place)) as work:
+        work.run("tiles", functools.partial(_infer_block, tiling, work.content), regions, client)
+        work.publish()
     return Path(out)
 
 

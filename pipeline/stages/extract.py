@@ -13,7 +13,7 @@ def extract(run: Run) -> None:
     from pipeline.extract import patches
 
     build = run.build
-    with run.step([build.synapses], [build.patches], "pipeline/extract/patches.py") as step:
+    with run.step([build.synapses], [build.patches / "manifest.json"], "pipeline/extract/patches.py") as step:
         if step.is_current:
             return
         em_path = artefacts.read_json(build.cohort / "volume.json")["em_path"]

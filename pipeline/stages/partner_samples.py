@@ -16,7 +16,8 @@ def partner_samples(run: Run) -> None:
     sources = {"train": build.source, "test": build.partners / "source"}
     inputs = [source / "manifest.json" for source in sources.values()]
     out = build.partners / "samples"
-    with run.step(inputs, [out / name for name in sources], "pipeline/extract/clefts.py") as step:
+    outputs = [out / name / "manifest.json" for name in sources]
+    with run.step(inputs, outputs, "pipeline/extract/clefts.py") as step:
         if step.is_current:
             return
         with compute.workers(edition.compute) as client:

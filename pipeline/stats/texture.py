@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import scipy.fft
-import zarr
 
 from pipeline import artefacts
+from pipeline.shards import Rows
 
 #: Fractions at which grey levels are reported.
 LEVELS = (0.01, 0.05, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 0.99)
@@ -64,5 +65,5 @@ def summary(patches: np.ndarray, voxel_nm: Sequence[float]) -> dict:
 def reference(patches: Path, path: Path) -> None:
     """Write the `summary` of the extracted patches in the folder `patches` (the contract's `patches/`) to `path`."""
     voxel_nm = artefacts.read_json(patches / "manifest.json")["voxel_nm"]
-    images = zarr.open_array(patches / "images.zarr" / "patch", mode="r")
-    artefacts.write_json(path, summary(np.asarray(images[:]), voxel_nm))
+    rows = pd.read_parquet(patches / "index.parquet")["row"]
+    artefacts.write_json(path, summary(Rows(patches / "images.zarr" / "patch")[rows], voxel_nm))

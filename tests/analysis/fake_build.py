@@ -127,7 +127,7 @@ def _patches(build, synapses, rng):
     noise = gaussian_filter(rng.normal(size=(len(synapses), 128, 128)), (0, 3, 3))
     grey = np.clip(150 + 45 * noise / noise.std(), 0, 255).astype(np.uint8)
     write_images(build.patches, "patch", grey)
-    artefacts.write_parquet(build.patches / "index.parquet", synapses[["synapse_id"]])
+    artefacts.write_parquet(build.patches / "index.parquet", synapses[["synapse_id"]].assign(row=range(len(synapses))))
     n, own = len(synapses), np.random.default_rng(1)
     facts = {"padded": own.uniform(0, 0.5, n), "mean": own.normal(120, 8, n), "std": 35.0}
     quality = {f"{kind}_{name}": fact for kind in ("patch", "cube") for name, fact in facts.items()}

@@ -148,10 +148,10 @@ def _samples(folder, truth, rng):
     cleft = ((abs(x - 22) <= 1) & (abs(y - 24) <= 6) & (abs(z - 4) <= 1)).astype(np.uint8)
     em = np.clip(150 - 40 * (x < 22) + rng.normal(0, 20, SHAPE_ZYX), 0, 255).astype(np.uint8)
     group = zarr.open_group(folder / "samples.zarr", mode="w")
-    stored = shards.create(group, "em", (N, *SHAPE_ZYX), shards.MAX_ROWS, ("n", "z", "y", "x"))
-    stored[:] = np.broadcast_to(em, stored.shape)
-    for name, array in (("cleft", cleft), ("segments", local)):
-        group.create_array(name, data=np.broadcast_to(array, (N, *SHAPE_ZYX)).copy(), chunks=(16, *SHAPE_ZYX))
+    for name, array in (("em", em), ("cleft", cleft), ("segments", local)):
+        axes, dtype = ("n", "z", "y", "x"), str(array.dtype)
+        stored = shards.create(group, name, (N, *SHAPE_ZYX), shards.MAX_ROWS, axes, dtype, name != "em")
+        stored[:] = np.broadcast_to(array, stored.shape)
     row = np.arange(N)
     segments = pd.DataFrame({"row": np.repeat(row, 3), "local": np.tile([1, 2, 3], N).astype(np.uint16)})
     first = np.repeat(truth["true_pre_segment_id"].to_numpy(), 3)

@@ -79,7 +79,7 @@ def located(tmp_path_factory):
     cut = [em[x - 24 : x + 24, y - 24 : y + 24, z - 3 : z + 3].T for x, y, z in centres]  # voxel size // 2: the centre
     write_images(build.patches, "cube", np.stack(cut))
     write_images(build.patches, "patch", np.stack(cut)[:, 3])
-    artefacts.write_parquet(build.patches / "index.parquet", rows[["synapse_id"]])
+    artefacts.write_parquet(build.patches / "index.parquet", rows[["synapse_id"]].assign(row=range(len(rows))))
     quality = rows[["synapse_id"]].assign(patch_padded=0.0, cube_padded=np.where(ids == PADDED, 0.1, 0.0))
     artefacts.write_parquet(build.patches / "quality.parquet", quality)
     artefacts.write_json(build.patches / "manifest.json", {"voxel_nm": [8.0, 8.0, 40.0]})

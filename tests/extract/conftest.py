@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from extract_volumes import OFFSET, SIZE, synapse_table, texture, write_volume
 
-from pipeline import config
+from pipeline import compute, config
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +33,16 @@ def synapses():
     center_vx = np.random.default_rng(7).integers(low, high, size=(40, 3))
     center_vx[0], center_vx[1] = low, high - 1
     return synapse_table(center_vx)
+
+
+@pytest.fixture
+def rounds(monkeypatch):
+    """Numbers of the blocks that each extraction cuts, a list each."""
+    found, run = [], compute.run
+
+    def recording(client, function, items, what):
+        found.append([number for number, _ in items])
+        yield from run(client, function, items, what)
+
+    monkeypatch.setattr(compute, "run", recording)
+    return found

@@ -14,7 +14,7 @@ from cloudvolume import CloudVolume
 from extract_volumes import texture, write_volume
 from scipy import ndimage
 
-from pipeline import config
+from pipeline import config, stores
 from pipeline.artefacts import sha256
 from pipeline.columns import CENTER_NM as CENTER
 from pipeline.extract import clefts, listing
@@ -170,6 +170,28 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tissue, tmp_path, mon
     cut(synapses, paths, tmp_path / "fresh")
     assert sha256(tmp_path / "killed") == sha256(tmp_path / "fresh")
     assert not (tmp_path / ".killed-work").exists()
+
+
+#: Digests of the tissue's samples by format. Where samples change on purpose, raise FORMAT and add the new ones.
+DIGESTS = {
+    1: {
+        "em": "ea73cb4732820e3496954d2de5c621442ca24de0586923166fe291f7a1fd4bfd",
+        "cleft": "d3361053fa2544f7c0335009f212135a23cf3c5655e79901e283380a5132c986",
+        "segments": "d333f065bff436e7d466aeb303b90736a2061a1ce1262b3ea797bb54a749afb2",
+    }
+}
+
+
+def test_samples_are_those_of_the_format(tissue, tmp_path):
+    """Code is no part of the plan: without a new FORMAT, stores of old samples would pass for those of new code."""
+    _, paths, synapses = tissue
+    pixels = np.random.default_rng(0).integers(1, 256, SIZE, np.uint8)
+    em = write_volume(tmp_path / "em", pixels, RESOLUTION.tolist(), OFFSET.tolist(), (32, 32, 8), "raw")
+    for name, settings in (("fine", SETTINGS), ("coarse", SETTINGS.model_copy(update={"voxel_nm": (16, 16, 40)}))):
+        cut(synapses.assign(region="test"), paths | {"em": em}, tmp_path / name, settings)
+    both = pd.concat([pd.read_parquet(tmp_path / name / "index.parquet") for name in ("fine", "coarse")])
+    digests = stores.digests(tmp_path, both)
+    assert DIGESTS[clefts.FORMAT] == digests, "samples changed: raise clefts.FORMAT and add these digests"
 
 
 def test_training_and_validation_share_no_voxel(tissue, tmp_path):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import zarr
 from cloudvolume import CloudVolume
-from extract_volumes import OFFSET, differing, synapse_table, texture, write_volume
+from extract_volumes import OFFSET, synapse_table, texture, write_volume
 
 from pipeline import __main__, artefacts, blocks, compute, config
 from pipeline.extract import misread, patches
@@ -68,7 +68,7 @@ def test_the_prior_works_cube_spans_51_um():
 def test_all_but_the_cubes_is_as_in_a_right_extraction(tmp_path, em_path, synapses, settings, client):
     _extract(synapses, em_path, settings, tmp_path / "misread", client)
     patches.extract(synapses, em_path, settings, tmp_path / "right", client)
-    assert not differing(tmp_path / "misread")
+    assert patches.store(tmp_path / "misread").damage().empty
     quality = {name: pd.read_parquet(tmp_path / name / "quality.parquet") for name in ("right", "misread")}
     assert (quality["right"].dtypes == quality["misread"].dtypes).all()
     same = ["synapse_id", "patch_sha256", "patch_mean", "patch_padded", "center_offset_vx"]

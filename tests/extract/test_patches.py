@@ -10,19 +10,22 @@ import pandas as pd
 import pytest
 import zarr
 from cloudvolume import CloudVolume
-from extract_volumes import OFFSET, SIZE, differing, synapse_table, texture, write_volume
+from extract_volumes import OFFSET, SIZE, synapse_table, texture, write_volume
 from imageryclient import ImageryClient
 
-from pipeline import artefacts, compute, config, shards
+from pipeline import artefacts, compute, config, locks, shards
 from pipeline.columns import CENTER_NM as CENTER
-from pipeline.extract.patches import extract
+from pipeline.extract import patches
+from pipeline.extract.patches import extract, store
 from pipeline.extract.volume import ExtractionError, Volume
+from pipeline.learn import data
 
 
 def images(folder):
     """{synapse_id: (patch, cube)} of a patches folder."""
     group, index = zarr.open_group(folder / "images.zarr", mode="r"), pd.read_parquet(folder / "index.parquet")
-    return dict(zip(index["synapse_id"], zip(group["patch"][:], group["cube"][:], strict=True), strict=True))
+    stored = [group[name][:][index["row"]] for name in ("patch", "cube")]
+    return dict(zip(index["synapse_id"], zip(*stored, strict=True), strict=True))
 
 
 def interior(settings, n=25):
@@ -57,7 +60,7 @@ def test_pixels_are_those_of_cloudvolume_and_imageryclient(tmp_path, em_path, se
     quality = pd.read_parquet(tmp_path / "patches" / "quality.parquet")
     assert quality["center_offset_vx"].max() == pytest.approx(0.5)  # a point is its voxel's corner
     assert (quality[["patch_padded", "cube_padded"]] == 0).all(axis=None)
-    assert not differing(tmp_path / "patches")
+    assert store(tmp_path / "patches").damage().empty
 
 
 def test_over_http_as_from_disk(tmp_path, em_path, settings, synapses, client):
@@ -193,24 +196,25 @@ def test_damaged_chunk_is_one_error_naming_every_synapse(
     assert all(f"synapse {i}: {damage}" in text for i in faults["synapse_id"])
     assert set(kept) == set(synapses["synapse_id"]) - set(faults["synapse_id"])
     assert artefacts.read_json(out / "manifest.json")["n_faults"] == len(faults) > 0
-    assert not differing(out)
+    assert store(out).damage().empty
+    assert store(out).n_left_out == len(faults)
+
+    with pytest.raises(ExtractionError) as error:  # what was listed before is an error where the settings say so now
+        extract(synapses, em_path, settings, out, client)
+    assert str(error.value) == text
 
     chunk.write_bytes(content)  # mended: the missing ones come, the others stay as they were
     extract(synapses, em_path, settings, out, client)
+    assert not (out / "faults.csv").exists()
     mended = images(out)
     assert set(mended) == set(synapses["synapse_id"])
     assert all((mended[i][0] == kept[i][0]).all() and (mended[i][1] == kept[i][1]).all() for i in kept)
 
 
-def test_mended_chunk_needs_only_its_own_blocks_again(tmp_path, em_path, settings, synapses, client, monkeypatch):
+def test_mended_chunk_needs_only_its_own_blocks_again(
+    tmp_path, em_path, settings, synapses, client, monkeypatch, rounds
+):
     monkeypatch.setattr(shards, "MAX_ROWS", 4)
-    rounds, run = [], compute.run
-
-    def recording(client, function, items, what):
-        rounds.append([number for number, _ in items])
-        yield from run(client, function, items, what)
-
-    monkeypatch.setattr(compute, "run", recording)
     chunk = chunk_file(em_path, "100-164_200-264_50-66")
     content = chunk.read_bytes()
     chunk.unlink()
@@ -291,9 +295,114 @@ def test_another_plan_starts_over(tmp_path, em_path, settings, synapses, client,
     assert artefacts.sha256(tmp_path / "patches") == artefacts.sha256(tmp_path / "fresh")
 
 
-def test_digests_find_one_changed_voxel(tmp_path, em_path, settings, synapses, client):
+def test_rows_with_a_fault_stay_where_they_are(tmp_path, em_path, settings, synapses, client):
+    """The other rows are those of a whole extraction, in the same shards: nothing is written twice."""
+    extract(synapses, em_path, settings, tmp_path / "whole", client)
+    chunk_file(em_path, "100-164_200-264_50-66").unlink()
+    extract(synapses, em_path, settings.model_copy(update={"faults": "list"}), tmp_path / "faulty", client)
+    whole, faulty = (pd.read_parquet(tmp_path / name / "index.parquet") for name in ("whole", "faulty"))
+    assert 0 < len(faulty) < len(whole)
+    assert whole["row"].tolist() == list(range(len(whole)))
+    pd.testing.assert_frame_equal(faulty.reset_index(drop=True), whole.iloc[faulty["row"]].reset_index(drop=True))
+    ids = faulty["synapse_id"].to_numpy()[::-1]
+    for array in ("patch", "cube"):
+        a, b = (data.Images({"em": tmp_path / name}, array, ids) for name in ("whole", "faulty"))
+        np.testing.assert_array_equal(a.read(np.arange(len(ids))), b.read(np.arange(len(ids))))
+
+
+def test_listed_faults_are_kept_until_the_store_is_reopened(
+    tmp_path, em_path, settings, synapses, client, monkeypatch, rounds
+):
+    monkeypatch.setattr(shards, "MAX_ROWS", 4)
+    listing, out = settings.model_copy(update={"faults": "list"}), tmp_path / "patches"
+    chunk = chunk_file(em_path, "100-164_200-264_50-66")
+    content = chunk.read_bytes()
+    chunk.unlink()
+    extract(synapses, em_path, listing, out, client)
+    n_faults = len(pd.read_csv(out / "faults.csv"))
+    chunk.write_bytes(content)
+    rounds.clear()
+    extract(synapses, em_path, listing, out, client)
+    assert rounds == []
+    assert len(pd.read_csv(out / "faults.csv")) == n_faults > 0
+    store(out).reopen()  # as `verify --repair` does
+    extract(synapses, em_path, listing, out, client)
+    assert 0 < len(rounds[0]) < 10
+    extract(synapses, em_path, listing, tmp_path / "fresh", client)
+    assert artefacts.sha256(out) == artefacts.sha256(tmp_path / "fresh")
+
+
+# --- What an extraction is --------------------------------------------------------------------------------------------
+
+
+def test_the_same_plan_is_cut_once(tmp_path, em_path, settings, synapses, client, rounds):
+    out = tmp_path / "patches"
+    extract(synapses, em_path, settings, out, client)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    extract(synapses.sample(frac=1, random_state=1).assign(label=1), em_path, settings, out, client)
+    assert rounds == [[0]]
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+    assert not (tmp_path / ".patches-work").exists()
+
+
+def _another_format(monkeypatch, settings, synapses, em_path):
+    monkeypatch.setattr(patches, "FORMAT", patches.FORMAT + 1)
+    return settings, synapses
+
+
+def _another_geometry(monkeypatch, settings, synapses, em_path):
+    return settings.model_copy(update={"cube_zyx": (8, 24, 26)}), synapses
+
+
+def _other_synapses(monkeypatch, settings, synapses, em_path):
+    return settings, synapses.assign(center_x_nm=synapses["center_x_nm"].clip(upper=2200.0))
+
+
+def _another_volume(monkeypatch, settings, synapses, em_path):
+    volume = CloudVolume(em_path, progress=False)
+    volume.info["scales"][0]["jpeg_quality"] = 90
+    volume.commit_info()
+    return settings, synapses
+
+
+@pytest.mark.parametrize("change", [_another_format, _another_geometry, _other_synapses, _another_volume])
+def test_another_plan_is_cut_anew(tmp_path, em_path, settings, synapses, client, rounds, monkeypatch, change):
+    out = tmp_path / "patches"
+    extract(synapses, em_path, settings, out, client)
+    first = artefacts.read_json(out / "manifest.json")["plan_sha256"]
+    settings, synapses = change(monkeypatch, settings, synapses, em_path)
+    extract(synapses, em_path, settings, out, client)
+    assert rounds == [[0], [0]]
+    assert artefacts.read_json(out / "manifest.json")["plan_sha256"] != first
+    extract(synapses, em_path, settings, tmp_path / "fresh", client)
+    assert artefacts.sha256(out) == artefacts.sha256(tmp_path / "fresh")
+
+
+#: Digests of the arrays below by format. Where pixels change on purpose, raise FORMAT and add the new ones.
+DIGESTS = {
+    1: {
+        "patch": "010e4f8a610b9aee80af03ee9f176e9f0f3c5134e8c8d5ee38f68a870299b13f",
+        "cube": "ab24c98c59aa0ff9133e6ca4d8308266711160b8928c02ab0cbc45036c73c61a",
+    }
+}
+
+
+def test_pixels_are_those_of_the_format(tmp_path, settings, client):
+    """Code is no part of the plan: without a new FORMAT, folders of old pixels would pass for those of new code."""
+    pixels = np.random.default_rng(0).integers(1, 256, SIZE, np.uint8)
+    em_path = write_volume(tmp_path / "em", pixels, (8, 8, 40), OFFSET, encoding="raw")
+    center_vx = np.array(OFFSET) + [[0, 80, 24], [96, 80, 24], [191, 159, 47], [50, 21, 5]]
+    coarse = settings.model_copy(update={"voxel_nm": (16.0, 16.0, 40.0)})
+    found = []
+    for name, grid in (("fine", settings), ("coarse", coarse)):
+        extract(synapse_table(center_vx), em_path, grid, tmp_path / name, client)
+        found.append(artefacts.read_json(tmp_path / name / "manifest.json")["sha256"])
+    digests = {name: artefacts.key_hash({"of": [one[name] for one in found]}) for name in ("patch", "cube")}
+    assert DIGESTS[patches.FORMAT] == digests, "pixels changed: raise patches.FORMAT and add these digests"
+
+
+def test_a_second_run_is_told_of_the_first(tmp_path, em_path, settings, synapses, client):
+    with locks.locked(tmp_path / ".patches-work"), pytest.raises(locks.LockError, match="another run works in"):
+        extract(synapses, em_path, settings, tmp_path / "patches", client)
     extract(synapses, em_path, settings, tmp_path / "patches", client)
-    cube = zarr.open_group(tmp_path / "patches" / "images.zarr")["cube"]
-    cube[7, 3, 2, 1] = cube[7, 3, 2, 1] ^ 1
-    synapse_id = pd.read_parquet(tmp_path / "patches" / "index.parquet")["synapse_id"][7]
-    assert differing(tmp_path / "patches") == [("cube", synapse_id)]
+    assert {path.name for path in tmp_path.iterdir()} == {"em", "patches"}

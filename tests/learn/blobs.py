@@ -27,7 +27,7 @@ def write_images(folder, synapse_ids, **arrays):
     for name, images in arrays.items():
         axes = ("synapse", *"zyx"[4 - images.ndim :])
         shards.create(group, name, images.shape, 20, axes)[:] = images
-    pd.DataFrame({"synapse_id": synapse_ids}).to_parquet(folder / "index.parquet")
+    pd.DataFrame({"synapse_id": synapse_ids, "row": range(len(synapse_ids))}).to_parquet(folder / "index.parquet")
     artefacts.write_json(folder / "manifest.json", {"n": len(synapse_ids), "voxel_nm": [8.0, 8.0, 40.0]})
 
 

@@ -91,10 +91,10 @@ def write(folder, n_train=80, n_val=12, n_background=8, seed=0, voxel_nm=VOXEL_N
 def publish(folder, arrays, index, segments, voxel_nm=VOXEL_NM):
     """Write the files of a store from arrays `[N, Z, Y, X]` and its tables."""
     group = zarr.create_group(folder / "samples.zarr", overwrite=True)
-    em = np.asarray(arrays["em"], np.uint8)
-    shards.create(group, "em", em.shape, shards.MAX_ROWS, ("n", "z", "y", "x"))[:] = em
-    for name, dtype in (("cleft", np.uint8), ("segments", np.uint16)):
-        group.create_array(name, data=np.asarray(arrays[name], dtype), chunks=(1, *np.shape(arrays[name])[1:]))
+    for name, dtype in (("em", "uint8"), ("cleft", "uint8"), ("segments", "uint16")):
+        values = np.asarray(arrays[name], dtype)
+        axes, rows, compressed = ("n", "z", "y", "x"), shards.MAX_ROWS, name != "em"
+        shards.create(group, name, values.shape, rows, axes, dtype, compressed)[:] = values
     index.to_parquet(folder / "index.parquet")
     segments.to_parquet(folder / "segments.parquet")
     facts = {"voxel_nm": list(voxel_nm), "shape_zyx": list(np.shape(arrays["em"])[1:]), "n": len(index)}
