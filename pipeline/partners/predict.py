@@ -41,8 +41,7 @@ def decisions(
             continue
         scores = score(network, card, em[free], cleft[free], segments[free], [near[n][0] for n in free], symmetries)
         for n, own in zip(free, scores, strict=True):
-            numbers, overlaps = near[n]
-            found[int(batch[n])] = assign.decide(numbers, overlaps, own, bool(samples.index["at_edge"][batch[n]]))
+            found[int(batch[n])] = assign.decide(near[n][0], own, bool(samples.index["at_edge"][batch[n]]))
     return {row: found[row] for row in np.asarray(rows).tolist()}
 
 
