@@ -21,11 +21,11 @@ N_NEURONS = (6, 12, 30, 60, 120)
 N_REPEATS = 500
 N_SYNAPSES = 75  # mean number per neuron
 POPULATION = {"distance": 1.5, "spread": 0.7, "n_synapses": N_SYNAPSES}
-N_REPLICATES = 400  # fewer than in the report, since thousands of intervals are computed
+N_REPLICATES = 300  # fewer than in the report, since thousands of intervals are computed
 
 AUCS = (0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
-NEURONS = ((18, 9), (14, 13), (40, 20), (60, 60), (90, 30))  # excitatory, inhibitory
-N_CEILING = 1000
+NEURONS = ((18, 9), (14, 13), (60, 60), (90, 30))  # excitatory, inhibitory
+N_CEILING = 600
 N_SYNAPSES_CEILING = 14
 
 study = glue.study("analysis/confidence.py")

@@ -17,7 +17,6 @@ import dataclasses
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtr, ndtri, stdtrit
-from scipy.stats import rankdata
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(12)
 
@@ -30,21 +29,14 @@ def auc_interval(
     `label` [N] is 1 or 0, `neuron` [N] any ids, `scores` [M, N]. Each class has synapses of at least two neurons.
     """
     excitatory, scores, neuron = np.asarray(label) == 1, np.atleast_2d(scores), np.asarray(neuron)
-    among_all = rankdata(scores, axis=1)
-    ranked = rankdata(scores[:, excitatory], axis=1), rankdata(scores[:, ~excitatory], axis=1)
-    n_excitatory, n_inhibitory = excitatory.sum(), (~excitatory).sum()
-    above = (among_all[:, excitatory] - ranked[0]) / n_inhibitory  # share of the other class that each one beats
-    below = 1 - (among_all[:, ~excitatory] - ranked[1]) / n_excitatory
-    sides = [
-        _Side.of(neuron[of_class], rank, beaten.mean(axis=0))
-        for of_class, rank, beaten in ((excitatory, ranked[0], above), (~excitatory, ranked[1], below))
-    ]
-    value = above.mean()
-    half_pair = 1 / (2 * n_excitatory * n_inhibitory)
+    first = _Side.of(neuron[excitatory], scores[:, excitatory], scores[:, ~excitatory])
+    second = _Side.of(neuron[~excitatory], -scores[:, ~excitatory], -scores[:, excitatory])
+    sides = first, second
+    value = first.won
+    half_pair = first.same_synapse * second.same_synapse / 2
     z = ndtri(np.clip(value, half_pair, 1 - half_pair))
-    first, second = sides
     total = _binormal_variance(z, first, second)
-    parts = [_binormal_variance(z, *pair) for pair in ((first, _ONE_OF_MANY), (_ONE_OF_MANY, second))]
+    parts = [_binormal_variance(z, *pair) for pair in ((first, _ENDLESS), (_ENDLESS, second))]
     freedom = sum(parts) ** 2 / sum(part**2 / (side.n_neurons - 1) for part, side in zip(parts, sides, strict=True))
     variance = max(total, sum(side.observed for side in sides))
     density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)  # of the probit scale: its standard error is that of AUC over it
@@ -57,20 +49,23 @@ class _Side:
     """One class: how its synapses are related in pairs, and the variance of AUC that its neurons show."""
 
     n_neurons: int
+    won: float  # mean share of the other class that a synapse beats: AUC
     same_synapse: float  # share of ordered pairs of synapses, each also with itself
     same_neuron: float  # likewise, of two synapses
     correlation: float  # of scores within a neuron
     observed: float
 
     @classmethod
-    def of(cls, neuron: np.ndarray, rank: np.ndarray, beaten: np.ndarray) -> "_Side":
-        """From the neuron `[N]`, the ranks `[M, N]` and the mean share of pairs won `[N]` of each synapse."""
+    def of(cls, neuron: np.ndarray, scores: np.ndarray, others: np.ndarray) -> "_Side":
+        """From the neurons `[N]` and scores `[M, N]` of the class, and the scores of the other class `[M, K]`."""
         _, code, size = np.unique(neuron, return_inverse=True, return_counts=True)
         n, n_neurons = code.size, size.size
+        beaten = np.mean([_share_below(own, other) for own, other in zip(scores, others, strict=True)], axis=0)
         excess = np.bincount(code, beaten - beaten.mean())
         observed = n_neurons / (n_neurons - 1) * (excess**2).sum() / n**2
-        correlation = np.mean([_intraclass(ndtri((own - 0.5) / n), code, size) for own in rank])
-        return cls(n_neurons, 1 / n, (size * (size - 1)).sum() / n**2, float(correlation), float(observed))
+        correlation = np.mean([_intraclass(ndtri(_share_below(own, own)), code, size) for own in scores])
+        same_neuron = (size * (size - 1)).sum() / n**2
+        return cls(n_neurons, beaten.mean(), 1 / n, same_neuron, float(correlation), float(observed))
 
     @property
     def kinds(self) -> tuple[np.ndarray, np.ndarray]:
@@ -79,7 +74,14 @@ class _Side:
         return np.array(shares), np.array([1.0, self.correlation, 0.0])
 
 
-_ONE_OF_MANY = _Side(n_neurons=2, same_synapse=0, same_neuron=0, correlation=0, observed=0)  # a class without error
+#: A class of so many neurons that its choice adds no variance.
+_ENDLESS = _Side(n_neurons=2, won=0.5, same_synapse=0, same_neuron=0, correlation=0, observed=0)
+
+
+def _share_below(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Share of `others` [K] below each of `scores` [N]; equal ones count half."""
+    ordered = np.sort(others)
+    return (np.searchsorted(ordered, scores, "left") + np.searchsorted(ordered, scores, "right")) / (2 * ordered.size)
 
 
 def _intraclass(y: np.ndarray, code: np.ndarray, size: np.ndarray) -> float:
