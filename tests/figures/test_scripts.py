@@ -10,7 +10,7 @@ from fake_build import MODELS, build_fake, check_picture, run_script, succeed
 from pipeline import artefacts
 
 FIGURES = ("performance", "study", "neurons", "examples", "realism", "simulation")
-TABLES = ("cohort", "audit", "models", "results", "study", "realism")
+TABLES = ("cohort", "audit", "models", "results", "controls", "study", "realism")
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -115,7 +115,7 @@ def test_the_caption_says_no_more_than_the_interval(results, low, high, words):
     path = build.analysis / "performance.difference.parquet"
     pd.read_parquet(path).assign(low=low, high=high).to_parquet(path)
     succeed(environment, "figures/performance.py")
-    assert f"Its test AUC {words} that of UNet3D, untrained" in (build.figures / "performance.caption.md").read_text()
+    assert f"Its test AUC {words} that of ResNet-18, untrained" in (build.figures / "performance.caption.md").read_text()
 
 
 def test_the_gallery_shows_both_at_the_same_scale(results):
