@@ -57,7 +57,8 @@ resolved, naive
 
 # %%
 pooled = pd.concat(
-    pooling.neuron_accuracy(test[name], tau[name], stats.confidence, study.config.seed).assign(model=name) for name in shown
+    pooling.neuron_accuracy(test[name], tau[name], stats.confidence, study.config.seed).assign(model=name)
+    for name in shown
 ).reset_index(drop=True)
 pooled
 

@@ -66,8 +66,8 @@ methods[["protocol", "label", "n_correct", "accuracy", "n_reversed", "n_wrong_pa
 # %% [markdown]
 # ## Tests
 #
-# The exact sign-flip test on the same synapses, neuron by neuron: every network against the rule that the darker of the two nearest segments
-# is presynaptic, and AVAN against each pruner.
+# The exact sign-flip test on the same synapses, neuron by neuron: every network against the rule that the darker of the
+# two nearest segments is presynaptic, and AVAN against each pruner.
 # P-values are adjusted by Holm's method, separately over the comparisons of the pair and of the direction.
 # Synapses whose true pair was not scored are left out of the comparisons of the direction.
 

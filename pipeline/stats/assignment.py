@@ -73,12 +73,24 @@ def accuracy(table: pd.DataFrame, confidence: float) -> pd.DataFrame:
         count = of_method["found"].value_counts()
         counts = {f"n_{name}": int(count.get(name, 0)) for name in ("correct", *ERRORS)}
         n, right = len(of_method), of_method["direction_right"].dropna().astype(bool)
-        pair = dict(zip(("accuracy", "low", "high"), share(of_method["found"] == "correct", of_method, confidence)))
-        direction = share(right, of_method.loc[right.index], confidence)
-        named = zip(("direction_accuracy", "direction_low", "direction_high"), direction, strict=True)
-        counted = {"direction_n": len(right), "direction_n_right": int(right.sum())}
-        unassigned = {"n_unassigned": n - sum(counts.values())}
-        rows.append({"method": method, "n": n} | counts | unassigned | pair | counted | dict(named))
+        value, low, high = share(of_method["found"] == "correct", of_method, confidence)
+        direction, direction_low, direction_high = share(right, of_method.loc[right.index], confidence)
+        rows.append(
+            {
+                "method": method,
+                "n": n,
+                **counts,
+                "n_unassigned": n - sum(counts.values()),
+                "accuracy": value,
+                "low": low,
+                "high": high,
+                "direction_n": len(right),
+                "direction_n_right": int(right.sum()),
+                "direction_accuracy": direction,
+                "direction_low": direction_low,
+                "direction_high": direction_high,
+            }
+        )
     return pd.DataFrame(rows)
 
 

@@ -60,9 +60,7 @@ def mean_intervals(
     """`intervals` of the mean metrics of several networks, each at its own threshold, on the same synapses."""
     tables = checked_pairs(tables)
     label, group = by_neuron(tables[0])
-    networks = [
-        Scored(rows["label"], rows["p_excitatory"], tau, group) for rows, tau in zip(tables, taus, strict=True)
-    ]
+    networks = [Scored(rows["label"], rows["p_excitatory"], tau, group) for rows, tau in zip(tables, taus, strict=True)]
 
     def mean(weights: np.ndarray) -> np.ndarray:
         return np.mean([network.table(weights) for network in networks], axis=0)

@@ -96,7 +96,9 @@ def test_pair_and_direction_have_intervals_and_errors_are_counted_separately(tra
     assert values[f"{key}_unassigned"] == 1
 
 
-def test_with_a_synapse_a_neuron_tests_are_mcnemars_of_networks_against_the_baseline_and_of_avan_against_pruners(transferred):
+def test_with_a_synapse_a_neuron_tests_are_mcnemars_of_networks_against_the_baseline_and_of_avan_against_pruners(
+    transferred,
+):
     found = pd.read_parquet(transferred[0].analysis / "partner_transfer.comparisons.parquet")
     assert len(found) == 2 * (2 * 3 + 2 * 2)
     for row in found.itertuples():

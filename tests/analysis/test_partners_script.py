@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fake_build import analyse, check_picture, copied, run_script, succeed
-from fake_partners import CHOSEN, ERRORS, MODELS, N, N_POSTS, build_fake_partners
+from fake_partners import CHOSEN, ERRORS, MODELS, N_POSTS, N, build_fake_partners
 from scipy.stats import binom
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 

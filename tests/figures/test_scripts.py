@@ -115,7 +115,7 @@ def test_the_caption_says_no_more_than_the_interval(results, low, high, words):
     path = build.analysis / "performance.difference.parquet"
     pd.read_parquet(path).assign(low=low, high=high).to_parquet(path)
     succeed(environment, "figures/performance.py")
-    assert f"Its test AUC {words} that of ResNet-18, untrained" in (build.figures / "performance.caption.md").read_text()
+    assert f"Its test AUC {words} that of UNet3D, untrained" in (build.figures / "performance.caption.md").read_text()
 
 
 def test_the_gallery_shows_both_at_the_same_scale(results):

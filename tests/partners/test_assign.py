@@ -14,7 +14,6 @@ from pipeline.partners.assign import (
     direction_right,
     mean_outputs,
     no_pair,
-    ordered_pairs,
 )
 
 BIG = 2**63 + 1  # neither this nor its neighbours can be written as a float

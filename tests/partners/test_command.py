@@ -90,9 +90,7 @@ def tissues(tmp_path_factory):
 
 
 #: What is seen where in `faults`, along X: a cleft in the middle of each column of 32 voxels.
-PLACES = {
-    name: FIRST + n for n, name in enumerate(("edge_pair", "pair", "void", "alone", "absent", "outside"))
-}
+PLACES = {name: FIRST + n for n, name in enumerate(("edge_pair", "pair", "void", "alone", "absent", "outside"))}
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,9 @@ from pipeline.stats.metrics import PredictionsError
 
 
 def predictions(seed, n_neurons, n_synapses=30, spread=0.7):
-    label, neuron, p = simulate((n_neurons // 2, n_neurons // 2), seed, distance=1.5, spread=spread, n_synapses=n_synapses)
+    label, neuron, p = simulate(
+        (n_neurons // 2, n_neurons // 2), seed, distance=1.5, spread=spread, n_synapses=n_synapses
+    )
     columns = {"synapse_id": np.arange(neuron.size), "pre_neuron_id": neuron, "label": label[neuron]}
     return pd.DataFrame(columns | {"p_excitatory": p})
 
