@@ -68,7 +68,7 @@ study.save_figure(
     replicates).
     Green: the intervals of this report, whose unit is the neuron too.
     The test set of the earlier work had {values["n_fewest"].text} neurons.
-    **E**, near the ceiling: coverage of the report's interval of AUC against the true AUC, for
-    {values["ceiling_n_repeats"].text} test sets each, with {values["ceiling_synapses_per_neuron"].text} synapses a neuron
-    on average.""",
+    **E**, near the ceiling: coverage of the report's interval of AUC against the true AUC, for test sets with
+    {values["ceiling_synapses_per_neuron"].text} synapses a neuron on average;
+    {values["ceiling_n_repeats"].text} sets each.""",
 )

@@ -41,7 +41,7 @@ def auc_interval(
     variance = max(total, sum(side.observed for side in sides))
     density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)  # of the probit scale: its standard error is that of AUC over it
     half = stdtrit(freedom, (1 + confidence) / 2) * np.sqrt(variance) / density
-    return float(value), float(ndtr(z - half)), float(ndtr(z + half))
+    return float(value), float(min(value, ndtr(z - half))), float(max(value, ndtr(z + half)))
 
 
 @dataclasses.dataclass(frozen=True)
