@@ -10,6 +10,10 @@ of Obuchowski (1997, Biometrics 53:567), which assumes no distribution, is large
 
 The limits lie Student's t standard errors away on the probit scale, with Satterthwaite's (1946) degrees of freedom for
 the neurons of the two classes. An AUC of 1 counts as half a pair short of it, so that no interval is without width.
+
+Normal effects of neurons matter near 1: with effects from Student's t of 3 degrees of freedom and 60 + 60 neurons, 95%
+intervals held a true AUC of .955 in 90% of simulated test sets and one of .994 in 75%, those of a jackknife on the
+logit scale in 90% and 73%.
 """
 
 import dataclasses

@@ -231,7 +231,7 @@ def test_a_segmentation_on_another_grid_gives_no_pairs(faults, untrained, resolu
 def test_a_segmentation_of_coarser_voxels_is_read_by_place(faults, untrained, tmp_path):
     folder, points = faults
     mixed = link(folder, tmp_path / "mixed", "em", "clefts")
-    y = np.indices((10, 32, 80))[1]
+    y = np.indices((10, 32, 64))[1]
     labels = np.select([y < 15, y > 16], [PRE, POST], NONE)
     write_volume(mixed / "segmentation", labels, "segmentation", (32, 32, 40), (10, 20, 7))
     point = {PLACES["pair"]: points[PLACES["pair"]]}
