@@ -9,24 +9,32 @@
 # neuron apart, and neurons scatter with 0.7 of that standard deviation, so that the true balanced accuracy is nearly
 # 0.75.
 
+#
+# A good model is near the ceiling, where errors are few and made by few neurons; there the interval of AUC is tested
+# on balanced and unbalanced test sets of as many synapses a neuron as in the default edition.
+
 # %%
 from pipeline import glue
-from pipeline.stats.coverage import coverage
+from pipeline.stats import coverage
 
 N_NEURONS = (6, 12, 30, 60, 120)
 N_REPEATS = 500
 N_SYNAPSES = 75  # mean number per neuron
 POPULATION = {"distance": 1.5, "spread": 0.7, "n_synapses": N_SYNAPSES}
-N_REPLICATES = 400  # fewer than in the report, since thousands of intervals are computed
+N_REPLICATES = 300  # fewer than in the report, since thousands of intervals are computed
+
+AUCS = (0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
+NEURONS = ((18, 9), (14, 13), (60, 60), (90, 30))  # excitatory, inhibitory
+N_CEILING = 600
+N_SYNAPSES_CEILING = 14
 
 study = glue.study("analysis/confidence.py")
-table = coverage(
-    N_NEURONS,
-    N_REPEATS,
-    study.config.seed,
-    population=POPULATION,
-    n_replicates=N_REPLICATES,
-    confidence=study.config.stats.confidence,
+seed, confidence = study.config.seed, study.config.stats.confidence
+table = coverage.coverage(
+    N_NEURONS, N_REPEATS, seed, population=POPULATION, n_replicates=N_REPLICATES, confidence=confidence
+)
+ceiling = coverage.ceiling(
+    AUCS, NEURONS, N_CEILING, seed, POPULATION["spread"], n_synapses=N_SYNAPSES_CEILING, confidence=confidence
 )
 
 # %% [markdown]
@@ -34,8 +42,8 @@ table = coverage(
 #
 # Intervals named *synapses* treat synapses as independent: two binomial intervals for balanced accuracy, DeLong's for
 # AUC.
-# *percentile*, *bca* and *expanded* resample neurons; *expanded* is the interval of this report.
-# They use fewer replicates here than in the report, so that their limits scatter slightly more.
+# *percentile* resamples neurons, with fewer replicates than bootstrap intervals of the report have.
+# *report* is the interval of this report.
 
 # %%
 table.pivot(index=["metric", "n_neurons"], columns="interval", values="coverage")
@@ -43,12 +51,25 @@ table.pivot(index=["metric", "n_neurons"], columns="interval", values="coverage"
 # %%
 table.pivot(index=["metric", "n_neurons"], columns="interval", values="width")
 
+# %% [markdown]
+# ## Near the ceiling
+#
+# Coverage of the report's interval of AUC, by the true AUC and the numbers of excitatory and inhibitory neurons, and
+# the share of test sets in which no inhibitory synapse scored above an excitatory one.
+
+# %%
+ceiling.pivot(index=["n_excitatory", "n_inhibitory"], columns="truth", values="coverage")
+
+# %%
+ceiling.pivot(index=["n_excitatory", "n_inhibitory"], columns="truth", values="perfect")
+
 # %%
 found = table.set_index(["interval", "metric", "n_neurons"]).sort_index()
-short = found.loc["synapses", "high"] < found.loc["expanded", "low"]
+short = found.loc["synapses", "high"] < found.loc["report", "low"]
 glue.require(
     short.all(), "at every number of neurons, intervals over synapses contain the truth less often than clustered ones"
 )
+lowest, highest = (ceiling.loc[row] for row in (ceiling["coverage"].idxmin(), ceiling["coverage"].idxmax()))
 values = {
     "n_repeats": glue.count(N_REPEATS),
     "n_replicates": glue.count(N_REPLICATES),
@@ -56,7 +77,15 @@ values = {
     "n_fewest": glue.count(min(N_NEURONS)),
     "n_fewest_synapses": glue.count(min(N_NEURONS) * N_SYNAPSES),
     "n_most": glue.count(max(N_NEURONS)),
-    "nominal": glue.percent(study.config.stats.confidence),
+    "nominal": glue.percent(confidence),
+    "ceiling_n_repeats": glue.count(N_CEILING),
+    "ceiling_synapses_per_neuron": glue.count(N_SYNAPSES_CEILING),
+    "ceiling_n_fewest": glue.count(min(map(sum, NEURONS))),
+    "ceiling_n_most": glue.count(max(map(sum, NEURONS))),
+    "ceiling_auc_low": glue.number(min(AUCS), 3),
+    "ceiling_auc_high": glue.number(max(AUCS), 3),
+    "ceiling_lowest": glue.percent(lowest["coverage"], 1),
+    "ceiling_highest": glue.percent(highest["coverage"], 1),
 }
 for metric, truth in table.groupby("metric")["truth"].first().items():
     values[f"truth_{metric}"] = glue.number(truth, 3)
@@ -64,4 +93,4 @@ for row in table.itertuples():
     name = f"{row.interval}_{row.n_neurons}_{row.metric}"
     values[name] = glue.estimate(row.coverage, row.low, row.high)
     values[f"{name}_width"] = glue.number(row.width)
-study.save(values, coverage=table)
+study.save(values, coverage=table, ceiling=ceiling)

@@ -25,14 +25,12 @@ if folder is None or not study.config.reads_folder:
 links = connectome.scored(folder, study.config.seed)
 tables = connectome.tables(links)
 neurons = links.groupby("pre_neuron_id")["label"].first()
-# Percentile intervals: the correction for few neurons would cost one more replicate per neuron.
-resampling = study.resampling | {"method": "percentile"}
 
 
 def with_intervals(rows):
-    """Metrics of `rows` (`pre_neuron_id, label, p_excitatory`) at the threshold 0.5; neurons are resampled."""
+    """Metrics of `rows` (`pre_neuron_id, label, p_excitatory`) at the threshold 0.5; the unit is the neuron."""
     numbered = rows.assign(synapse_id=np.arange(len(rows)))
-    return bootstrap.intervals(numbered, tau=0.5, **resampling).set_index("metric")
+    return bootstrap.closed_intervals([numbered], [0.5], study.config.stats.confidence).set_index("metric")
 
 
 def roc_auc(p_excitatory):

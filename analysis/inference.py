@@ -53,10 +53,12 @@ resolved, naive
 # ## Pooling the synapses of a neuron
 #
 # A neuron is classified by the mean log odds of k of its synapses, at the model's threshold.
+# Intervals are those of shares, from the variance between neurons.
 
 # %%
 pooled = pd.concat(
-    pooling.neuron_accuracy(test[name], tau[name], **study.resampling).assign(model=name) for name in shown
+    pooling.neuron_accuracy(test[name], tau[name], stats.confidence, study.config.seed).assign(model=name)
+    for name in shown
 ).reset_index(drop=True)
 pooled
 

@@ -29,7 +29,7 @@ results = {
 # %% [markdown]
 # ## Scores under both protocols
 #
-# At the threshold 0.5, with intervals that resample presynaptic neurons.
+# At the threshold 0.5, with intervals whose unit is the presynaptic neuron.
 
 # %%
 scores = pd.concat(

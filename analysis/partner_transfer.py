@@ -11,7 +11,7 @@ from statsmodels.stats.multitest import multipletests
 
 from pipeline import glue, labels
 from pipeline.columns import PARTNER_SEGMENTS
-from pipeline.stats import assignment, naive
+from pipeline.stats import assignment
 
 PROTOCOLS = ("simulation", "fine-tuned")
 NETWORKS = list(labels.PARTNER_NETWORKS)
@@ -21,7 +21,7 @@ study = glue.study("analysis/partner_transfer.py", on_data=True)
 confidence = study.config.stats.confidence
 folder = study.build.partners
 path = folder / "assignments.parquet"
-assignments = study.read_exact(path, [*PARTNER_SEGMENTS, *(f"true_{column}" for column in PARTNER_SEGMENTS)])
+assignments = study.read_exact(path, [*PARTNER_SEGMENTS, *assignment.CELLS])
 volume = study.read(folder / "volume.json")
 voxel_nm = study.read(folder / "samples" / "manifest.json")["voxel_nm"]
 
@@ -47,6 +47,8 @@ for (protocol, method), seen in applied.items():
 #
 # An assignment is correct when both partners and their direction are.
 # Direction alone is the share of synapses whose true pair scores above its reversal, whichever pair was chosen.
+# Intervals and tests group synapses by their postsynaptic and by their presynaptic neuron: the wider interval and the
+# larger p-value are given.
 # Where the true partners were defined as the two segments nearest to a point, as in the Kasthuri folder, a rule of the
 # two nearest segments finds every true pair by construction: there only the direction is an independent target.
 
@@ -64,8 +66,8 @@ methods[["protocol", "label", "n_correct", "accuracy", "n_reversed", "n_wrong_pa
 # %% [markdown]
 # ## Tests
 #
-# McNemar's exact test on the same synapses: every network against the rule that the darker of the two nearest segments
-# is presynaptic, and AVAN against each pruner.
+# The exact sign-flip test on the same synapses, neuron by neuron: every network against the rule that the darker of the
+# two nearest segments is presynaptic, and AVAN against each pruner.
 # P-values are adjusted by Holm's method, separately over the comparisons of the pair and of the direction.
 # Synapses whose true pair was not scored are left out of the comparisons of the direction.
 
@@ -76,6 +78,7 @@ correct = {
     "pair": pd.concat([assignment.outcome(part) == "correct" for part in by_protocol.values()]),
     "direction": assignments["direction_right"],
 }
+cells = assignments.drop_duplicates("synapse_id").set_index("synapse_id")[assignment.CELLS]
 comparisons = []
 for target, answers in correct.items():
     wide = assignments.assign(correct=answers)
@@ -84,7 +87,7 @@ for target, answers in correct.items():
     for a, b in pairs:
         both = wide[[a, b]].dropna().astype(bool)
         counts = {"n": len(both), "only_a": (both[a] & ~both[b]).sum(), "only_b": (both[b] & ~both[a]).sum()}
-        p = naive.mcnemar(both[a], both[b])
+        p = assignment.difference_p(both[a], both[b], cells.loc[both.index])
         rows.append({"target": target, "protocol": a[0], "method_a": a[1], "method_b": b[1], **counts, "p": p})
     rows = pd.DataFrame(rows)
     comparisons.append(rows.assign(p_holm=multipletests(rows["p"], method="holm")[1]))

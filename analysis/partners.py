@@ -8,6 +8,7 @@
 # %%
 import numpy as np
 import pandas as pd
+from IPython.display import display
 
 from pipeline import glue, labels
 from pipeline.columns import PARTNER_SEGMENTS
@@ -15,7 +16,7 @@ from pipeline.learn.threshold import best_threshold
 from pipeline.partners import disagreement, graph
 from pipeline.partners.polyadic import precision_recall
 from pipeline.shards import Rows
-from pipeline.stats import assignment, bootstrap, naive
+from pipeline.stats import assignment, bootstrap
 
 METHODS = labels.PARTNER_NETWORKS | labels.PARTNER_RULES
 REPRESENTATIONS = {"mask": "cleft mask", "stdt": "STDT", "proximity": "signed proximity"}
@@ -31,12 +32,13 @@ confidence = study.config.stats.confidence
 # A wrong pair is *reversed* if it is the true pair in the wrong direction, and a *wrong partner* if it contains another
 # segment; a cleft without a pair is wrong too.
 # Direction alone is the share of clefts whose true pair scores above its reversal, whichever pair was chosen.
-# McNemar's exact test compares two methods on the clefts that only one of them assigns correctly; Holm's adjustment is
-# over all pairs of methods.
+# Clefts of one neuron resemble each other, and each belongs to two neurons: intervals and tests group them by their
+# postsynaptic and by their presynaptic neuron, and the wider interval and the larger p-value are given.
+# The exact sign-flip test exchanges two methods on all clefts of a neuron at once; Holm's adjustment is over all pairs
+# of methods.
 
 # %%
-TRUE = [f"true_{column}" for column in PARTNER_SEGMENTS]
-assignments = study.read_exact(folder / "assignments.parquet", [*PARTNER_SEGMENTS, *TRUE])
+assignments = study.read_exact(folder / "assignments.parquet", [*PARTNER_SEGMENTS, *assignment.CELLS])
 assignments["correctness"] = assignment.outcome(assignments)
 methods = assignment.accuracy(assignments, confidence).set_index("method")
 methods = methods.loc[[name for name in METHODS if name in methods.index]]
@@ -49,6 +51,24 @@ methods
 
 # %%
 pd.crosstab(assignments["method"], assignments["outcome"])
+
+# %% [markdown]
+# ## Accuracy against coverage
+#
+# The margin of a cleft is the lead of its pair over the next one.
+# A user who keeps only the clefts with the largest margins should meet fewer errors; a method whose margin knows where
+# it errs gains most.
+# Clefts that the edge of the volume cuts are included, and counted separately.
+
+# %%
+COVERAGES = (0.5, 0.8, 0.9, 1.0)
+margins = assignment.at_coverage(assignments, COVERAGES, confidence)
+margins = margins[margins["method"].isin(methods["method"])]
+at_edge = assignments[assignments["outcome"] == "assigned_at_edge"].groupby("method")["correctness"]
+at_edge = at_edge.agg(n="size", right=lambda found: (found == "correct").sum())
+at_edge = at_edge.reindex(methods["method"], fill_value=0)
+display(at_edge)
+margins.pivot(index="method", columns="coverage", values="value")
 
 # %% [markdown]
 # ## Clefts detected and given partners: the combined system
@@ -94,7 +114,8 @@ for method in ("avan", "pruner"):
     queue[f"{method}_found"] = queue[f"{method}_wrong"].cumsum()
 disputed = queue[queue["disagree"] & queue["real"]]
 agreed = queue[~queue["disagree"] & queue["real"]]
-p_disputed = naive.mcnemar(~disputed["avan_wrong"], ~disputed["pruner_wrong"])
+cells = disputed.rename(columns={"true_pre": assignment.CELLS[0], "true_post": assignment.CELLS[1]})
+p_disputed = assignment.difference_p(~disputed["avan_wrong"], ~disputed["pruner_wrong"], cells)
 queue.groupby(["real", "disagreement"])[["avan_wrong", "pruner_wrong"]].agg(["size", "sum"])
 
 # %% [markdown]
@@ -103,17 +124,20 @@ queue.groupby(["real", "disagreement"])[["avan_wrong", "pruner_wrong"]].agg(["si
 # Every segment beside the cleft whose score exceeds a threshold tuned on validation is assigned as postsynaptic.
 # A true partner that is not among the candidates counts as missed.
 # Partners of one cleft are not independent, so an interval is given only for the share of clefts with all true partners
-# and no other.
+# and no other, again with clefts grouped by the neurons that they belong to.
 
 # %%
 posts = study.read_exact(folder / "polyadic.parquet", ["segment_id"]).query("region == 'test'")
 clefts = posts.assign(correct=posts["chosen"] == posts["is_post"]).groupby("synapse_id")
 clefts = clefts.agg(n_posts=("n_posts", "first"), complete=("correct", "all"))
+cells = assignments.drop_duplicates("synapse_id").set_index("synapse_id")[assignment.CELLS]
+if not clefts.index.isin(cells.index).all():
+    raise glue.StudyError(f"{folder / 'polyadic.parquet'} has test clefts that are not among the assignments")
 polyadic = []
 for n_posts, part in [("all", clefts), *((str(n), part) for n, part in clefts.groupby("n_posts"))]:
     edges = precision_recall(posts[posts["synapse_id"].isin(part.index)]).iloc[0].to_dict()
-    low, high = assignment.exact_interval(part["complete"].sum(), len(part), confidence)
-    polyadic.append({"n_posts": n_posts, **edges, "complete": part["complete"].mean(), "low": low, "high": high})
+    complete, low, high = assignment.share(part["complete"], cells.loc[part.index], confidence)
+    polyadic.append({"n_posts": n_posts, **edges, "complete": complete, "low": low, "high": high})
 polyadic = pd.DataFrame(polyadic)
 polyadic
 
@@ -122,7 +146,7 @@ polyadic
 #
 # A classifier that is also given the presynaptic mask predicted by AVAN, compared with the same network on the image
 # alone.
-# Thresholds are chosen on validation; the interval resamples presynaptic neurons.
+# Thresholds are chosen on validation; the unit of the interval is the presynaptic neuron.
 
 # %%
 
@@ -195,7 +219,7 @@ for method in methods["method"]:
             "grey": em[z],
             "cleft": cleft[z] == 1,
             "assigned": side_of(local[z], row, *assigned[PARTNER_SEGMENTS]),
-            "true": side_of(local[z], row, *assigned[TRUE]),
+            "true": side_of(local[z], row, *assigned[assignment.CELLS]),
         }
         pixels = {"y": y, "x": x} | layers
         of = {"method": method, "example": example, "outcome": assigned["correctness"], "margin": assigned["margin"]}
@@ -208,6 +232,8 @@ partners = study.config.partners
 passes = {network.name: network.epochs for network in partners.networks}
 values = {
     "n_clefts": glue.count(methods["n"].iloc[0]),
+    "n_posts": glue.count(assignments["true_post_segment_id"].nunique()),
+    "n_pres": glue.count(assignments["true_pre_segment_id"].nunique()),
     "passes_avan": glue.count(passes["avan"]),
     "passes_pruners": glue.text(" and ".join(str(passes[name]) for name in list(labels.PARTNER_NETWORKS)[1:])),
     "passes_detectors": glue.text(", ".join(str(n) for name, n in passes.items() if name.startswith("detect_"))),
@@ -221,7 +247,11 @@ for row in methods.itertuples():
         f"unassigned_{row.method}": glue.count(row.n_unassigned),
     }
     if row.method != "avan":
-        values |= {f"mcnemar_{row.method}": glue.p_value(row.p), f"mcnemar_holm_{row.method}": glue.p_value(row.p_holm)}
+        values |= {f"p_{row.method}": glue.p_value(row.p), f"p_holm_{row.method}": glue.p_value(row.p_holm)}
+for row in margins.itertuples():
+    values[f"accuracy_{row.method}_at_{100 * row.coverage:.0f}"] = glue.share(row.value, row.low, row.high)
+for row in at_edge.itertuples():
+    values |= {f"edge_{row.Index}": glue.count(row.n), f"edge_right_{row.Index}": glue.count(row.right)}
 for row in systems.itertuples():
     key = row.representation
     for measure in ("edge_f1", "edge_precision", "edge_recall", "precision", "recall"):
@@ -269,4 +299,4 @@ values["attention"] = glue.text(
     " ".join(sentences) or "This edition has no pair of classifiers with and without that mask."
 )
 results = {"methods": methods, "detections": detections, "systems": systems, "queue": queue, "polyadic": polyadic}
-study.save(values, **results, pictures=pictures)
+study.save(values, **results, margins=margins, pictures=pictures)

@@ -67,7 +67,7 @@ best_of_each, pairs
 # %% [markdown]
 # ## Scores and differences
 #
-# All families of a group are computed on the same resampled neurons, after averaging over seeds.
+# Differences within a group are computed on the same resampled neurons, after averaging over seeds.
 # The spread over seeds shows how much random initial weights and random order matter; the interval shows the variation
 # between neurons.
 
@@ -85,18 +85,21 @@ def evaluate(members):
     rows_of = members.reset_index(drop=True).groupby("family", sort=False).groups
     own_pairs = pairs[pairs["family"].isin(rows_of)]
 
-    def means_and_differences(weights):
+    def gains(weights):
         each = np.stack([network.table(weights) for network in networks])
         mean = {family: each[rows].mean(axis=0) for family, rows in rows_of.items()}
-        gains = [mean[pair.family] - mean[pair.other] for pair in own_pairs.itertuples()]
-        return np.concatenate([*mean.values(), *gains], axis=1)
+        return np.concatenate([mean[pair.family] - mean[pair.other] for pair in own_pairs.itertuples()], axis=1)
 
-    keys = pd.concat([pd.DataFrame({"family": list(rows_of)}), own_pairs])
-    found = keys.merge(pd.DataFrame({"metric": METRICS}), how="cross")
-    found["value"], found["low"], found["high"] = bootstrap.interval(means_and_differences, label, **study.resampling)
+    taus = members["tau"].to_numpy()
+    scores = pd.concat(
+        bootstrap.mean_intervals([tables[row] for row in rows], taus[rows], **study.resampling).assign(family=family)
+        for family, rows in rows_of.items()
+    )
+    found = own_pairs.merge(pd.DataFrame({"metric": METRICS}), how="cross")
+    if len(found):
+        found[glue.ESTIMATE] = np.transpose(bootstrap.interval(gains, label, **study.resampling))
     each = pd.DataFrame(np.concatenate([network.table() for network in networks]), members.index, METRICS)
-    alone = found["role"].isna()
-    return found[alone].drop(columns=["role", "other"]), found[~alone], members[["family", "model"]].join(each)
+    return scores, found, members[["family", "model"]].join(each)
 
 
 evaluated = [evaluate(members) for _, members in runs.groupby("folds")]

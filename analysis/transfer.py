@@ -6,10 +6,12 @@
 # validation neurons, and every attempt to narrow the gap is shown, whether or not it helped.
 
 # %%
+import numpy as np
 import pandas as pd
 
 from pipeline import glue, labels
 from pipeline.stats import bootstrap, checks
+from pipeline.stats.auc import auc_interval
 from pipeline.stats.metrics import Scored
 
 study = glue.study("analysis/transfer.py", on_data=True)
@@ -72,33 +74,44 @@ for model in runs["model"]:
 
 
 def scored(table, column, ids):
-    """`(Scored, class of each axon)` of those synapses `ids` of a table whose `column` is known."""
+    """Those synapses `ids` of a table whose `column` is known, which becomes their score."""
     table = table[table["synapse_id"].isin(ids) & table[column].notna()]
-    table = checks.checked(table.assign(p_excitatory=table[column]))
-    label, axon = checks.by_neuron(table)
-    return Scored(table["label"], table["p_excitatory"], group=axon), label
+    return checks.checked(table.assign(p_excitatory=table[column]))
 
 
-def auc(parts, label):
-    """A weighted sum of ROC AUCs with its interval; `parts` are pairs `(weight, Scored)`."""
+def auc(tables):
+    """The mean ROC AUC of tables of the same synapses, with its interval."""
+    first, scores = tables[0], [table["p_excitatory"] for table in tables]
+    found = auc_interval(first["label"], first["pre_neuron_id"], np.stack(scores), study.config.stats.confidence)
+    return dict(zip(glue.ESTIMATE, found, strict=True))
+
+
+def of_family(family, attempt, subset):
+    """The scored synapses of each of a family's seeds."""
+    members = runs.loc[runs["family"] == family, "model"]
+    return [scored(predictions[model], ATTEMPTS[attempt], SUBSETS[subset]) for model in members]
+
+
+def gain(tables, others):
+    """The difference of the mean ROC AUCs of two families on the same resampled axons."""
+    label, axon = checks.by_neuron(tables[0])
+    ours, theirs = (
+        [Scored(table["label"], table["p_excitatory"], group=axon) for table in family] for family in (tables, others)
+    )
 
     def statistic(weights):
-        return sum(weight * part.metrics(weights)["roc_auc"] for weight, part in parts)[:, None]
+        ours_auc, theirs_auc = (
+            np.mean([part.metrics(weights)["roc_auc"] for part in family], axis=0) for family in (ours, theirs)
+        )
+        return (ours_auc - theirs_auc)[:, None]
 
-    value, low, high = bootstrap.interval(statistic, label, **study.resampling)
-    return {"value": value.item(), "low": low.item(), "high": high.item()}
-
-
-def mean_of(family, attempt, subset, sign=1):
-    """The parts of `auc` for the mean over a family's seeds, and the class of each axon."""
-    members = runs.loc[runs["family"] == family, "model"]
-    found = [scored(predictions[model], ATTEMPTS[attempt], SUBSETS[subset]) for model in members]
-    return [(sign / len(found), part) for part, _ in found], found[0][1]
+    found = bootstrap.interval(statistic, label, **study.resampling)
+    return dict(zip(glue.ESTIMATE, np.ravel(found), strict=True))
 
 
 # %%
 results = pd.DataFrame(
-    {"family": family, "attempt": attempt, "subset": subset} | auc(*mean_of(family, attempt, subset))
+    {"family": family, "attempt": attempt, "subset": subset} | auc(of_family(family, attempt, subset))
     for family in families.index
     for attempt in ATTEMPTS
     for subset in SUBSETS
@@ -116,9 +129,8 @@ for name, label in BASELINES.items():
     for subset, ids in SUBSETS.items():
         if name == "on_spine" and subset == "shaft":
             continue  # no synapse on a shaft lies on a spine
-        part, axons = scored(baseline_scores, name, ids)
-        n = int((floors["synapse_id"].isin(ids) & floors[name].notna()).sum())
-        baseline_results.append({"baseline": name, "label": label, "subset": subset, "n": n} | auc([(1, part)], axons))
+        part = scored(baseline_scores, name, ids)
+        baseline_results.append({"baseline": name, "label": label, "subset": subset, "n": len(part)} | auc([part]))
 baseline_results = pd.DataFrame(baseline_results)
 baseline_results
 
@@ -141,9 +153,8 @@ for family in trained:
 gains = []
 for what, family, attempt, base in attempts:
     for subset in SUBSETS:
-        more, axons = mean_of(family, attempt, subset)
-        less, _ = mean_of(base, "as it is", subset, sign=-1)
-        gains.append({"attempt": what, "family": family, "base": base, "subset": subset} | auc(more + less, axons))
+        found = gain(of_family(family, attempt, subset), of_family(base, "as it is", subset))
+        gains.append({"attempt": what, "family": family, "base": base, "subset": subset} | found)
 gains = pd.DataFrame(gains)
 gains
 

@@ -1,12 +1,14 @@
-"""Coverage and width of intervals whose truth is known, against the number of test neurons."""
+"""Coverage and width of intervals whose truth is known, against the number of test neurons and near the ceiling."""
 
 import matplotlib.pyplot as plt
+import numpy as np
 import style
+from scipy.special import logit
 
 from pipeline import glue
 
 LOOKS = {
-    "expanded": (style.RIGHT, "o", "neurons, as in this report"),
+    "report": (style.RIGHT, "o", "neurons, as in this report"),
     "percentile": (style.MODEL_COLOURS[3], "s", "neurons, percentiles"),
     "synapses": (style.FAULTY, "^", "synapses"),
 }
@@ -15,9 +17,12 @@ METRICS = ("balanced_accuracy", "roc_auc")
 study = glue.study("figures/confidence.py")
 values = study.values("confidence")
 table = study.rows("confidence", "coverage").set_index(["metric", "interval"]).sort_index()
+ceiling = study.rows("confidence", "ceiling")
 nominal = values["nominal"].value
 
-figure, axes = plt.subplots(2, 2, figsize=(style.WIDTH, 5.2), sharex=True, sharey="row", height_ratios=(1.3, 1))
+figure = plt.figure(figsize=(style.WIDTH, 7.4))
+upper, lower = figure.subfigures(2, 1, height_ratios=(5.2, 2.2))
+axes = upper.subplots(2, 2, sharex=True, sharey="row", height_ratios=(1.3, 1))
 for column, metric in enumerate(METRICS):
     coverage, width = axes[:, column]
     for i, (interval, (colour, marker, words)) in enumerate(LOOKS.items()):
@@ -33,8 +38,19 @@ for column, metric in enumerate(METRICS):
     width.minorticks_off()
 axes[0, 0].set(ylabel="Share of intervals that contain the truth", ylim=(0, 1.03))
 axes[1, 0].set(ylabel="Mean width of an interval", ylim=(0, None))
-figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, title="Independent units")
-for panel, name in zip(axes.flat, "ABCD", strict=True):
+upper.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, title="Independent units")
+
+near = lower.subplots()
+place = logit(np.sort(ceiling["truth"].unique()))
+for i, (neurons, rows) in enumerate(ceiling.groupby(["n_excitatory", "n_inhibitory"], sort=False)):
+    rows = rows.sort_values("truth")
+    look = {"fmt": f"{'osD^'[i]}-", "color": style.MODEL_COLOURS[i], "label": "{} + {}".format(*neurons)}
+    style.estimates(near, place + 0.06 * (i - 1.5), rows["coverage"], rows, value="coverage", **look)
+near.axhline(nominal, color="black", linestyle="--", linewidth=1, zorder=0)
+near.set_xticks(place, labels=[f"{truth:g}" for truth in np.sort(ceiling["truth"].unique())])
+near.set(xlabel="True ROC AUC", ylabel="Share of intervals\nthat contain the truth", ylim=(0.85, 1.0))
+near.legend(title="Excitatory + inhibitory neurons", loc="lower left", ncols=3)
+for panel, name in zip((*axes.flat, near), "ABCDE", strict=True):
     style.letter(panel, name)
 
 study.save_figure(
@@ -48,7 +64,11 @@ study.save_figure(
     nominal confidence, {values["nominal"].text}.
     **C**, **D**, mean width of the intervals.
     Pink: intervals that treat synapses as independent (two binomial intervals; DeLong's interval for AUC).
-    Blue and green: bootstrap that resamples neurons within their class ({values["n_replicates"].text} replicates), with
-    plain percentiles, and with the correction for few neurons that this report uses.
-    The test set of the earlier work had {values["n_fewest"].text} neurons.""",
+    Blue: percentiles of a bootstrap that resamples neurons within their class ({values["n_replicates"].text}
+    replicates).
+    Green: the intervals of this report, whose unit is the neuron too.
+    The test set of the earlier work had {values["n_fewest"].text} neurons.
+    **E**, near the ceiling: coverage of the report's interval of AUC against the true AUC, for test sets with
+    {values["ceiling_synapses_per_neuron"].text} synapses a neuron on average;
+    {values["ceiling_n_repeats"].text} sets each.""",
 )

@@ -96,6 +96,6 @@ study.save_figure(
     order of the queue, for two methods of assignment; left of the line are the {values["n_disagreements"].text} clefts
     on which the two disagree.
     **D**, clefts with several postsynaptic partners: precision and recall of partners, and the share of clefts with all
-    true partners and no other, with exact binomial {glue.percent(study.config.stats.confidence).text} intervals, for
-    {values["n_polyadic"].text} test clefts.""",
+    true partners and no other, with {glue.percent(study.config.stats.confidence).text} intervals for clefts grouped
+    by their neurons, for {values["n_polyadic"].text} test clefts.""",
 )

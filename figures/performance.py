@@ -85,7 +85,8 @@ study.save_figure(
     curve) for each dimensionality of the input: one section, several sections, or a cube; the straight line is chance.
     **B**, precision against recall, with AP, the average precision; the horizontal line is the share of excitatory
     synapses, {values["test_excitatory_share"].text}.
-    Grey, broken: the control, random weights under a fitted logistic head.
+    Grey, broken: the control, random weights under a fitted logistic head, with the highest test AUC (of
+    {values["n_controls"].text}).
     **C**, synapses and row percentages of {best.text}, the trained model with the highest validation AUC, at the
     threshold that maximised balanced accuracy on the validation neurons.
     **D**, its predicted probabilities by true class.

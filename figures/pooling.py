@@ -35,7 +35,6 @@ study.save_figure(
     over random choices of k synapses); "all", all synapses of the neuron.
     {f"A neuron with fewer than k synapses contributes all it has: {n_short}." if n_short else ""}
     Shown are the best trained model of each dimensionality of the input and, grey and broken, the untrained control.
-    Bars: {study.interval_phrase}; where every neuron is classified correctly, the lower limit is the exact one for the
-    number of neurons of the smaller class.
+    Bars: {glue.percent(study.config.stats.confidence).text} intervals whose unit is the presynaptic neuron.
     Dotted: chance.""",
 )

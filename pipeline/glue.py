@@ -170,8 +170,9 @@ class Study:
         """What brackets and error bars show, for captions."""
         stats = self.config.stats
         return (
-            f"{percent(stats.confidence).text} intervals from a bootstrap that resamples presynaptic neurons within "
-            f"their class ({count(stats.n_bootstrap).text} replicates)"
+            f"{percent(stats.confidence).text} intervals whose unit is the presynaptic neuron (in closed form for AUC "
+            f"and accuracies; for other measures and for differences from a bootstrap with "
+            f"{count(stats.n_bootstrap).text} replicates)"
         )
 
     @property

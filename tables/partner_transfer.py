@@ -34,8 +34,8 @@ study.save_table(
     pd.DataFrame(rows),
     f"""Partner assignment on {values["n_synapses"].text} synapses of real electron microscopy (the folder
     {values["volume"].text}) at voxels of {values["voxel_nm"].text} nm: share of synapses whose two partners and their
-    direction are correct, with exact binomial {glue.percent(study.config.stats.confidence).text} intervals, which treat
-    synapses as independent.
+    direction are correct, with {glue.percent(study.config.stats.confidence).text} intervals for synapses grouped by
+    their postsynaptic or their presynaptic neuron, whichever is wider.
     Simulation, networks trained on {study.data_phrase} alone; fine-tuned, the same networks trained further on the
     synapses from section {values["split_z"].text} on and tested on those before it, and vice versa, with both halves
     pooled.
@@ -45,9 +45,9 @@ study.save_table(
     the two segments nearest to a point; only the direction is an independent target there.
     Reversed, the true pair in the wrong direction; wrong partner, a pair with another segment; no pair, the method
     assigned none, which counts as wrong.
-    p, McNemar's exact test of the direction on the same synapses, against the rule that the darker segment of the
-    nearest pair is presynaptic and against AVAN with the same training, with Holm's adjustment for all comparisons
-    shown.
+    p, exact sign-flip test of the direction on the same synapses, neuron by neuron, grouped as for the intervals, the
+    larger of two p-values: against the rule that the darker segment of the nearest pair is presynaptic and against AVAN
+    with the same training, with Holm's adjustment for all comparisons shown.
     AVAN, attentional voxel association network; pruners score candidate pairs one by one; rules need no network.""",
     words=("Method",),
 )

@@ -164,7 +164,7 @@ ROWS = [
         ours(
             "with {confidence.n_fewest} such neurons, {confidence.nominal} intervals contain the truth with "
             "probability {confidence.synapses_6_balanced_accuracy} if synapses are treated as independent, "
-            "{confidence.expanded_6_balanced_accuracy} if neurons are resampled"
+            "{confidence.report_6_balanced_accuracy} if the neuron is the unit"
         ),
         "Balanced accuracy of simulated test sets with a known truth.",
     ),
@@ -259,7 +259,8 @@ study.save_table(
     Networks are those trained by the earlier recipe where the edition has them, or else the best of the same
     dimensionality on validation, named in parentheses; numbers of this project are for held-out neurons unless stated
     otherwise.
-    Brackets: {study.interval_phrase}; for partner assignment, exact binomial intervals over clefts.
+    Brackets: {study.interval_phrase}; for partner assignment, intervals for clefts grouped by
+    their postsynaptic or their presynaptic neuron, whichever is wider.
     AUC, area under the receiver operating characteristic curve; AVAN, attentional voxel association network; prior, the
     share of excitatory synapses among a neuron's training synapses.""",
     words=("Reported", "Here", "Why they differ"),

@@ -1,4 +1,4 @@
-"""Test metrics of the best model and of the untrained control, and their difference."""
+"""Test metrics of the best model and of the strongest untrained control, and their difference."""
 
 import pandas as pd
 
@@ -18,8 +18,9 @@ study.save_table(
     pd.DataFrame(rows),
     f"""Best model and control on held-out neurons ({study.data_phrase}): {values["n_test_synapses"].text} test synapses
     of {values["n_test_neurons"].text} presynaptic neurons.
-    These are the trained and the untrained model with the highest validation AUC; the last column is their paired
-    difference on the same resampled neurons.
+    These are the trained model with the highest AUC on validation and the untrained one with the highest AUC on these
+    test synapses (of {values["n_controls"].text}); the last column is their paired difference on the same resampled
+    neurons.
     Brackets: {study.interval_phrase}.
     ROC AUC, area under the receiver operating characteristic curve; average precision, area under the
     precision-recall curve; F1, harmonic mean of precision and recall.

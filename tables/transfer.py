@@ -40,8 +40,7 @@ study.save_table(
     class.
     All, {sample("all")}; shaft, those on dendritic shafts: {sample("shaft")}.
     Brackets: {study.interval_phrase}; here the neurons are axons.
-    With so few axons of a class such intervals are too narrow, an interval of zero width means only that no resample of
-    these axons contains an error, and differences of a tenth mean little.
+    With so few axons of a class differences of a tenth mean little, and their intervals are too narrow.
     Input: 2D, one section; 2.5D, several sections as channels; 3D, a cube.
     Validation, the area under the same curve on held-out neurons of the training data; bold, for each input, the
     trained network with the highest one: nothing was chosen on the real synapses.

@@ -11,12 +11,7 @@ import numpy as np
 import pandas as pd
 
 ASSIGNED = ("assigned", "assigned_at_edge")
-NO_PAIR = ("edge", "no_segment", "one_segment", "empty_mask", "frame_mismatch")
-
-#: Of a cleft cut by the volume's edge, each chosen segment must hold this share of the labelled voxels of the grown
-#: cleft. Of 233 uncut clefts of a simulated tissue (seed 20261) both partners did in 99%, while the largest third
-#: segment held less than 0.2 in 95%: below it, the partner may be a bystander and the true one out of sight.
-DOMINANT_SHARE = 0.25
+NO_PAIR = ("no_segment", "one_segment", "empty_mask", "frame_mismatch")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,21 +68,18 @@ def avan_scores(means: np.ndarray) -> np.ndarray:
     return (means[0, pre] + means[1, post]) / 2
 
 
-def decide(numbers: np.ndarray, overlaps: np.ndarray, scores: np.ndarray, at_edge: bool) -> Decision:
-    """The best ordered pair of at least two candidates (`numbers [n]`, their `overlaps [n]` with the grown cleft).
+def decide(numbers: np.ndarray, scores: np.ndarray, at_edge: bool) -> Decision:
+    """The best ordered pair of at least two candidates, `numbers [n]`.
 
-    `scores [P]` are in [0, 1], in the order of `ordered_pairs`; of equal ones the first wins, with margin 0. Where the
-    cleft is cut by the volume's edge (`at_edge`) the pair is given only if both of its segments hold DOMINANT_SHARE
-    of the overlaps. Raises ValueError for scores that are too few, too many, not finite or outside [0, 1].
+    `scores [P]` are in [0, 1], in the order of `ordered_pairs`; of equal ones the first wins, with margin 0. A cleft
+    cut by the volume's edge (`at_edge`) gets a pair as well, and an outcome of its own: its true partner may be out of
+    sight. Raises ValueError for scores that are too few, too many, not finite or outside [0, 1].
     """
     scores = np.asarray(scores, dtype=np.float64)
     pre, post = ordered_pairs(len(numbers))
     if len(pre) == 0 or scores.shape != pre.shape or not ((scores >= 0) & (scores <= 1)).all():
         raise ValueError(f"{len(numbers)} candidates need {len(pre)} (> 0) scores in [0, 1], not {scores.tolist()}")
     best = int(scores.argmax())
-    share = np.asarray(overlaps)[[pre[best], post[best]]] / np.sum(overlaps)
-    if at_edge and (share < DOMINANT_SHARE).any():
-        return Decision("edge", numbers=numbers, scores=scores)
     return Decision(
         outcome="assigned_at_edge" if at_edge else "assigned",
         pre=int(numbers[pre[best]]),

@@ -41,7 +41,7 @@ def _by_rule(
                 continue
             rng = np.random.default_rng([seed, int(samples.index["synapse_id"][row])])
             scores = rule(em[n], cleft[n], segments[n], numbers, overlaps, card.voxel_nm, rng)
-            decisions[row] = assign.decide(numbers, overlaps, scores, bool(samples.index["at_edge"][row]))
+            decisions[row] = assign.decide(numbers, scores, bool(samples.index["at_edge"][row]))
     return decisions
 
 

@@ -31,18 +31,17 @@ def decisions(
     for batch, em, cleft, segments in batches(card, samples, rows):
         near = {}
         for n, row in enumerate(batch.tolist()):
-            near[n] = candidates.segments_near(segments[n], cleft[n], card.voxel_nm, card.decision["dilation_nm"])
-            outcome = assign.no_pair(samples.index["fault"][row], cleft[n], near[n][0])
+            near[n], _ = candidates.segments_near(segments[n], cleft[n], card.voxel_nm, card.decision["dilation_nm"])
+            outcome = assign.no_pair(samples.index["fault"][row], cleft[n], near[n])
             if outcome is not None:
                 found[row] = assign.Decision(outcome)
                 del near[n]
         free = list(near)
         if not free:
             continue
-        scores = score(network, card, em[free], cleft[free], segments[free], [near[n][0] for n in free], symmetries)
+        scores = score(network, card, em[free], cleft[free], segments[free], [near[n] for n in free], symmetries)
         for n, own in zip(free, scores, strict=True):
-            numbers, overlaps = near[n]
-            found[int(batch[n])] = assign.decide(numbers, overlaps, own, bool(samples.index["at_edge"][batch[n]]))
+            found[int(batch[n])] = assign.decide(near[n], own, bool(samples.index["at_edge"][batch[n]]))
     return {row: found[row] for row in np.asarray(rows).tolist()}
 
 

@@ -1,20 +1,25 @@
-"""Bootstrap intervals whose unit of resampling is the presynaptic neuron, within its class.
+"""Intervals of a model's scores and of differences between models; the unit is the presynaptic neuron.
 
 Synapses of one neuron share its staining, vesicles and label, so they are not independent draws: an interval that
-resamples synapses is too narrow. Here a neuron is drawn with all its synapses; excitatory and inhibitory neurons are
-drawn separately, so that every replicate holds both classes.
+resamples synapses is too narrow. In the bootstrap a neuron is drawn with all its synapses; excitatory and inhibitory
+neurons are drawn separately, so that every replicate holds both classes.
 
-Three intervals are offered (METHODS). `percentile` and `bca` (bias-corrected and accelerated; Efron 1987, J. Am.
-Stat. Assoc. 82:171) are the usual ones. With few neurons both are too narrow, for the same two reasons as an interval
-of a mean that divides the variance by n and takes the normal quantile z. `expanded`, the default, is BCa with
+Three bootstrap intervals are offered (METHODS). `percentile` and `bca` (bias-corrected and accelerated; Efron 1987, J.
+Am. Stat. Assoc. 82:171) are the usual ones. With few neurons both are too narrow, for the same two reasons as an
+interval of a mean that divides the variance by n and takes the normal quantile z. `expanded`, the default, is BCa with
 sqrt(n / (n - 1)) t in place of z, t being Student's quantile with n - 1 degrees of freedom: the expansion that
 Hesterberg (2015, Am. Stat. 69:371) gives for percentile intervals. His n is that of one sample; here n is the number of
-neurons of the smaller class. `pipeline.stats.coverage` measures how often each interval holds the truth. No resampling
-reaches beyond the neurons at hand: with four or fewer of a class the expanded limits are those of the most extreme
-resamples, and still too narrow; and where no neuron errs, the interval has no width (`without_exception` has a limit).
+neurons of the smaller class. No resampling reaches beyond the neurons at hand: with four or fewer of a class the
+expanded limits are those of the most extreme resamples, and still too narrow.
+
+Nor does resampling find errors that no neuron makes. Scores of one model, which may be near 1, therefore have intervals
+of their own wherever there are any (`intervals`): ROC AUC that of `stats.auc`, accuracy and balanced accuracy those of
+`stats.shares`. Average precision and F1 have the expanded bootstrap interval, never narrower than that of a share of as
+many independent synapses. Differences have the expanded one. `stats.coverage` measures how often intervals hold the
+truth.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -23,8 +28,10 @@ from numpy.typing import ArrayLike
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from pipeline.stats.checks import by_neuron, check_classes, checked, checked_pairs
+from pipeline.stats.auc import auc_interval
+from pipeline.stats.checks import by_neuron, check_classes, checked_pairs
 from pipeline.stats.metrics import METRICS, PredictionsError, Scored
+from pipeline.stats.shares import balanced_interval, effective_interval, share_interval
 
 Method = Literal["expanded", "percentile", "bca"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -38,18 +45,48 @@ _BLOCK = 256  # replicates, or neurons left out, whose weights are in memory at 
 _MAX_UNDEFINED = 0.05  # share of resamples in which a statistic may be undefined
 
 
-def intervals(
-    rows: pd.DataFrame, tau: float, n_replicates: int, confidence: float, seed: int, method: Method = METHODS[0]
-) -> pd.DataFrame:
+def intervals(rows: pd.DataFrame, tau: float, n_replicates: int, confidence: float, seed: int) -> pd.DataFrame:
     """Metrics of one model with their intervals: `metric, value, low, high`, in the order of METRICS.
 
     `rows` holds one row a synapse with the columns of `checks.COLUMNS` (others are ignored), in any order. Raises
     PredictionsError where ids, labels or scores cannot be used, or where a class has fewer than two neurons.
     """
-    rows = checked(rows)
-    label, group = by_neuron(rows)
-    scored = Scored(rows["label"], rows["p_excitatory"], tau, group)
-    return _table(*interval(scored.table, label, n_replicates, confidence, seed, method))
+    return mean_intervals([rows], [tau], n_replicates, confidence, seed)
+
+
+def mean_intervals(
+    tables: Sequence[pd.DataFrame], taus: Sequence[float], n_replicates: int, confidence: float, seed: int
+) -> pd.DataFrame:
+    """`intervals` of the mean metrics of several networks, each at its own threshold, on the same synapses."""
+    tables = checked_pairs(tables)
+    label, group = by_neuron(tables[0])
+    networks = [Scored(rows["label"], rows["p_excitatory"], tau, group) for rows, tau in zip(tables, taus, strict=True)]
+
+    def mean(weights: np.ndarray) -> np.ndarray:
+        return np.mean([network.table(weights) for network in networks], axis=0)
+
+    found = _table(*interval(mean, label, n_replicates, confidence, seed)).set_index("metric")
+    closed = closed_intervals(tables, taus, confidence).set_index("metric")
+    fewest = int(np.bincount(label).min())
+    for metric, (value, low, high) in found.drop(closed.index).iterrows():
+        independent = effective_interval(value, 0.0, group.size, fewest, confidence)
+        found.loc[metric] = value, min(low, independent[0]), max(high, independent[1])
+    found.loc[closed.index] = closed
+    return found.reset_index()
+
+
+def closed_intervals(tables: Sequence[pd.DataFrame], taus: Sequence[float], confidence: float) -> pd.DataFrame:
+    """Those of `mean_intervals` that need no resampling: accuracy, balanced accuracy and ROC AUC."""
+    tables = checked_pairs(tables)
+    label, neuron = (tables[0][column].to_numpy() for column in ("label", "pre_neuron_id"))
+    scores = np.stack([rows["p_excitatory"] for rows in tables])
+    right = ((scores >= np.reshape(taus, (-1, 1))) == label).mean(axis=0)
+    found = [
+        ("accuracy", right.mean(), *share_interval(right, neuron, confidence)),
+        ("balanced_accuracy", *balanced_interval(label, neuron, right, confidence)),
+        ("roc_auc", *auc_interval(label, neuron, scores, confidence)),
+    ]
+    return pd.DataFrame(found, columns=["metric", "value", "low", "high"])
 
 
 def difference(

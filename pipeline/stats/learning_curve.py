@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from pipeline.stats.bootstrap import interval
+from pipeline.stats.bootstrap import interval, mean_intervals
 from pipeline.stats.checks import by_neuron, checked_pairs
 from pipeline.stats.metrics import METRICS, PredictionsError, Scored
 
@@ -27,19 +27,21 @@ def learning_curve(
     models = [
         Scored(rows["label"], rows["p_excitatory"], tau, group) for rows, (_, _, tau) in zip(tables, runs, strict=True)
     ]
+    settings = n_replicates, confidence, seed
+    curve = []
+    for number, size in enumerate(sizes):
+        own = [run for run, of in zip(runs, run_of, strict=True) if of == number]
+        found = mean_intervals([rows for _, rows, _ in own], [tau for _, _, tau in own], *settings)
+        found.insert(0, "n_train_neurons", size)
+        found.insert(1, "n_runs", len(own))
+        curve.append(found)
     share = (run_of == np.arange(len(sizes))[:, None]) / np.bincount(run_of)[:, None]  # [sizes, runs]
     centred = np.log2(sizes) - np.log2(sizes).mean()
-    slope = centred / (centred**2).sum()
+    of_run = centred / (centred**2).sum() @ share
 
-    def curve_and_slope(weights: np.ndarray) -> np.ndarray:
-        by_size = np.einsum("sm,mrk->rsk", share, [model.table(weights) for model in models])
-        slopes = np.einsum("s,rsk->rk", slope, by_size)[:, None]
-        return np.concatenate([by_size, slopes], axis=1).reshape(len(weights), -1)
+    def slope(weights: np.ndarray) -> np.ndarray:
+        return np.einsum("m,mrk->rk", of_run, [model.table(weights) for model in models])
 
-    estimates = np.transpose(interval(curve_and_slope, label, n_replicates, confidence, seed))
-    table = pd.DataFrame(estimates, columns=["value", "low", "high"])
-    table.insert(0, "metric", np.tile(METRICS, len(sizes) + 1))
-    curve, gain = table[: -len(METRICS)].copy(), table[-len(METRICS) :].reset_index(drop=True)
-    curve.insert(0, "n_train_neurons", np.repeat(sizes, len(METRICS)))
-    curve.insert(1, "n_runs", np.repeat(np.bincount(run_of), len(METRICS)))
-    return curve, gain
+    gain = pd.DataFrame(np.transpose(interval(slope, label, *settings)), columns=["value", "low", "high"])
+    gain.insert(0, "metric", METRICS)
+    return pd.concat(curve, ignore_index=True), gain

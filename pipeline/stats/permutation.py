@@ -1,4 +1,4 @@
-"""Clustered permutation test of two models that scored the same synapses.
+"""Clustered permutation tests of two models or methods on the same synapses.
 
 If two models are equally good for the same reasons, nothing is lost by exchanging their answers. The test exchanges
 all answers of a neuron at once, neuron by neuron, because answers within a neuron are not independent, and asks how
@@ -16,6 +16,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
 from pipeline.stats.checks import by_neuron
@@ -56,6 +57,20 @@ def permutation_test(
         exceeding = exceeding + (not exact)
         p |= {name: float(exceeding[METRICS.index(name)] / n_exchanges) for name in metrics}
     return {name: p[name] for name in METRICS}
+
+
+def sign_flip(gains: ArrayLike) -> float:
+    """Two-sided exact p-value of a sum of `gains` [K], integers of independent units: are they as likely negative?
+
+    Each unit's gain keeps its size and takes either sign with equal probability (Fisher 1935); all 2^K choices are
+    counted by convolution. With gains of 1 and -1 this is McNemar's exact test.
+    """
+    gains = np.asarray(gains, dtype=np.int64)
+    share = np.ones(1)  # of the choices with each sum, from the lowest sum to the highest
+    for size in np.abs(gains[gains != 0]):
+        share = np.convolve(share, np.eye(2 * size + 1)[[0, -1]].mean(axis=0))
+    sums = np.arange(share.size) - share.size // 2
+    return float(min(1.0, share[np.abs(sums) >= abs(gains.sum())].sum()))
 
 
 def _gaps(scored: Scored, exchanged: np.ndarray) -> np.ndarray:

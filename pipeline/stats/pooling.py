@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import logit
 
-from pipeline.stats.bootstrap import interval, without_exception
 from pipeline.stats.checks import by_neuron, checked
+from pipeline.stats.shares import effective_interval, mean_interval
 
 #: Synapses pooled, besides all of a neuron's.
 SIZES = (1, 2, 5, 10, 20)
@@ -17,7 +17,7 @@ _DRAWS = 200  # random choices of synapses that are averaged
 
 
 def neuron_accuracy(
-    rows: pd.DataFrame, tau: float, n_replicates: int, confidence: float, seed: int, sizes: Sequence[int] = SIZES
+    rows: pd.DataFrame, tau: float, confidence: float, seed: int, sizes: Sequence[int] = SIZES
 ) -> pd.DataFrame:
     """Balanced accuracy over neurons when k synapses are pooled: one row a k.
 
@@ -26,8 +26,9 @@ def neuron_accuracy(
     logit of `tau`. Its accuracy is the share of 200 draws in which the call is right (of all synapses for k = 1, which
     is exact, as is "all"); the value is the mean over neurons within each class, then over classes: every neuron has
     the same weight, unlike in the balanced accuracy of synapses. A neuron with fewer than k synapses contributes all it
-    has, so that the same neurons stand behind every k. Where every neuron is called right, no resample errs; the lower
-    limit is then the exact one for the smaller class, the other without error. Errors as for `bootstrap.intervals`.
+    has, so that the same neurons stand behind every k. The interval is that of `stats.shares`, from the variance
+    between neurons; a neuron counts at most as often as k fits into its number of synapses. Raises PredictionsError as
+    `bootstrap.intervals` does.
     """
     rows = checked(rows)
     label, group = by_neuron(rows)
@@ -35,18 +36,19 @@ def neuron_accuracy(
     rng = np.random.default_rng(seed)
     size = np.bincount(group)
     accuracy = np.array([_accuracy(margin[group == neuron], label[neuron], sizes, rng) for neuron in range(label.size)])
-    excitatory, inhibitory = label == 1, label == 0
-
-    def balanced(weights: np.ndarray) -> np.ndarray:
-        means = [weights[:, of] @ accuracy[of] / weights[:, of].sum(axis=1)[:, None] for of in (excitatory, inhibitory)]
-        return np.mean(means, axis=0)
-
-    value, low, high = interval(balanced, label, n_replicates, confidence, seed)
-    fewest = min(excitatory.sum(), inhibitory.sum())
-    low = np.where((accuracy == 1).all(axis=0), (1 + without_exception(fewest, confidence)) / 2, low)
-    pooled = [*(str(k) for k in sizes), "all"]
-    n_short = [*(int((size < k).sum()) for k in sizes), 0]
-    return pd.DataFrame({"pooled": pooled, "n_short": n_short, "value": value, "low": low, "high": high})
+    independent = np.maximum(size[:, None] / [*sizes, np.inf], 1)
+    found = []
+    for each, most in zip(accuracy.T, independent.T, strict=True):
+        classes = [(each[label == of_class], most[label == of_class].sum()) for of_class in (1, 0)]
+        values = [own.mean() for own, _ in classes]
+        limits = [
+            effective_interval(own.mean(), own.var(ddof=1) / own.size, n, own.size, confidence) for own, n in classes
+        ]
+        found.append((np.mean(values), *mean_interval(values, limits)))
+    estimates = pd.DataFrame(found, columns=["value", "low", "high"])
+    estimates.insert(0, "pooled", [*(str(k) for k in sizes), "all"])
+    estimates.insert(1, "n_short", [*(int((size < k).sum()) for k in sizes), 0])
+    return estimates
 
 
 def _accuracy(margin: np.ndarray, label: int, sizes: Sequence[int], rng: np.random.Generator) -> list[float]:

@@ -18,7 +18,7 @@ def half_widths(
     """Half-width of balanced accuracy's interval to expect from n test neurons, half of each class.
 
     `n_neurons` are even numbers from 4. Columns: `n_neurons, closed_form, resampled`. Both half-widths are Student's
-    quantile with n / 2 - 1 degrees of freedom (as in `bootstrap`) times a standard error, and rest on the variance
+    quantile with n / 2 - 1 degrees of freedom times a standard error, and rest on the variance
     between the neurons of `rows`, in accuracy and in number of synapses. `closed_form` takes it for two ratios of
     means; `resampled` is the spread over `n_replicates` draws of n of the rows's neurons, with replacement.
     Raises PredictionsError as `bootstrap.intervals` does.

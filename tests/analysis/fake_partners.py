@@ -15,6 +15,8 @@ FIRST_ID = np.uint64(2**63)
 VOXEL_NM = (16.0, 16.0, 40.0)
 SHAPE_ZYX = (9, 48, 48)
 N = 160  # clefts of the test tissue
+N_POSTS = 20  # their postsynaptic neurons, each with every twentieth cleft; the presynaptic ones have one each
+POST_ID = FIRST_ID + np.uint64(10_000)
 
 #: Clefts that a method gets wrong: (direction, identity, no pair given).
 ERRORS = {
@@ -51,7 +53,7 @@ def build_fake_partners(folder, models=MODELS[:2], seed=3):
 def write_partners(folder, rng):
     truth = pd.DataFrame({"synapse_id": np.arange(N) + 900})
     truth["true_pre_segment_id"] = FIRST_ID + np.arange(N, dtype=np.uint64) * np.uint64(4)
-    truth["true_post_segment_id"] = truth["true_pre_segment_id"] + np.uint64(1)
+    truth["true_post_segment_id"] = POST_ID + np.uint64(4) * (np.arange(N, dtype=np.uint64) % np.uint64(N_POSTS))
     artefacts.write_parquet(folder / "assignments.parquet", _assignments(truth, rng))
     artefacts.write_parquet(folder / "detections.parquet", _detections())
     artefacts.write_parquet(folder / "volume.parquet", volume_rows(rng))
@@ -136,7 +138,7 @@ def _polyadic(rng):
             score = rng.beta(6, 2) if is_post else rng.beta(2, 6)
             if segment == 0 and synapse % 10 == 9:
                 score = np.nan  # a partner that is no candidate: it can only be missed
-            rows.append((synapse + 1, region, FIRST_ID + np.uint64(segment), score, is_post, score > 0.5, n_posts))
+            rows.append((synapse + 900, region, FIRST_ID + np.uint64(segment), score, is_post, score > 0.5, n_posts))
     columns = ["synapse_id", "region", "segment_id", "score", "is_post", "chosen", "n_posts"]
     return pd.DataFrame(rows, columns=columns).astype({"segment_id": np.uint64})
 
@@ -154,8 +156,8 @@ def _samples(folder, truth, rng):
         stored[:] = np.broadcast_to(array, stored.shape)
     row = np.arange(N)
     segments = pd.DataFrame({"row": np.repeat(row, 3), "local": np.tile([1, 2, 3], N).astype(np.uint16)})
-    first = np.repeat(truth["true_pre_segment_id"].to_numpy(), 3)
-    segments["segment_id"] = first + np.tile(np.arange(3, dtype=np.uint64), N)
+    pre, post = (truth[f"true_{side}_segment_id"].to_numpy() for side in ("pre", "post"))
+    segments["segment_id"] = np.stack([pre, post, post + np.uint64(1)], axis=1).ravel()
     artefacts.write_parquet(folder / "segments.parquet", segments)
     index = truth.rename(columns={f"true_{side}_segment_id": f"{side}_segment_id" for side in ("pre", "post")})
     index = index.assign(row=row, region="test", padded=0.0, at_edge=False, fault="")

@@ -57,8 +57,23 @@ def test_the_best_model_is_chosen_on_validation_even_where_test_disagrees(perfor
     assert max(validation, key=validation.get) == "unet3d" == values["best_model"]
     assert max(test, key=test.get) == "resnet18"
     assert values["best_validation_auc"] == pytest.approx(validation["unet3d"])
-    assert values["control_model"] == "unet3d_untrained"
-    assert values["difference_roc_auc"] == pytest.approx(values["unet3d_roc_auc"] - values["unet3d_untrained_roc_auc"])
+
+
+def test_every_control_is_listed_and_the_smallest_difference_is_quoted(performed):
+    build, _ = performed
+    values = _values(build, "performance")
+    test = {
+        model: metrics.roc_auc_score(rows["label"], rows["p_excitatory"])
+        for model in ("unet3d", "resnet18_untrained", "unet3d_untrained")
+        for rows in [_part(build, model, "test")]
+    }
+    controls = pd.read_parquet(build.analysis / "performance.controls.parquet").set_index("model")
+    assert controls["value"].to_dict() == pytest.approx({name: test[name] for name in list(test)[1:]})
+    gaps = {name: test["unet3d"] - auc for name, auc in test.items() if name != "unet3d"}
+    assert controls["difference_value"].to_dict() == pytest.approx(gaps)
+    assert values["control_model"] == min(gaps, key=gaps.get)
+    assert values["difference_roc_auc"] == pytest.approx(min(gaps.values()))
+    assert values["n_controls"] == 2
 
 
 def test_neurons_confusion_and_confidence_count_every_test_synapse(performed):

@@ -4,11 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from fake_build import analyse, build_fake, copied, run_script, succeed
-from scipy.stats import beta, binom
+from scipy.stats import binom
 from statsmodels.stats.multitest import multipletests
 
 from pipeline import artefacts
 from pipeline.artefacts import Build
+from pipeline.stats.shares import share_interval
 
 FIRST_ID = np.uint64(2**63)  # ids one apart, which floats cannot distinguish
 N = 71
@@ -78,25 +79,26 @@ def _key(protocol, method):
     return f"{protocol}_{method}".replace("-", "_")
 
 
-def _exact(k, n):
-    """Clopper and Pearson's interval by the beta distribution, as the report writes it."""
-    low = beta.ppf(0.025, k, n - k + 1)
-    high = beta.ppf(0.975, k + 1, n - k) if k < n else 1.0
+def _share(k, n):
+    """A share of synapses, each of neurons of its own, as the report writes it."""
+    low, high = share_interval(np.arange(n) < k, np.arange(n), 0.95)
     return f"{100 * k / n:.1f}% [{100 * low:.1f}%, {100 * high:.1f}%]"
 
 
 @pytest.mark.parametrize(("protocol", "method"), CASES)
-def test_pair_and_direction_have_exact_intervals_and_errors_are_counted_separately(transferred, protocol, method):
+def test_pair_and_direction_have_intervals_and_errors_are_counted_separately(transferred, protocol, method):
     key, values, texts = _key(protocol, method), _values(transferred[0]), _values(transferred[0], "text")
     reversed_pair, wrong_partner = (len(synapses) for synapses in ERRORS[protocol, method])
-    assert texts[f"{key}_accuracy"] == _exact(N - reversed_pair - wrong_partner - 1, N)
-    assert texts[f"{key}_direction"] == _exact(N - reversed_pair - 1, N - 1), "the unscored one is left out"
+    assert texts[f"{key}_accuracy"] == _share(N - reversed_pair - wrong_partner - 1, N)
+    assert texts[f"{key}_direction"] == _share(N - reversed_pair - 1, N - 1), "the unscored one is left out"
     assert values[f"{key}_reversed"] == values[f"{key}_direction_wrong"] == reversed_pair
     assert values[f"{key}_wrong_partner"] == wrong_partner
     assert values[f"{key}_unassigned"] == 1
 
 
-def test_mcnemar_of_networks_against_the_baseline_and_of_avan_against_pruners(transferred):
+def test_with_a_synapse_a_neuron_tests_are_mcnemars_of_networks_against_the_baseline_and_of_avan_against_pruners(
+    transferred,
+):
     found = pd.read_parquet(transferred[0].analysis / "partner_transfer.comparisons.parquet")
     assert len(found) == 2 * (2 * 3 + 2 * 2)
     for row in found.itertuples():
@@ -122,7 +124,7 @@ def test_the_table_has_a_row_for_each_protocol_and_method_and_a_caption_that_sta
     texts = _values(build, "text")
     assert len(table) == len(ERRORS)
     tuned, rule = table.loc["Fine-tuned", "AVAN"], table.loc["–", "Rule: nearest pair, darker is presynaptic"]
-    assert tuned["Direction alone"] == texts["fine_tuned_avan_direction"] == _exact(70, 70)
+    assert tuned["Direction alone"] == texts["fine_tuned_avan_direction"] == _share(70, 70)
     assert "p = " + tuned["p, darker"] == texts["fine_tuned_avan_direction_against_darker_is_pre_p_holm"]
     assert (tuned["p, AVAN"], rule["p, darker"]) == ("–", "–")
     assert rule["Reversed"] == "8"

@@ -6,11 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from fake_build import analyse, check_picture, copied, run_script, succeed
-from fake_partners import CHOSEN, ERRORS, MODELS, N, build_fake_partners
-from scipy.stats import beta, binom
+from fake_partners import CHOSEN, ERRORS, MODELS, N_POSTS, N, build_fake_partners
+from scipy.stats import binom
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
 from pipeline import artefacts
+from pipeline.stats.permutation import sign_flip
+from pipeline.stats.shares import share_interval
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +40,7 @@ def _edit(path, change):
 
 
 @pytest.mark.parametrize("method", ERRORS)
-def test_errors_are_counted_separately_and_intervals_are_exact(partnered, method):
+def test_errors_are_counted_separately_and_intervals_are_by_neuron(partnered, method):
     values, texts = _values(partnered[0]), _values(partnered[0], "text")
     reversed_pair, wrong_partner, none = (len(clefts) for clefts in ERRORS[method])
     assert values[f"reversed_{method}"] == reversed_pair
@@ -46,15 +48,35 @@ def test_errors_are_counted_separately_and_intervals_are_exact(partnered, method
     assert values[f"unassigned_{method}"] == none
     k = N - reversed_pair - wrong_partner - none
     assert values[f"direction_{method}"] == pytest.approx(1 - reversed_pair / (N - none))
-    low, high = beta.ppf(0.025, k, N - k + 1), beta.ppf(0.975, k + 1, N - k)  # Clopper and Pearson
+    right = ~np.isin(np.arange(N), [n for part in ERRORS[method] for n in part])
+    limits = [share_interval(right, neuron, 0.95) for neuron in (np.arange(N), np.arange(N) % N_POSTS)]
+    low, high = min(low for low, _ in limits), max(high for _, high in limits)
     assert texts[f"accuracy_{method}"] == f"{100 * k / N:.1f}% [{100 * low:.1f}%, {100 * high:.1f}%]"
 
 
 @pytest.mark.parametrize("method", [name for name in ERRORS if name != "avan"])
-def test_mcnemar_counts_the_clefts_on_which_one_method_alone_errs(partnered, method):
+def test_methods_are_exchanged_on_all_clefts_of_a_neuron(partnered, method):
     ours, theirs = ({n for part in ERRORS[name] for n in part} for name in ("avan", method))
     n, fewer = len(ours ^ theirs), min(len(ours - theirs), len(theirs - ours))
-    assert _values(partnered[0])[f"mcnemar_{method}"] == pytest.approx(min(1, 2 * binom.cdf(fewer, n, 0.5)))
+    of_pre = min(1, 2 * binom.cdf(fewer, n, 0.5))  # each presynaptic neuron has one cleft: McNemar's test
+    gains = np.array([(n in theirs) - (n in ours) for n in range(N)])
+    of_post = sign_flip([gains[np.arange(N) % N_POSTS == post].sum() for post in range(N_POSTS)])
+    assert _values(partnered[0])[f"p_{method}"] == pytest.approx(max(of_pre, of_post))
+
+
+def test_accuracy_against_coverage_and_clefts_at_the_edge(partnered):
+    build, _ = partnered
+    values = _values(build)
+    rows = pd.read_parquet(build.partners / "assignments.parquet").query("method == 'proximity_pruner'")
+    right = (rows["pre_segment_id"] == rows["true_pre_segment_id"]) & (
+        rows["post_segment_id"] == rows["true_post_segment_id"]
+    )
+    best = rows["margin"].sort_values(ascending=False, na_position="last").index
+    for coverage in (50, 80, 90, 100):
+        kept = right[best[: N * coverage // 100]]
+        assert values[f"accuracy_proximity_pruner_at_{coverage}"] == pytest.approx(kept.mean())
+    assert (values["edge_avan"], values["edge_right_avan"]) == (2, 2)
+    assert values["edge_right_random_direction"] == 1
 
 
 def test_the_combined_system_is_quoted_on_test_at_the_setting_chosen_on_validation(partnered):
@@ -119,7 +141,7 @@ def test_where_a_method_never_errs_its_least_certain_cleft_is_shown(changeable):
     pictures = pd.read_parquet(build.analysis / "partners.pictures.parquet").query("method == 'avan'")
     assert set(pictures["example"]) == {"correct", "least certain"}
     assert set(pictures.loc[pictures["example"] == "least certain", "margin"]) == {0.001}
-    assert _values(build, "text")["accuracy_avan"].startswith("100.0% [97.7%, 100.0%]")
+    assert re.fullmatch(r"100.0% \[9[67]\.\d%, 100\.0%\]", _values(build, "text")["accuracy_avan"])
 
 
 def test_ids_that_were_rounded_are_refused(changeable):
@@ -162,11 +184,14 @@ def test_a_figure_is_whole_and_says_what_the_data_are(partnered, tmp_path, name)
 def test_tables_quote_the_analysis(changeable):
     build, environment = changeable
     texts = _values(build, "text")
-    for name in ("partners", "detection", "disagreements"):
+    for name in ("partners", "margins", "detection", "disagreements"):
         succeed(environment, f"tables/{name}.py")
         assert "simulated neuropil" in (build.tables / f"{name}.caption.md").read_text()
     methods = pd.read_csv(build.tables / "partners.csv").set_index("Method")
     assert methods.loc["AVAN", "Accuracy"] == texts["accuracy_avan"]
+    margins = pd.read_csv(build.tables / "margins.csv").set_index("Method")
+    assert margins.loc["AVAN", "100% of clefts"] == texts["accuracy_avan"]
+    assert margins.loc["AVAN", "At the edge"] == "2 of 2"
     assert methods.loc["Rule: largest overlaps", "Reversed"] == 75
     assert pd.read_csv(build.tables / "detection.csv").set_index("Measure").loc["Edge F1", "STDT"] == 0.89
     volume = pd.read_csv(build.tables / "disagreements.csv").set_index("The two methods")

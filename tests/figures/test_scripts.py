@@ -10,7 +10,7 @@ from fake_build import MODELS, build_fake, check_picture, run_script, succeed
 from pipeline import artefacts
 
 FIGURES = ("performance", "study", "neurons", "examples", "realism", "simulation")
-TABLES = ("cohort", "audit", "models", "results", "study", "realism")
+TABLES = ("cohort", "audit", "models", "results", "controls", "study", "realism")
 
 
 @pytest.mark.parametrize("name", FIGURES)

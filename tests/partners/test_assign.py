@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from pipeline.partners.assign import (
-    DOMINANT_SHARE,
     Decision,
     assignments,
     avan_scores,
@@ -15,7 +14,6 @@ from pipeline.partners.assign import (
     direction_right,
     mean_outputs,
     no_pair,
-    ordered_pairs,
 )
 
 BIG = 2**63 + 1  # neither this nor its neighbours can be written as a float
@@ -27,7 +25,7 @@ def test_avan_takes_the_best_of_all_ordered_pairs(seed):
     segments = rng.choice(np.array([0, 2, 3, 7, 900], np.uint16), (3, 8, 8))
     outputs = rng.random((2, 3, 8, 8)).astype(np.float32)
     numbers = np.array([2, 3, 7, 900], np.uint16)
-    decision = decide(numbers, np.ones(4), avan_scores(mean_outputs(outputs, segments, numbers)), at_edge=False)
+    decision = decide(numbers, avan_scores(mean_outputs(outputs, segments, numbers)), at_edge=False)
 
     by_hand = {}
     for pre, post in itertools.permutations(numbers.tolist(), 2):
@@ -42,25 +40,20 @@ def test_avan_takes_the_best_of_all_ordered_pairs(seed):
 
 def test_partners_are_distinct_even_where_one_segment_leads_on_both_sides():
     means = np.array([[0.9, 0.8, 0.1], [0.95, 0.1, 0.2]])  # the first segment leads as pre and as post
-    decision = decide([4, 5, 6], [1, 1, 1], avan_scores(means), at_edge=False)
+    decision = decide([4, 5, 6], avan_scores(means), at_edge=False)
     assert (decision.pre, decision.post) == (5, 4)  # 0.8 + 0.95 beats 0.9 + 0.2
 
 
 def test_the_margin_to_the_reversed_pair_counts():
     means = np.array([[0.9, 0.85], [0.85, 0.9]])
-    decision = decide([1, 2], [5, 5], avan_scores(means), at_edge=False)
+    decision = decide([1, 2], avan_scores(means), at_edge=False)
     assert (decision.pre, decision.post, decision.margin) == (1, 2, pytest.approx(0.05))
 
 
-def test_cut_clefts_keep_a_dominant_pair_only():
-    scores = np.where(np.array(ordered_pairs(3))[0] == 1, 0.9, 0.1)  # pre is the second, post the first
-    shares = np.array([DOMINANT_SHARE, 0.5, 0.5 - DOMINANT_SHARE])
-    kept = decide([1, 2, 3], 1000 * shares, scores, at_edge=True)
-    assert (kept.outcome, kept.pre, kept.post) == ("assigned_at_edge", 2, 1)
-    unsure = decide([1, 2, 3], [100, 500, 400], scores, at_edge=True)
-    assert (unsure.outcome, unsure.pre, unsure.post) == ("edge", 0, 0)
-    assert np.isnan([unsure.confidence, unsure.margin]).all()
-    assert decide([1, 2, 3], [100, 500, 400], scores, at_edge=False).outcome == "assigned"
+def test_a_cut_cleft_gets_a_pair_and_says_that_it_is_cut():
+    inside, cut = (decide([1, 2], [0.4, 0.9], at_edge=at_edge) for at_edge in (False, True))
+    assert (inside.outcome, cut.outcome) == ("assigned", "assigned_at_edge")
+    assert (inside.pre, inside.post, inside.margin) == (cut.pre, cut.post, cut.margin) == (2, 1, 0.5)
 
 
 def test_clefts_without_a_pair():
@@ -75,7 +68,7 @@ def test_clefts_without_a_pair():
 @pytest.mark.parametrize("scores", [[0.5], [0.5, np.nan], [0.5, 1.5], [0.1, 0.2, 0.3]])
 def test_scores_that_do_not_fit_are_refused(scores):
     with pytest.raises(ValueError, match="2 candidates need 2"):
-        decide([1, 2], [3, 3], scores, at_edge=False)
+        decide([1, 2], scores, at_edge=False)
 
 
 def test_a_candidate_outside_of_the_patch_is_refused():
@@ -84,7 +77,7 @@ def test_a_candidate_outside_of_the_patch_is_refused():
 
 
 def test_direction_of_the_true_pair_is_judged_whatever_was_chosen():
-    decision = decide([1, 2, 3], [1, 1, 1], [0.3, 0.9, 0.2, 0.0, 0.0, 0.0], at_edge=False)
+    decision = decide([1, 2, 3], [0.3, 0.9, 0.2, 0.0, 0.0, 0.0], at_edge=False)
     assert (decision.pre, decision.post) == (1, 3)
     assert direction_right(decision, 1, 2) is True
     assert direction_right(decision, 2, 1) is False
@@ -107,8 +100,8 @@ def store():
 
 def test_large_ids_survive_parquet_exactly(store, tmp_path):
     decisions = {
-        1: decide([1, 2], [4, 4], [0.9, 0.4], at_edge=False),
-        0: decide([1, 2, 3], [4, 4, 4], [0.1, 0.8, 0.0, 0.0, 0.0, 0.0], at_edge=True),
+        1: decide([1, 2], [0.9, 0.4], at_edge=False),
+        0: decide([1, 2, 3], [0.1, 0.8, 0.0, 0.0, 0.0, 0.0], at_edge=True),
         2: Decision("no_segment"),
     }
     path = tmp_path / "assignments.parquet"

@@ -90,33 +90,27 @@ def tissues(tmp_path_factory):
 
 
 #: What is seen where in `faults`, along X: a cleft in the middle of each column of 32 voxels.
-PLACES = {
-    name: FIRST + n for n, name in enumerate(("edge_pair", "pair", "void", "alone", "crowd", "absent", "outside"))
-}
+PLACES = {name: FIRST + n for n, name in enumerate(("edge_pair", "pair", "void", "alone", "absent", "outside"))}
 
 
 @pytest.fixture(scope="module")
 def faults(tmp_path_factory):
     """Folder of volumes with clefts that cannot have a pair, and the points of all synapses."""
     folder = tmp_path_factory.mktemp("faults")
-    shape = (10, 64, 160)
+    shape = (10, 64, 128)
     z, y, x = np.indices(shape)
     segments = np.select([y < 31, y > 33], [PRE, POST], NONE)
     column = x // 32
     segments[column == 2] = 0
     segments[(column == 3) & (y > 33)] = 0
-    crowd = (column == 4) & (segments != 0)
-    segments[crowd] = (
-        POST + (1 + y // 4 + 1000 * (x // 4)).astype(np.uint64)[crowd]
-    )  # squares of 64 nm: nobody dominates
     clefts = np.zeros(shape, np.uint64)
-    for name, center in (("edge_pair", 2), ("pair", 48), ("void", 80), ("alone", 112), ("crowd", 157)):
+    for name, center in (("edge_pair", 2), ("pair", 48), ("void", 80), ("alone", 112)):
         clefts[(abs(x - center) < 4) & (abs(y - 32) < 2) & (abs(z - 5) < 2)] = PLACES[name]
     em = np.random.default_rng(0).integers(80, 180, shape).astype(np.uint8)
     write_volume(folder / "em", em, "image")
     write_volume(folder / "segmentation", segments)
     write_volume(folder / "clefts", clefts)
-    places = {"edge_pair": 2, "pair": 48, "void": 80, "alone": 112, "crowd": 157, "absent": 48, "outside": 4000}
+    places = {"edge_pair": 2, "pair": 48, "void": 80, "alone": 112, "absent": 48, "outside": 4000}
     return folder, {PLACES[name]: (5, 32, x) for name, x in places.items()}
 
 
@@ -200,7 +194,6 @@ def test_clefts_without_a_pair_say_why(faults, untrained, network, tmp_path):
         "pair": "assigned",
         "void": "no_segment",
         "alone": "one_segment",
-        "crowd": "edge",
         "absent": "empty_mask",
         "outside": "frame_mismatch",
     }
@@ -228,7 +221,7 @@ def test_points_without_a_contact_say_why(faults, untrained, tmp_path):
 def test_a_segmentation_on_another_grid_gives_no_pairs(faults, untrained, resolution, offset, tmp_path):
     folder, points = faults
     mixed = link(folder, tmp_path / "mixed", "em", "clefts")
-    labels = np.random.default_rng(1).integers(1, 5, (10, 64, 160)).astype(np.uint64)
+    labels = np.random.default_rng(1).integers(1, 5, (10, 64, 128)).astype(np.uint64)
     write_volume(mixed / "segmentation", labels, "segmentation", resolution, offset)
     table = found(mixed, tmp_path / "out.parquet", untrained / "avan", write_csv(tmp_path / "s.csv", points))
     assert (table["outcome"] == "frame_mismatch").all()
@@ -238,7 +231,7 @@ def test_a_segmentation_on_another_grid_gives_no_pairs(faults, untrained, resolu
 def test_a_segmentation_of_coarser_voxels_is_read_by_place(faults, untrained, tmp_path):
     folder, points = faults
     mixed = link(folder, tmp_path / "mixed", "em", "clefts")
-    y = np.indices((10, 32, 80))[1]
+    y = np.indices((10, 32, 64))[1]
     labels = np.select([y < 15, y > 16], [PRE, POST], NONE)
     write_volume(mixed / "segmentation", labels, "segmentation", (32, 32, 40), (10, 20, 7))
     point = {PLACES["pair"]: points[PLACES["pair"]]}
@@ -271,7 +264,7 @@ def test_missing_volumes_are_named(faults, untrained, tmp_path, capsys):
     text = refused(capsys, out, bare, run, write_csv(tmp_path / "s.csv", points))
     assert f"no precomputed volume at {bare / 'clefts'}: its `info` cannot be read" in text
     empty = link(folder, tmp_path / "empty", "em", "segmentation")
-    write_volume(empty / "clefts", np.zeros((10, 64, 160), np.uint32))
+    write_volume(empty / "clefts", np.zeros((10, 64, 128), np.uint32))
     assert f"{empty / 'clefts'} labels no clefts" in refused(capsys, out, empty, run)
 
 
@@ -281,7 +274,7 @@ def test_rows_that_cannot_be_read_are_named(faults, untrained, tmp_path, capsys)
     synapses = write_csv(tmp_path / "s.csv", points)
     lines = synapses.read_text().splitlines()
     for text, message in (
-        ("\n".join([*lines, lines[1]]), f"s.csv, row 9, column synapse_id: '{FIRST}' occurs more than once"),
+        ("\n".join([*lines, lines[1]]), f"s.csv, row 8, column synapse_id: '{FIRST}' occurs more than once"),
         ("\n".join([*lines[:3], "x,12,,5,6"]), "s.csv, row 4, column x_vx: '' is not an integer"),
         ("\n".join([*lines[:2], "x,0,50,60,10"]), "s.csv: synapse_id 0 is not positive"),
         ("x,y\n1,2\n", "s.csv lacks the columns ['synapse_id', 'x_vx', 'y_vx', 'z_vx']"),
@@ -309,7 +302,7 @@ def test_a_lost_chunk_leaves_nothing_behind(faults, untrained, tmp_path, capsys)
     """The failure comes in the middle of the work, with samples already on disk."""
     folder, points = faults
     broken = link(folder, tmp_path / "broken", "em", "clefts")
-    write_volume(broken / "segmentation", np.ones((10, 64, 160), np.uint64))
+    write_volume(broken / "segmentation", np.ones((10, 64, 128), np.uint64))
     for chunk in (broken / "segmentation" / "16_16_40").iterdir():
         chunk.unlink()
     text = refused(capsys, tmp_path / "out" / "found.parquet", broken, untrained / "avan")

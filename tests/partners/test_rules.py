@@ -26,7 +26,7 @@ def decided(rule, scene, rng=None, dilation_nm=80.0):
     em, cleft, segments = scene
     numbers, overlaps = segments_near(segments, cleft, VOXEL_NM, dilation_nm)
     scores = RULES[rule](em, cleft, segments, numbers, overlaps, VOXEL_NM, rng)
-    return decide(numbers, overlaps, scores, at_edge=False), dict(zip(numbers.tolist(), overlaps.tolist(), strict=True))
+    return decide(numbers, scores, at_edge=False), dict(zip(numbers.tolist(), overlaps.tolist(), strict=True))
 
 
 def test_largest_overlap_takes_the_two_largest_and_the_larger_as_post(scene):

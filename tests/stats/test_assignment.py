@@ -1,11 +1,11 @@
-"""Accuracy of assignment: counts by hand, intervals and tests against statsmodels."""
+"""Accuracy of assignment: counts by hand, intervals and tests by the neurons of the synapses."""
 
 import numpy as np
 import pandas as pd
 import pytest
-from statsmodels.stats.proportion import proportion_confint
+from scipy.stats import binom
 
-from pipeline.stats.assignment import accuracy, exact_interval, outcome, pairwise
+from pipeline.stats.assignment import accuracy, at_coverage, outcome, pairwise, share
 from pipeline.stats.metrics import PredictionsError
 
 BIG = 2**63
@@ -22,6 +22,7 @@ def table(method, *rows):
             "pre_segment_id": np.array([pre for pre, _ in shifted], np.uint64),
             "post_segment_id": np.array([post for _, post in shifted], np.uint64),
             "outcome": [outcome for _, outcome, _ in rows],
+            "margin": np.linspace(0.9, 0.1, len(rows)),
             "true_pre_segment_id": np.uint64(BIG + 1),
             "true_post_segment_id": np.uint64(BIG + 2),
             "direction_right": pd.array([right for *_, right in rows], dtype="boolean"),
@@ -46,7 +47,7 @@ def test_reversed_pairs_wrong_partners_and_missing_pairs_are_told_apart():
     assert outcome(AVAN).tolist() == [
         "correct", "correct", "reversed", "wrong_partner", "wrong_partner", "one_segment", "edge",
     ]  # fmt: skip
-    row = accuracy(AVAN).iloc[0]
+    row = accuracy(AVAN, 0.95).iloc[0]
     counts = ["n", "n_correct", "n_reversed", "n_wrong_partner", "n_unassigned"]
     assert row[counts].tolist() == [7, 2, 1, 2, 2]
     assert row["accuracy"] == pytest.approx(2 / 7)
@@ -54,18 +55,27 @@ def test_reversed_pairs_wrong_partners_and_missing_pairs_are_told_apart():
     assert row["direction_accuracy"] == pytest.approx(4 / 6)
 
 
-@pytest.mark.parametrize(("n_right", "n"), [(0, 12), (12, 12), (1, 1), (97, 100), (1593, 1600)])
-@pytest.mark.parametrize("confidence", [0.9, 0.95])
-def test_intervals_equal_statsmodels(n_right, n, confidence):
-    theirs = proportion_confint(n_right, n, alpha=1 - confidence, method="beta")
-    assert exact_interval(n_right, n, confidence) == pytest.approx(theirs, abs=1e-9)
+def cells(pre, post):
+    return pd.DataFrame({"true_pre_segment_id": pre, "true_post_segment_id": post})
 
 
-def test_no_error_in_73_is_still_an_interval():
-    low, high = exact_interval(73, 73)
-    assert low == pytest.approx((0.05 / 2) ** (1 / 73))  # closed form of Clopper & Pearson without errors
+def test_the_interval_is_the_wider_of_those_by_either_neuron():
+    """Errors of one postsynaptic neuron, evenly spread over presynaptic ones."""
+    post, pre = np.repeat(np.arange(10), 18), np.arange(180) % 45
+    right = pd.Series(post != 3)
+    _, *alone = share(right, cells(np.arange(180), np.arange(180)), 0.95)
+    _, *by_pre = share(right, cells(pre, np.arange(180)), 0.95)
+    _, *both = share(right, cells(pre, post), 0.95)
+    assert both[0] < min(alone[0], by_pre[0])
+    assert both[1] > max(alone[1], by_pre[1])
+    assert np.isnan(share(right[:0], cells(pre, post)[:0], 0.95)).all()
+
+
+def test_no_error_is_still_an_interval():
+    value, low, high = share(pd.Series([True] * 73), cells(np.arange(73) % 9, np.arange(73) % 5), 0.95)
+    assert value == 1
+    assert low < 0.96
     assert high == 1
-    assert np.isnan(exact_interval(0, 0)).all()
 
 
 def test_methods_are_compared_pair_by_pair():
@@ -77,6 +87,28 @@ def test_methods_are_compared_pair_by_pair():
     assert against["p"] == pytest.approx(1.0)
     assert pairs.loc[("avan", "mask_pruner"), "p"] == 1.0
     assert (pairs["p_holm"] >= pairs["p"]).all()
+
+
+def test_methods_are_exchanged_neuron_by_neuron():
+    """Six synapses that one method alone has right: of six neurons, of three, and of one."""
+    rows = table("avan", *[((1, 2), "assigned", True)] * 6)
+    for neurons in (6, 3, 1):
+        posts = (np.arange(6) % neurons).astype(np.uint64) + np.uint64(7)
+        ours = rows.assign(true_post_segment_id=posts, post_segment_id=posts)
+        ours = ours.assign(true_pre_segment_id=np.arange(6) + 90, pre_segment_id=np.arange(6) + 90)
+        theirs = ours.assign(method="mask_pruner", post_segment_id=1)
+        found = pairwise(pd.concat([ours, theirs])).iloc[0]
+        assert (found["only_a"], found["only_b"]) == (6, 0)
+        assert found["p"] == pytest.approx(min(1, 2 * binom.cdf(0, neurons, 0.5)))
+
+
+def test_accuracy_at_coverage_keeps_the_largest_margins():
+    found = at_coverage(AVAN.sample(frac=1, random_state=0), (0.25, 0.5, 1.0), 0.95).set_index("coverage")
+    assert found["n"].tolist() == [2, 4, 7]
+    assert found["value"].tolist() == pytest.approx([1, 2 / 4, 2 / 7])
+    assert found["margin"].tolist() == pytest.approx(np.linspace(0.9, 0.1, 7)[[1, 3, 6]])
+    unassigned = AVAN.assign(margin=AVAN["margin"].where(AVAN["synapse_id"] != 1))
+    assert at_coverage(unassigned, (6 / 7,), 0.95)["value"].item() == pytest.approx(1 / 6), "without a margin, last"
 
 
 def test_tables_that_cannot_be_scored_are_refused():

@@ -8,8 +8,10 @@ import pytest
 import scipy.stats
 from sklearn import metrics as sk
 
-from pipeline.stats import bootstrap
-from pipeline.stats.metrics import METRICS, PredictionsError
+from pipeline.stats import bootstrap, checks
+from pipeline.stats.auc import auc_interval
+from pipeline.stats.metrics import METRICS, PredictionsError, Scored
+from pipeline.stats.shares import balanced_interval, share_interval
 
 FIRST_ID = 864691135000000000  # root ids lie above 2^53, where floats no longer distinguish neighbours
 
@@ -53,15 +55,56 @@ def slow_replicates(synapses, tau, n_replicates, seed):
     return np.array(replicates)
 
 
+def resampled(synapses, tau, n_replicates, confidence, seed, method):
+    """Bootstrap intervals of all metrics, which `bootstrap.intervals` has for some of them."""
+    rows = checks.checked(synapses)
+    label, group = checks.by_neuron(rows)
+    scored = Scored(rows["label"], rows["p_excitatory"], tau, group)
+    found = bootstrap.interval(scored.table, label, n_replicates, confidence, seed, method)
+    return pd.DataFrame(dict(zip(("value", "low", "high"), found, strict=True)), index=METRICS)
+
+
 def test_intervals_equal_an_explicit_resampling_loop():
     synapses = predictions(1)
     synapses["p_excitatory"] = synapses["p_excitatory"].round(1)  # ties
-    result = bootstrap.intervals(synapses, 0.5, 30, 0.9, seed=3, method="percentile")
+    result = resampled(synapses, 0.5, 30, 0.9, 3, "percentile")
     replicates = slow_replicates(synapses, 0.5, 30, seed=3)
-    assert list(result["metric"]) == list(METRICS)
     np.testing.assert_allclose(result["value"], slow_metrics(synapses, 0.5))
     np.testing.assert_allclose(result["low"], np.quantile(replicates, 0.05, axis=0))
     np.testing.assert_allclose(result["high"], np.quantile(replicates, 0.95, axis=0))
+
+
+def test_a_model_has_closed_forms_where_there_are_any_and_the_bootstrap_elsewhere():
+    synapses = predictions(5)
+    found = bootstrap.intervals(synapses, 0.4, 300, 0.95, seed=2).set_index("metric")
+    expanded = resampled(synapses, 0.4, 300, 0.95, 2, "expanded")
+    assert list(found.index) == list(METRICS)
+    np.testing.assert_allclose(found["value"], slow_metrics(synapses, 0.4))
+    resampling = ["average_precision", "f1"]
+    pd.testing.assert_frame_equal(found.loc[resampling], expanded.loc[resampling], check_names=False)
+    label, neuron = synapses["label"], synapses["pre_neuron_id"]
+    right = (synapses["p_excitatory"] >= 0.4) == label
+    assert tuple(found.loc["roc_auc"]) == pytest.approx(auc_interval(label, neuron, synapses["p_excitatory"], 0.95))
+    assert tuple(found.loc["balanced_accuracy"]) == pytest.approx(balanced_interval(label, neuron, right, 0.95))
+    assert tuple(found.loc["accuracy"])[1:] == pytest.approx(share_interval(right, neuron, 0.95))
+
+
+def test_a_perfect_model_has_no_interval_without_width():
+    synapses = predictions(5).assign(p_excitatory=lambda rows: 0.2 + 0.6 * rows["label"])
+    found = bootstrap.intervals(synapses, 0.5, 300, 0.95, seed=2)
+    assert (found["value"] == 1).all()
+    assert (found["low"] < 0.99).all()
+    assert (found["high"] == 1).all()
+
+
+def test_networks_of_a_model_are_averaged():
+    tables = [predictions(1), predictions(1).assign(p_excitatory=lambda rows: rows["p_excitatory"] ** 2)]
+    found = bootstrap.mean_intervals(tables, [0.5, 0.3], 200, 0.95, seed=1)
+    expected = np.mean([slow_metrics(rows, tau) for rows, tau in zip(tables, (0.5, 0.3), strict=True)], axis=0)
+    np.testing.assert_allclose(found["value"], expected)
+    twice = bootstrap.mean_intervals([tables[0]] * 2, [0.5] * 2, 200, 0.95, seed=1)
+    alone = bootstrap.intervals(tables[0], 0.5, 200, 0.95, seed=1)
+    pd.testing.assert_frame_equal(twice, alone)
 
 
 def test_difference_equals_an_explicit_resampling_loop_on_shared_neurons(monkeypatch):
@@ -85,7 +128,7 @@ def test_a_model_does_not_differ_from_itself():
 @pytest.mark.parametrize("method", ["percentile", "bca"])
 def test_with_one_synapse_a_neuron_the_interval_is_that_of_scipy(method):
     synapses = predictions(3, n_neurons=(60, 40), per_neuron=1, distance=2.5)  # skewed: BCa differs from percentile
-    ours = bootstrap.intervals(synapses, 0.5, 20_000, 0.9, seed=0, method=method).set_index("metric").loc["roc_auc"]
+    ours = resampled(synapses, 0.5, 20_000, 0.9, 0, method).loc["roc_auc"]
     excitatory, inhibitory = (synapses.loc[synapses["label"] == value, "p_excitatory"] for value in (1, 0))
 
     def auc(x, y, axis):
@@ -103,7 +146,7 @@ def test_with_one_synapse_a_neuron_the_interval_is_that_of_scipy(method):
 def test_with_many_synapses_a_neuron_the_interval_is_that_of_scipy_on_the_neurons(method):
     """Neurons of equal size: balanced accuracy is the mean of two means over neurons, which SciPy can resample."""
     synapses = predictions(7, n_neurons=(20, 14), per_neuron=30, distance=2.5, spread=1.2)
-    ours = bootstrap.intervals(synapses, 0.5, 20_000, 0.95, seed=0, method=method).set_index("metric")
+    ours = resampled(synapses, 0.5, 20_000, 0.95, 0, method)
     right = (
         (synapses["label"] == (synapses["p_excitatory"] >= 0.5))
         .groupby([synapses["label"], synapses["pre_neuron_id"]])

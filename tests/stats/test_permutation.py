@@ -10,7 +10,7 @@ from sklearn import metrics as sk
 
 from pipeline.stats import naive
 from pipeline.stats.metrics import METRICS
-from pipeline.stats.permutation import permutation_test
+from pipeline.stats.permutation import permutation_test, sign_flip
 
 
 def pair(seed, n_neurons=24, mean_size=12, gain=0.0, own=0.5):
@@ -105,3 +105,16 @@ def test_the_scale_of_a_model_does_not_matter():
 def test_a_model_does_not_differ_from_itself():
     a, _ = pair(4)
     assert set(permutation_test(a, a, 0.5, 0.5, 99, 0).values()) == {1.0}
+
+
+@pytest.mark.parametrize("gains", [[3, -1, 2, 0, 5], [1, 1, 1, -1], [4, -4], [7], [0, 0]])
+def test_signs_of_neurons_are_all_tried(gains):
+    signs = np.array(list(itertools.product([-1, 1], repeat=len(gains))))
+    expected = (np.abs(signs @ gains) >= abs(sum(gains))).mean()
+    assert sign_flip(gains) == pytest.approx(expected)
+
+
+def test_with_one_synapse_a_neuron_the_sign_flip_test_is_mcnemars():
+    rng = np.random.default_rng(0)
+    a, b = rng.random((2, 90)) < [[0.9], [0.75]]
+    assert sign_flip(a.astype(int) - b) == pytest.approx(naive.mcnemar(a, b))

@@ -9,6 +9,7 @@ import scipy.stats
 
 from pipeline.stats.metrics import PredictionsError
 from pipeline.stats.pooling import neuron_accuracy
+from pipeline.stats.shares import balanced_interval
 
 
 def predictions(seed, sizes, distance=1.0, spread=0.0):
@@ -25,7 +26,7 @@ def predictions(seed, sizes, distance=1.0, spread=0.0):
 
 def test_each_size_equals_the_share_of_all_choices_of_synapses():
     synapses, tau = predictions(1, [4, 6, 5, 7, 1, 3]), 0.55
-    ours = neuron_accuracy(synapses, tau, 100, 0.95, seed=0, sizes=(1, 2, 5)).set_index("pooled")
+    ours = neuron_accuracy(synapses, tau, 0.95, seed=0, sizes=(1, 2, 5)).set_index("pooled")
     threshold = np.log(tau / (1 - tau))
     for k in (1, 2, 5, "all"):
         accuracy = {0: [], 1: []}
@@ -43,7 +44,7 @@ def test_each_size_equals_the_share_of_all_choices_of_synapses():
 
 def test_independent_synapses_pool_as_the_normal_distribution_says():
     synapses = predictions(2, [40] * 400)
-    ours = neuron_accuracy(synapses, 0.5, 1000, 0.95, seed=0).set_index("pooled")
+    ours = neuron_accuracy(synapses, 0.5, 0.95, seed=0).set_index("pooled")
     for k in (1, 2, 5, 10, 20):
         truth = scipy.stats.norm.cdf(0.5 * np.sqrt(k))
         assert ours.loc[str(k), "low"] - 0.01 <= truth <= ours.loc[str(k), "high"] + 0.01
@@ -51,36 +52,37 @@ def test_independent_synapses_pool_as_the_normal_distribution_says():
 
 def test_pooling_cannot_cure_what_a_neurons_synapses_share():
     synapses = predictions(3, [50] * 400, spread=1.0)
-    ours = neuron_accuracy(synapses, 0.5, 1000, 0.95, seed=0).set_index("pooled")["value"]
+    ours = neuron_accuracy(synapses, 0.5, 0.95, seed=0).set_index("pooled")["value"]
     limit = scipy.stats.norm.cdf(0.5 / np.sqrt(1 + 1 / 50))
     assert ours["all"] == pytest.approx(limit, abs=0.07)  # 3 standard errors of 400 neurons
     assert ours["1"] < ours["5"] < ours["all"]
 
 
-def test_the_interval_for_all_synapses_is_that_of_two_binomials():
+def test_the_interval_for_all_synapses_is_that_of_two_shares_of_neurons():
     synapses = predictions(4, [3] * 200)
-    ours = neuron_accuracy(synapses, 0.5, 2000, 0.95, seed=0).set_index("pooled").loc["all"]
+    ours = neuron_accuracy(synapses, 0.5, 0.95, seed=0).set_index("pooled").loc["all"]
     right = synapses.assign(logit=np.log(synapses["p_excitatory"] / (1 - synapses["p_excitatory"]))).groupby(
         "pre_neuron_id"
     )
     right = (right["logit"].mean() >= 0) == right["label"].first()
-    share = [right[neurons::2].mean() for neurons in (0, 1)]
-    student = scipy.stats.t.ppf(0.975, 99) * np.sqrt(100 / 99)
-    half = student * np.sqrt(sum(p * (1 - p) / 100 for p in share)) / 2
-    assert (ours["high"] - ours["low"]) / 2 == pytest.approx(half, rel=0.08)  # multiples of 1/200
+    expected = balanced_interval(np.arange(200) % 2, np.arange(200), right, 0.95)
+    assert tuple(ours[["value", "low", "high"]]) == pytest.approx(expected)
 
 
 def test_certain_synapses_count_as_finite_votes_and_nan_is_refused():
     synapses = predictions(5, [3] * 6).assign(p_excitatory=lambda f: np.where(f["synapse_id"] % 3 == 0, 1.0, 0.001))
-    ours = neuron_accuracy(synapses, 0.5, 100, 0.95, seed=0, sizes=(1,)).set_index("pooled")["value"]
+    ours = neuron_accuracy(synapses, 0.5, 0.95, seed=0, sizes=(1,)).set_index("pooled")["value"]
     assert ours["all"] == 0.5  # one certain "excitatory" against two confident "inhibitory": 13.8 - 2 x 6.9 < 0
     with pytest.raises(PredictionsError, match="outside"):
-        neuron_accuracy(synapses.assign(p_excitatory=np.nan), 0.5, 100, 0.95, seed=0)
+        neuron_accuracy(synapses.assign(p_excitatory=np.nan), 0.5, 0.95, seed=0)
 
 
-def test_neurons_without_error_have_the_exact_lower_limit():
+def test_neurons_without_error_have_an_interval_that_more_pooling_widens():
     synapses = predictions(6, [5] * 27).assign(p_excitatory=lambda f: 0.1 + 0.8 * f["label"])  # 14 and 13 neurons
-    ours = neuron_accuracy(synapses, 0.5, 500, 0.95, seed=0)
+    ours = neuron_accuracy(synapses, 0.5, 0.95, seed=0)
     assert (ours["value"] == 1).all()
-    exact = scipy.stats.binomtest(13, 13).proportion_ci(0.95, method="exact").low
-    np.testing.assert_allclose(ours["low"], (1 + exact) / 2)
+    assert (ours["high"] == 1).all()
+    low = ours["low"]
+    assert low.is_monotonic_decreasing
+    assert low.iloc[0] > low.iloc[-1], "five synapses are more certain than the neuron that they make up"
+    assert 0.7 < low.iloc[-1] < 0.9

@@ -11,7 +11,9 @@ from pipeline.stats.metrics import PredictionsError
 
 
 def predictions(seed, n_neurons, n_synapses=30, spread=0.7):
-    label, neuron, p = simulate(n_neurons, seed, distance=1.5, spread=spread, n_synapses=n_synapses)
+    label, neuron, p = simulate(
+        (n_neurons // 2, n_neurons // 2), seed, distance=1.5, spread=spread, n_synapses=n_synapses
+    )
     columns = {"synapse_id": np.arange(neuron.size), "pre_neuron_id": neuron, "label": label[neuron]}
     return pd.DataFrame(columns | {"p_excitatory": p})
 
@@ -37,7 +39,7 @@ def test_half_widths_are_those_of_new_test_sets_of_that_size():
     for n in (20, 60):
         fresh = []
         for seed in range(400):
-            label, neuron, p = simulate(n, 1000 + seed, distance=1.5, spread=0.7, n_synapses=30)
+            label, neuron, p = simulate((n // 2, n // 2), 1000 + seed, distance=1.5, spread=0.7, n_synapses=30)
             right = (p >= 0.5) == label[neuron]
             fresh.append(np.mean([right[label[neuron] == value].mean() for value in (0, 1)]))
         expected = scipy.stats.t.ppf(0.975, n / 2 - 1) * np.std(fresh)
