@@ -99,6 +99,15 @@ class Cohort(Section):
         return self
 
 
+class Transfer(Section):
+    """How volumes are read over a network; see `pipeline.extract.fetch`. No pixel depends on it."""
+
+    requests: int = pydantic.Field(32, ge=1)  # in flight, of each worker
+    timeout_s: float = pydantic.Field(15.0, gt=0)  # silence after which a request counts as lost
+    backoff_s: float = pydantic.Field(0.5, ge=0)  # pause before the second attempt; doubles from there
+    patience_s: float = pydantic.Field(600.0, gt=0)  # without a usable answer, after which the run ends
+
+
 class Extract(Section):
     """Geometry of patches and cubes, in the model's voxels; see `pipeline.extract`."""
 
@@ -107,6 +116,7 @@ class Extract(Section):
     cube_zyx: tuple[int, int, int] = (32, 128, 128)
     edge: Literal["reflect", "drop"] = "reflect"  # boxes beyond the volume: padded and flagged, or listed and left out
     faults: Literal["raise", "list"] = "raise"  # unreadable or blank: an error at the end, or listed and left out
+    transfer: Transfer = pydantic.Field(Transfer(), exclude=True)  # not part of what results are known by
 
 
 class Partners(Section):

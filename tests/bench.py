@@ -1,6 +1,11 @@
 """`make bench`: speed of the hot paths relative to a plain implementation, each ratio measured within one run."""
 
+import collections
+import contextlib
 import functools
+import importlib.util
+import itertools
+import json
 import multiprocessing
 import resource
 import tempfile
@@ -10,16 +15,20 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import cloudvolume
+import cloudvolume.chunks
 import numpy as np
 import pandas as pd
 import torch
 import zarr
+from scipy.ndimage import gaussian_filter
 from scipy.spatial import KDTree
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, f1_score, roc_auc_score
 
 from pipeline import artefacts, combined, compute, config, shards
+from pipeline.cave import images
 from pipeline.columns import CENTER_NM
 from pipeline.extract import patches
+from pipeline.extract.volume import Volume
 from pipeline.learn import checkpoint, data, device, engine
 from pipeline.learn.classification import Classification
 from pipeline.models import registry
@@ -64,34 +73,152 @@ def bench_bootstrap(n_models=10, n_synapses=10_000, n_neurons=100, n_replicates=
     )
 
 
-def bench_extract(n_synapses=300, size_vx=(1024, 1024, 128)):
-    """Extraction by two workers, relative to single cutouts in as many processes, on a random JPEG volume."""
-    rng = np.random.default_rng(0)
-    with tempfile.TemporaryDirectory() as folder:
-        path = f"file://{folder}/em"
-        info = cloudvolume.CloudVolume.create_new_info(
-            1, "image", "uint8", "jpeg", [8, 8, 40], [0, 0, 0], size_vx, chunk_size=(128, 128, 16)
+CHUNK = (64, 64, 64)  # XYZ, as minnie65 is stored
+LATENCY_S = 0.05
+
+
+def _jpeg_chunk():
+    """One chunk of smoothed noise as minnie65 stores it: about 70 kB."""
+    noise = gaussian_filter(np.random.default_rng(0).normal(size=CHUNK).astype(np.float32), (1.3, 1.3, 0.5))
+    return cloudvolume.chunks.encode((noise / noise.std() * 30 + 128).clip(1, 255).astype(np.uint8), "jpeg")
+
+
+def _info(size_vx):
+    return cloudvolume.CloudVolume.create_new_info(
+        1, "image", "uint8", "jpeg", [8, 8, 40], [0, 0, 0], size_vx, chunk_size=CHUNK
+    )
+
+
+def _serve(chunk, info, connection):
+    """A process that serves a virtual volume, whose chunks are all the same."""
+    described = json.dumps(info).encode()
+
+    def source(key):
+        return (described, "") if key == "info" else (chunk, "") if "/" in key else None
+
+    with images.serve(source, latency_s=LATENCY_S) as server:
+        connection.send(server.address)
+        connection.recv()
+
+
+@contextlib.contextmanager
+def _served(chunk, info):
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(chunk, info, theirs))
+    process.start()
+    yield ours.recv()
+    ours.send("stop")
+    process.join()
+
+
+def _boxes(point, settings):
+    """(low, high) of a synapse's patch and cube, XYZ voxels."""
+    for z, y, x in ((1, settings.patch_px, settings.patch_px), settings.cube_zyx):
+        low = point - np.array([x, y, z]) // 2
+        yield low, low + [x, y, z]
+
+
+def _tensorstore(path, points, settings, in_flight):
+    """The boxes of all points by tensorstore alone."""
+    import tensorstore
+
+    kvstore = {"driver": "http", "base_url": path} if path.startswith("http") else path + "/"
+    spec = {"driver": "neuroglancer_precomputed", "kvstore": kvstore, "fill_missing_data_reads": False}
+    context = tensorstore.Context({"cache_pool": {"total_bytes_limit": 512 << 20}})
+    volume = tensorstore.open(spec, context=context).result()
+    waiting = collections.deque()
+    for point in points:
+        for low, high in _boxes(point, settings):
+            waiting.append(volume[tuple(map(slice, low, high))].read())
+        while len(waiting) > in_flight:
+            waiting.popleft().result()
+    for future in waiting:
+        future.result()
+
+
+def _cpu_s(workers=None):
+    return sum(workers.run(time.process_time).values()) if workers else time.process_time()
+
+
+def _peak_gib():
+    """Peak memory of this process; `getrusage` would tell its parent's where that is higher."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 2**20
+
+
+def _compare_reading(name, path, points, settings, n_slow):
+    """Print synapses per second of all readers, each cold; the slow ones read `n_slow` of the points."""
+    table = pd.DataFrame({"synapse_id": range(len(points))})
+    table[CENTER_NM] = EM.to_nm(points + 0.5)
+    speed, cpu_ms = {}, {}
+    uncached = cloudvolume.CloudVolume(path, progress=False)
+    boxes = [tuple(_boxes(point, settings)) for point in points]
+
+    def one_by_one(read):
+        for pair in boxes[:n_slow]:
+            for low, high in pair:
+                read(low, high)
+
+    def timed(reader, n, function, workers=None):
+        before = _cpu_s(workers)
+        speed[reader] = n / _seconds(function)
+        cpu_ms[reader] = 1000 * (_cpu_s(workers) - before) / n
+
+    timed("cloud-volume", n_slow, lambda: one_by_one(lambda low, high: uncached.download(cloudvolume.Bbox(low, high))))
+    with contextlib.suppress(ImportError):
+        import imageryclient
+
+        imagery = imageryclient.ImageryClient(image_source=path, segmentation=False, resolution=(8, 8, 40))
+        read = functools.partial(imagery.image_cutout, mip=0)
+        timed("imageryclient", n_slow, lambda: one_by_one(lambda low, high: read((low, high))))
+    for in_flight in (32, 96) if importlib.util.find_spec("tensorstore") else ():
+        loop = functools.partial(_tensorstore, path, points, settings, in_flight)
+        timed(f"tensorstore, {in_flight} boxes in flight", len(points), loop)
+    with tempfile.TemporaryDirectory() as folder, compute.workers(config.Compute()) as client:
+        out = Path(folder) / "patches"
+        client.run(__import__, "pipeline.extract.patches")
+        extract = functools.partial(patches.extract, table, f"precomputed://{path}", settings, out, client)
+        timed("ours, 2 workers", len(points), extract, client)
+        peak_gib = max(client.run(_peak_gib).values())
+    volume = Volume(path, settings.voxel_nm)
+    touched = {tuple(low) for pair in boxes for box in pair for low, _ in volume.chunks(*box)}
+    chunk = _jpeg_chunk()
+    decode = functools.partial(cloudvolume.chunks.decode, chunk, "jpeg", (*CHUNK, 1), np.uint8)
+    before = _cpu_s()
+    for _ in range(200):
+        decode()
+    decode_ms = 1000 * (_cpu_s() - before) / 200 * len(touched) / len(points)
+    print(f"reading, {name}: {len(touched) / len(points):.1f} distinct chunks a synapse, {decode_ms:.1f} ms to decode")
+    for reader, per_s in speed.items():
+        print(
+            f"  {reader}: {per_s:.1f} synapses/s, {per_s / speed['cloud-volume']:.1f} x cloud-volume's uncached loop; "
+            f"CPU {cpu_ms[reader]:.1f} ms a synapse, {cpu_ms[reader] / decode_ms:.1f} x decoding"
         )
-        volume = cloudvolume.CloudVolume(path, info=info, compress=False, progress=False)
-        volume.commit_info()
-        volume[:] = rng.integers(0, 255, (*size_vx, 1), dtype=np.uint8)
-        low, high = np.array((150, 150, 20)), np.array(size_vx) - (150, 150, 20)
-        center = EM.to_nm(rng.integers(low, high, (n_synapses, 3)))
-        table = pd.DataFrame({"synapse_id": range(n_synapses)})
-        table[CENTER_NM] = center
-        settings = config.Extract()
+    print(f"  peak memory of our workers: {peak_gib:.2f} GiB")
 
-        def one_by_one():
-            z, y, x = settings.cube_zyx
-            for point in EM.to_vx(center).tolist():
-                volume.download_point(point, size=(settings.patch_px, settings.patch_px, 1), mip=0)
-                volume.download_point(point, size=(x, y, z), mip=0)
 
-        with compute.workers(config.Compute()) as client:
-            out = Path(folder) / "patches"
-            ours = _seconds(lambda: patches.extract(table, f"precomputed://{path}", settings, out, client))
-        plain = _seconds(one_by_one) / config.Compute().workers
-    print(f"extraction, {n_synapses} synapses: {plain / ours:.1f} x single cutouts in as many processes, uncached")
+def bench_reading(n_file=500, n_dense=200, n_sparse=200):
+    """Reading by two workers against cloud-volume, imageryclient and tensorstore, each cold."""
+    rng, settings, chunk = np.random.default_rng(0), config.Extract(), _jpeg_chunk()
+    margin = np.array([128, 128, 16])
+
+    def points(n, size_vx):
+        return rng.integers(margin, np.array(size_vx) - margin, (n, 3))
+
+    with tempfile.TemporaryDirectory() as folder:
+        info = _info((1024, 1024, 384))
+        scale = Path(folder) / info["scales"][0]["key"]
+        artefacts.write_json(Path(folder) / "info", info)
+        scale.mkdir()
+        for low in itertools.product(*(range(0, n, step) for n, step in zip((1024, 1024, 384), CHUNK, strict=True))):
+            name = "_".join(f"{first}-{first + step}" for first, step in zip(low, CHUNK, strict=True))
+            (scale / name).write_bytes(chunk)
+        _compare_reading("dense file", f"file://{folder}", points(n_file, (1024, 1024, 384)), settings, 60)
+    for name, size_vx, n in (("dense", (1024, 1024, 384), n_dense), ("sparse", (200_000, 180_000, 12_800), n_sparse)):
+        with _served(chunk, _info(size_vx)) as address:
+            at = points(n, size_vx)
+            _compare_reading(f"{name} over http with {1000 * LATENCY_S:.0f} ms", address, at, settings, 15)
 
 
 def bench_training(network, crop, n_synapses=256, n_epochs=3):
@@ -226,6 +353,6 @@ if __name__ == "__main__":
     bench_assignment()  # first, since a child starts with its parent's peak memory
     bench_blocks()
     bench_bootstrap()
-    bench_extract()
+    bench_reading()
     bench_training("resnet18", (112, 112))
     bench_training("unet3d", (12, 64, 64))

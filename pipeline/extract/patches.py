@@ -15,6 +15,7 @@ import logging
 import pickle
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from pipeline.extract.volume import ExtractionError, Volume, cached_em
 
 log = logging.getLogger("pipeline")
 
+AT_ONCE = 16  # synapses of a block whose chunks are on their way, so that the latency of a server is waited for once
 ARRAYS = {"patch": ("n", "y", "x"), "cube": ("n", "z", "y", "x")}
 
 Cut = tuple[np.ndarray, np.ndarray, dict[str, Any]]  # patch [Y, X], cube [Z, Y, X], columns of `quality.parquet`
@@ -114,7 +116,7 @@ def extract(
     outside the volume, and at the end of the run for all synapses whose pixels are missing, undecodable or blank,
     unless `settings.faults` is "list".
     """
-    volume = Volume(em_path, settings.voxel_nm)
+    volume = Volume(em_path, settings.voxel_nm, transfer=settings.transfer)
     plan.check_table(synapses)
     synapses = synapses[["synapse_id", *CENTER_NM]].reset_index(drop=True)
     plan.check_inside(synapses, em_path, volume)
@@ -212,16 +214,19 @@ def _create(path: Path, n: int, settings: Extract) -> dict[str, zarr.Array]:
 def _cut_block(job: Job, block: tuple[int, pd.DataFrame]) -> pd.DataFrame:
     """Cut the synapses of one block and write their shards; returns their quality, and `fault` ("" = none)."""
     start, synapses = block
-    volume = cached_em(job.em_path, job.settings.voxel_nm, job.run)
+    volume = cached_em(job.em_path, job.settings.voxel_nm, job.run, job.settings.transfer)
     patches = np.zeros((len(synapses), job.settings.patch_px, job.settings.patch_px), np.uint8)
     cubes = np.zeros((len(synapses), *job.settings.cube_zyx), np.uint8)
-    records = []
-    for row, (synapse_id, *center_nm) in enumerate(synapses.itertuples(index=False)):
+
+    def cut(row: int, synapse_id: int, *center_nm: float) -> dict[str, Any]:
         try:
             patches[row], cubes[row], quality = job.cut(np.array(center_nm, float), job.settings, volume)
-            records.append({"synapse_id": synapse_id, "fault": "", **quality})
         except ExtractionError as error:  # collected: the run ends with one error, or one list, of all of them
-            records.append({"synapse_id": synapse_id, "fault": str(error)})
+            return {"synapse_id": synapse_id, "fault": str(error)}
+        return {"synapse_id": synapse_id, "fault": "", **quality}
+
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        records = list(threads.map(cut, range(len(synapses)), *(synapses[name] for name in synapses)))
     for name, pixels in zip(ARRAYS, (patches, cubes), strict=True):
         blocks.write(job.images / name, (slice(start, start + len(synapses)),), pixels)
     return pd.DataFrame(records)

@@ -1,7 +1,7 @@
 """Volumes to read from: which scale, which bounds, boxes of stored voxels, and what is wrong with chunks that fail.
 
-cloud-volume decodes each stored chunk once and keeps it in an LRU cache of bounded size; callers that ask for boxes in
-spatial order therefore find most chunks in memory.
+The last decoded chunks stay in memory: callers that ask for boxes in spatial order find most of theirs there. Several
+threads may read a volume at once, which is what hides the latency of a server.
 """
 
 import functools
@@ -11,24 +11,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cloudvolume
 import numpy as np
 import zarr
-from cloudfiles.exceptions import DecompressionError
-from cloudvolume.exceptions import DecodingError, EmptyVolumeException, InfoUnavailableError
 
+from pipeline.config import Transfer
 from pipeline.errors import PipelineError
+from pipeline.extract import cloud, fetch
+from pipeline.extract.chunks import ChunkReader
 from pipeline.space import VoxelFrame, zyx
 
-CACHE_BYTES = 512 << 20  # decoded chunks, per volume and worker process
 FINEST = (0.0, 0.0, 0.0)  # as `voxel_nm`: the finest scale there is
+TRANSFER = Transfer()
 
 #: What a volume of segments or clefts may hold.
 LABELS = ("uint8", "uint16", "uint32", "uint64")
-
-#: What cloud-volume raises for a missing chunk, and for one whose bytes cannot be decoded. Anything else (a lost
-#: connection, a full disk) says nothing about the volume and ends the run, which resumes when started again.
-FAULTS = (EmptyVolumeException, DecodingError, DecompressionError, ValueError)
 
 
 class ExtractionError(PipelineError):
@@ -60,34 +56,50 @@ class Readable:
 class Volume(Readable):
     """One scale of a single-channel precomputed volume: electron microscopy, or what else `dtypes` allows.
 
-    The scale is the coarsest that is no coarser than `voxel_nm` (XYZ) on any axis, else the finest.
+    The scale is the coarsest that is no coarser than `voxel_nm` (XYZ) on any axis, else the finest. Raises
+    ExtractionError for a volume that cannot be used, and VolumeUnavailable where a server gives no answer.
     """
 
-    def __init__(self, path: str, voxel_nm: tuple[float, ...], dtypes: tuple[str, ...] = ("uint8",)):
+    def __init__(
+        self,
+        path: str,
+        voxel_nm: tuple[float, ...],
+        dtypes: tuple[str, ...] = ("uint8",),
+        transfer: Transfer = TRANSFER,
+    ):
+        store = fetch.store(path, transfer)
         try:
-            self._cv = cloudvolume.CloudVolume(
-                path, fill_missing=False, bounded=True, progress=False, lru_bytes=CACHE_BYTES, lru_encoding="raw"
-            )
-        except InfoUnavailableError:
+            info = store.info() if store else cloud.info(path)
+        except fetch.Unreadable:
             raise ExtractionError(f"no precomputed volume at {path}: it has no readable `info` file") from None
-        if self._cv.dtype not in dtypes or self._cv.num_channels != 1:
+        if info["data_type"] not in dtypes or info["num_channels"] != 1:
             raise ExtractionError(
-                f"{path} holds {self._cv.num_channels} channel(s) of {self._cv.dtype}; "
+                f"{path} holds {info['num_channels']} channel(s) of {info['data_type']}; "
                 f"it must be one channel of {' or '.join(dtypes)}"
             )
         fine_enough = [
             mip
-            for mip in self._cv.available_mips
-            if np.all(np.array(self._cv.mip_resolution(mip)) <= np.array(voxel_nm) + 1e-6)
+            for mip, scale in enumerate(info["scales"])
+            if np.all(np.array(scale["resolution"]) <= np.array(voxel_nm) + 1e-6)
         ]
-        self._cv.mip = self.mip = max(fine_enough, default=0)
-        x, y, z = map(float, self._cv.resolution)
+        self.mip = max(fine_enough, default=0)
+        scale = info["scales"][self.mip]
+        x, y, z = map(float, scale["resolution"])
         self.frame = VoxelFrame((x, y, z))
-        self.bounds_vx = np.array([self._cv.bounds.minpt, self._cv.bounds.maxpt], dtype=np.int64)
-        self.chunk_vx = np.array(self._cv.chunk_size, dtype=np.int64)
+        origin = np.array(scale.get("voxel_offset", (0, 0, 0)), dtype=np.int64)
+        self.bounds_vx = np.array([origin, origin + scale["size"]])
+        self.chunk_vx = np.array(scale["chunk_sizes"][0], dtype=np.int64)
         _, local, folder = path.partition("file://")  # a local volume made anew must not be mixed with the old one
         written = (Path(folder) / "info").stat().st_mtime_ns if local else None
-        self.identity = {"path": path, "info": self._cv.info, "written": written}
+        self.identity = {"path": path, "info": info, "written": written}
+        self._reader: ChunkReader | cloud.CloudReader
+        if store is None or scale.get("sharding"):
+            self._reader = cloud.CloudReader(path, self.mip)
+        else:
+            try:
+                self._reader = ChunkReader(store, scale, np.dtype(info["data_type"]))
+            except fetch.Unreadable as error:
+                raise ExtractionError(f"{path} cannot be decoded: {error}") from None
 
     def chunks(self, low_vx: np.ndarray, high_vx: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Corners (low, high) of the stored chunks that cover the box `[low_vx, high_vx)` (XYZ voxels)."""
@@ -100,27 +112,15 @@ class Volume(Readable):
 
     def read(self, low_vx: np.ndarray, high_vx: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `Readable`; ExtractionError names every missing or undecodable chunk of the box."""
+        low, high = np.asarray(low_vx), np.asarray(high_vx)
+        if (low < self.bounds_vx[0]).any() or (high > self.bounds_vx[1]).any() or (low >= high).any():
+            raise ExtractionError(
+                f"no box {low.tolist()} to {high.tolist()} in a volume of {self.bounds_vx.tolist()} (XYZ voxels)"
+            )
         try:
-            cutout = self._cv.download(cloudvolume.Bbox(low_vx, high_vx))
-        except FAULTS:
-            faults = list(self._chunk_faults(low_vx, high_vx))
-            if not faults:
-                raise
-            raise ExtractionError("; ".join(faults)) from None
-        # cloud-volume returns one single voxel as a plain array, which does not know its place
-        corner = cutout.bounds.minpt if hasattr(cutout, "bounds") else low_vx
-        return np.asarray(cutout)[..., 0].transpose(zyx(range(3))), np.array(corner)
-
-    def _chunk_faults(self, low_vx: np.ndarray, high_vx: np.ndarray) -> Iterator[str]:
-        for low, high in self.chunks(low_vx, high_vx):
-            box = cloudvolume.Bbox(low, high)
-            name = f"{self._cv.key}/{box.to_filename()}"
-            try:
-                self._cv.download(box)
-            except EmptyVolumeException:
-                yield f"missing chunk {name}"
-            except FAULTS as error:
-                yield f"undecodable chunk {name} ({error})"
+            return self._reader.read(low, high, self.chunks(low, high)), low
+        except fetch.Unreadable as fault:
+            raise ExtractionError(str(fault)) from None
 
 
 class ArrayVolume(Readable):
@@ -159,9 +159,9 @@ def open_labels(path: str | Path, voxel_nm: tuple[float, ...]) -> Readable:
 
 
 @functools.lru_cache(maxsize=1)
-def cached_em(path: str, voxel_nm: tuple[float, ...], run: str) -> Volume:
+def cached_em(path: str, voxel_nm: tuple[float, ...], run: str, transfer: Transfer = TRANSFER) -> Volume:
     """The worker's volume of this `run` (a unique token), so that its chunk cache lasts from block to block."""
-    return Volume(path, voxel_nm)
+    return Volume(path, voxel_nm, transfer=transfer)
 
 
 @functools.lru_cache(maxsize=2)

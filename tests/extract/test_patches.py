@@ -123,21 +123,6 @@ def test_workers_and_row_order_change_nothing(tmp_path, em_path, settings, synap
     assert artefacts.sha256(tmp_path / "one") == artefacts.sha256(tmp_path / "two")
 
 
-def test_stored_chunks_are_decoded_once(tmp_path, em_path, settings, synapses, client, monkeypatch):
-    from cloudvolume.datasource.precomputed.image import rx
-
-    decoded, decode = [], rx.chunks.decode
-
-    def counting(content, **options):
-        decoded.append(options["encoding"])
-        return decode(content, **options)
-
-    monkeypatch.setattr(rx.chunks, "decode", counting)
-    monkeypatch.setattr(shards, "MAX_ROWS", 8)  # several blocks share a worker's cache
-    extract(synapses, em_path, settings, tmp_path / "patches", client)
-    assert decoded.count("jpeg") <= 3 * 3 * 3
-
-
 def test_centres_outside_the_volume(tmp_path, em_path, settings, synapses, client):
     synapses.loc[3, CENTER] = [120.0, 220.0, 60.0]  # voxels given for nanometres
     synapses.loc[5, "center_x_nm"] = np.nan
