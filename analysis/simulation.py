@@ -10,7 +10,8 @@ import pandas as pd
 from cloudvolume import CloudVolume
 from sklearn.metrics import roc_auc_score
 
-from pipeline import glue
+from pipeline import artefacts, glue
+from pipeline.extract import junction
 
 study = glue.study("analysis/simulation.py")
 if not study.simulated:
@@ -121,6 +122,25 @@ overview["cleft_label"] = overview["cleft_id"].map(label_of).astype("Int8")
 cleft_label = overview.dropna().groupby("cleft_id")["cleft_label"].first()
 pd.DataFrame({"clefts": cleft_label.map(glue.CLASSES).value_counts()})
 
+# %% [markdown]
+# ## Across the junction
+#
+# Mean grey level by the distance from the middle between the partners, negative in the bouton, in the section that
+# holds the synapse; relative to the median and range of a patch around it, so that volumes can be compared.
+# Real tissue is kasthuri_ac3, which has few inhibitory synapses.
+
+# %%
+known = synapses.rename(columns={"pre_neuron_id": "pre_segment_id", "post_neuron_id": "post_segment_id"})
+paths = [f"precomputed://file://{(source / name).resolve()}" for name in ("em", "segmentation")]
+ours = junction.profiles(known, *paths)
+real = pd.DataFrame(study.read(artefacts.REPOSITORY / "analysis/reference/kasthuri_ac3.json")["junctions"])
+junctions = pd.concat([ours.assign(tissue="ours"), real.assign(tissue="real")], ignore_index=True)
+deviation = ours.merge(real, on=["label", "distance_nm"], suffixes=("", "_real"))
+deviation["difference"] = deviation["grey"] - deviation["grey_real"]
+behind = deviation.query("label == 1 and distance_nm > 0 and n_synapses_real >= 30")  # the postsynaptic side
+largest = behind.loc[behind["difference"].abs().idxmax()]
+junctions.pivot_table(index="distance_nm", columns=["tissue", "label"], values="grey")
+
 # %%
 values = {
     "volume_um3": glue.count(round(volume_um3)),
@@ -131,6 +151,11 @@ values = {
     "overview_um": glue.number(side_vx[0] * resolution_nm[0] / 1000, 1),
     "overview_pixel_nm": glue.number(resolution_nm[0], 0),
     "n_overview_clefts": glue.count(len(cleft_label)),
+    "n_profiled": glue.count(int(ours.groupby("label")["n_synapses"].max().sum())),
+    "n_real_excitatory": glue.count(int(real.loc[real["label"] == 1, "n_synapses"].max())),
+    "n_real_inhibitory": glue.count(int(real.loc[real["label"] == 0, "n_synapses"].max())),
+    "largest_profile_deviation": glue.percent(abs(largest["difference"])),
+    "largest_profile_deviation_at": glue.number(largest["distance_nm"], 0),
     "best_property": glue.text(properties.loc[properties["auc"].idxmax(), "label"].split(" (")[0]),  # without unit
     "best_property_auc": glue.number(properties["auc"].max()),
 }
@@ -142,4 +167,6 @@ for row in summary.itertuples():
 for row in properties.itertuples():
     values[f"{row.property}_auc"] = glue.number(row.auc)
 distributions = synapses[["label", "on_spine", *PROPERTIES]]
-study.save(values, summary=summary, properties=properties, overview=overview, distributions=distributions)
+study.save(
+    values, summary=summary, properties=properties, overview=overview, distributions=distributions, junctions=junctions
+)

@@ -1,4 +1,4 @@
-"""Grey-level quantiles and power spectrum compared with real electron microscopy."""
+"""Grey-level quantiles, power spectrum and profiles across the junction compared with real electron microscopy."""
 
 import matplotlib.pyplot as plt
 import style
@@ -9,10 +9,13 @@ study = glue.study("figures/realism.py")
 values = study.values("realism")
 quantiles = study.rows("realism", "quantiles")
 spectrum = study.rows("realism", "spectrum")
+junctions = study.rows("simulation", "junctions")
+counts = study.values("simulation")
 
 ours = {"color": style.MODEL_COLOURS[0], "marker": "o", "markersize": 3.5, "label": study.data_phrase}
 real = {"color": "black", "marker": "s", "markersize": 3.5, "linestyle": "--", "label": "real, Kasthuri AC3"}
-figure, axes = plt.subplots(1, 2, figsize=(style.WIDTH, 3.2))
+tissue_names = {"ours": "simulated", "real": "real"}
+figure, axes = plt.subplots(1, 3, figsize=(style.WIDTH, 2.9))
 
 axes[0].plot(100 * quantiles["level"], quantiles["real"], **real)
 axes[0].plot(100 * quantiles["level"], quantiles["ours"], **ours)
@@ -22,7 +25,14 @@ axes[1].loglog(spectrum["frequency_per_um"], spectrum["ours"], **ours)
 axes[1].set(xlabel="Spatial frequency (cycles per µm)", ylabel="Power density (grey level² µm²)")
 axes[1].set_xticks([2, 5, 10, 20, 50], labels=["2", "5", "10", "20", "50"])
 axes[1].minorticks_off()
-for panel, name, place in zip(axes, "AB", ("lower right", "lower left"), strict=True):
+for tissue, look in (("real", real), ("ours", ours)):
+    for label, width in ((1, 2.0), (0, 0.8)):
+        rows = junctions[(junctions["tissue"] == tissue) & (junctions["label"] == label)]
+        line = look | {"marker": None, "linewidth": width, "label": f"{glue.CLASSES[label]}, {tissue_names[tissue]}"}
+        axes[2].plot(rows["distance_nm"], 100 * rows["grey"], **line)
+axes[2].axvline(0, color="0.8", linewidth=0.8, zorder=0)
+axes[2].set(xlabel="Distance from the cleft (nm)", ylabel="Grey level (% of the patch's range)", xlim=(-130, 130))
+for panel, name, place in zip(axes, "ABC", ("lower right", "lower left", "upper left"), strict=True):
     panel.legend(loc=place)
     style.letter(panel, name)
 
@@ -34,6 +44,10 @@ study.save_figure(
     **A**, quantiles of the grey level.
     **B**, power spectrum averaged over directions; the mean of each patch was subtracted and the patch tapered (Hann
     window).
-    The largest relative difference is {values["largest_difference"].text}, in
+    **C**, mean grey level across the junction, from the bouton (negative distances) to the postsynaptic cell, relative
+    to the median of a patch around the synapse and to the range of its grey levels; {counts["n_profiled"].text}
+    simulated synapses and {counts["n_real_excitatory"].text} excitatory and {counts["n_real_inhibitory"].text}
+    inhibitory real ones.
+    The largest relative difference in A and B is {values["largest_difference"].text}, in
     {values["largest_difference_in"].text}.""",
 )

@@ -1,14 +1,9 @@
 """Texture of image patches: grey-level quantiles and the radial power spectrum. Statistics only, no pixels."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import scipy.fft
-
-from pipeline import artefacts
-from pipeline.shards import Rows
 
 #: Fractions at which grey levels are reported.
 LEVELS = (0.01, 0.05, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 0.99)
@@ -60,10 +55,3 @@ def summary(patches: np.ndarray, voxel_nm: Sequence[float]) -> dict:
         "frequency_per_um": [float(f"{f:.4g}") for f in np.sqrt(BAND_EDGES[:-1] * BAND_EDGES[1:])],
         "power": [float(f"{total / n:.6g}") if n else None for total, n in zip(power, members, strict=True)],
     }
-
-
-def reference(patches: Path, path: Path) -> None:
-    """Write the `summary` of the extracted patches in the folder `patches` (the contract's `patches/`) to `path`."""
-    voxel_nm = artefacts.read_json(patches / "manifest.json")["voxel_nm"]
-    rows = pd.read_parquet(patches / "index.parquet")["row"]
-    artefacts.write_json(path, summary(Rows(patches / "images.zarr" / "patch")[rows], voxel_nm))

@@ -160,6 +160,8 @@ def test_the_overview_shows_a_section_that_is_there_and_each_cleft_in_its_class(
     u, v = (truth.loc[truth["label"] == label, "psd_thickness_nm"].to_numpy() for label in (1, 0))
     values = _values(build, "simulation")
     assert values["psd_thickness_nm_auc"] == pytest.approx(np.mean(u[:, None] > v))
+    junctions = pd.read_parquet(build.analysis / "simulation.junctions.parquet")
+    assert junctions.query("tissue == 'ours'").groupby("label")["n_synapses"].max().to_dict() == {0: 1, 1: 1}
     assert values["synapses_per_um3"] == pytest.approx(len(truth) / (2.048 * 2.048 * 0.64))
 
 
