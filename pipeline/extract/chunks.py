@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline.extract.fetch import Store, Unreadable
 
-CACHE_BYTES = 384 << 20  # decoded chunks, per volume and worker process
+CACHE_BYTES = 320 << 20  # decoded chunks, per volume and worker process
 
 Corners = Iterable[tuple[np.ndarray, np.ndarray]]  # (low, high) of chunks, XYZ voxels
 
