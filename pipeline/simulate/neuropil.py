@@ -30,6 +30,13 @@ FIRST_SYNAPSE_ID = 100_001
 SCENE_PREFIX = "scene-"
 MIN_CLEFT_VX = 30  # smaller junctions are grazed by the tissue around them and are not counted as synapses
 
+VOLUMES = {
+    "em": ("uint8", "jpeg"),
+    "segmentation": ("uint64", "compressed_segmentation"),
+    "clefts": ("uint32", "compressed_segmentation"),
+    "structures": ("uint8", "raw"),  # gzipped: the format's other encodings are for wider labels
+}
+
 Slab = tuple[int, int]  # a range of sections
 
 
@@ -45,6 +52,7 @@ class Drawn(NamedTuple):
 def generate(settings: config.Simulated, seed: int, out: Path, client: distributed.Client | None) -> None:
     """Write `em/`, `segmentation/`, `clefts/`, `structures/`, `truth/*.parquet` and, last, `manifest.json` into `out`.
 
+    The manifest holds the volumes' digests, by which later steps know that what they read has changed.
     `structures/` names what each voxel shows by the labels of `render.STRUCTURES`, which the manifest repeats. Like
     the segmentation and the clefts it lies in the frame of the tissue, not of its misaligned sections. Raises
     SimulationError when the settings cannot be satisfied.
@@ -56,7 +64,7 @@ def generate(settings: config.Simulated, seed: int, out: Path, client: distribut
         raise tissue.SimulationError(
             f"source: size_um {settings.size_um} is too small; at least 1.024 x 1.024 x 0.64 um is needed"
         )
-    for name in ("em", "segmentation", "clefts", "structures", "truth"):
+    for name in (*VOLUMES, "truth"):
         shutil.rmtree(out / name, ignore_errors=True)
     for path in (out / "manifest.json", *out.glob(f"{SCENE_PREFIX}*")):  # a killed run leaves its scene behind
         path.unlink(missing_ok=True)
@@ -66,12 +74,7 @@ def generate(settings: config.Simulated, seed: int, out: Path, client: distribut
     drawn = Drawn(
         scene, plan.cells.root_id.to_numpy(np.uint64), camera.flaws(z, np.random.default_rng([seed, 1])), size_vx
     )
-    for name, dtype, encoding in (
-        ("em", "uint8", "jpeg"),
-        ("segmentation", "uint64", "compressed_segmentation"),
-        ("clefts", "uint32", "compressed_segmentation"),
-        ("structures", "uint8", "raw"),  # gzipped: the format's other encodings are for wider labels
-    ):
+    for name, (dtype, encoding) in VOLUMES.items():
         _create(out / name, dtype, encoding, size_vx)
     slabs = [(first, min(first + CHUNK[2], z)) for first in range(0, z, CHUNK[2])]
     with tempfile.NamedTemporaryFile(dir=out, prefix=SCENE_PREFIX) as file:
@@ -110,6 +113,7 @@ def generate(settings: config.Simulated, seed: int, out: Path, client: distribut
             "junctions_too_small": int(len(kept) - kept.sum()),
             "synapses": len(synapses),
             "presynaptic_neurons": len(per_neuron),
+            "sha256": {name: artefacts.sha256(out / name) for name in VOLUMES},
         },
     )
 

@@ -13,7 +13,9 @@ def extract(run: Run) -> None:
     from pipeline.extract import patches
 
     build = run.build
-    with run.step([build.synapses], [build.patches / "manifest.json"], "pipeline/extract/patches.py") as step:
+    # an edit of the simulation may change the images of the same synapses
+    volume = [build.source / "manifest.json"] if run.config.source.kind == "simulated" else []
+    with run.step([build.synapses, *volume], [build.patches / "manifest.json"], "pipeline/extract/patches.py") as step:
         if step.is_current:
             return
         em_path = artefacts.read_json(build.cohort / "volume.json")["em_path"]

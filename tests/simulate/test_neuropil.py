@@ -1,5 +1,7 @@
 """The simulated volumes against their own truth, read back through cloud-volume."""
 
+import hashlib
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -76,6 +78,17 @@ def test_partners_touch_within_the_cleft(volumes, synapses):
         pre = cleft[box] & (volumes["segmentation"][box] == row.pre_neuron_id)
         post = cleft[box] & (volumes["segmentation"][box] == row.post_neuron_id)
         assert (ndimage.binary_dilation(pre) & post).any()
+
+
+def test_the_manifest_tells_other_volumes_apart(tiny_truth):
+    """By a digest over names and contents, computed here from the files."""
+    manifest = artefacts.read_json(tiny_truth / "manifest.json")
+    for name in ("em", "segmentation", "clefts", "structures"):
+        digest = hashlib.sha256()
+        for path in sorted(path for path in (tiny_truth / name).rglob("*") if path.is_file()):
+            digest.update(str(path.relative_to(tiny_truth / name)).encode() + b"\0")
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        assert manifest["sha256"][name] == digest.hexdigest()
 
 
 def test_missing_section_is_black_and_holds_no_synapse(tiny_truth, volumes, synapses):
