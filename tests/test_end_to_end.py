@@ -231,7 +231,7 @@ EDITS = {
     "the style of pages": ([("paper/style.css", "\n")], {"page", "companion"}),
     "the renderer": ([("pipeline/render/quarto.lua", "\n")], {"page"}),
     "the template of proofreading": ([("pipeline/render/queue.html", "\n")], {"queue"}),
-    "a reference": ([("analysis/reference/kasthuri_ac3.json", " ")], {"analysis-realism"}),
+    "a reference": ([("analysis/reference/kasthuri_ac3.json", " ")], {"analysis-realism", "analysis-simulation"}),
     "synapses of the tissue": (
         [(TINY, "synapses_per_neuron: 7", "synapses_per_neuron: 8")],
         {"simulate", "cohort", *SCRIPTS},
