@@ -14,7 +14,6 @@ counts = study.values("simulation")
 
 ours = {"color": style.MODEL_COLOURS[0], "marker": "o", "markersize": 3.5, "label": study.data_phrase}
 real = {"color": "black", "marker": "s", "markersize": 3.5, "linestyle": "--", "label": "real, Kasthuri AC3"}
-tissue_names = {"ours": "simulated", "real": "real"}
 figure, axes = plt.subplots(1, 3, figsize=(style.WIDTH, 2.9))
 
 axes[0].plot(100 * quantiles["level"], quantiles["real"], **real)
@@ -25,14 +24,20 @@ axes[1].loglog(spectrum["frequency_per_um"], spectrum["ours"], **ours)
 axes[1].set(xlabel="Spatial frequency (cycles per µm)", ylabel="Power density (grey level² µm²)")
 axes[1].set_xticks([2, 5, 10, 20, 50], labels=["2", "5", "10", "20", "50"])
 axes[1].minorticks_off()
-for tissue, look in (("real", real), ("ours", ours)):
-    for label, width in ((1, 2.0), (0, 0.8)):
+for label, width in ((1, 2.0), (0, 0.8)):
+    for tissue, look in (("real", real), ("ours", ours)):
         rows = junctions[(junctions["tissue"] == tissue) & (junctions["label"] == label)]
-        line = look | {"marker": None, "linewidth": width, "label": f"{glue.CLASSES[label]}, {tissue_names[tissue]}"}
+        line = look | {"marker": None, "linewidth": width, "label": None}
         axes[2].plot(rows["distance_nm"], 100 * rows["grey"], **line)
+    axes[2].plot([], [], color="0.4", linewidth=width, label=glue.CLASSES[label])
 axes[2].axvline(0, color="0.8", linewidth=0.8, zorder=0)
-axes[2].set(xlabel="Distance from the cleft (nm)", ylabel="Grey level (% of the patch's range)", xlim=(-130, 130))
-for panel, name, place in zip(axes, "ABC", ("lower right", "lower left", "upper left"), strict=True):
+axes[2].set(
+    xlabel="Distance from the cleft (nm)",
+    ylabel="Grey level (% of the patch's range)",
+    xlim=(-130, 130),
+    ylim=(-80, 28),
+)
+for panel, name, place in zip(axes, "ABC", ("lower right", "lower left", "lower left"), strict=True):
     panel.legend(loc=place)
     style.letter(panel, name)
 
@@ -45,9 +50,9 @@ study.save_figure(
     **B**, power spectrum averaged over directions; the mean of each patch was subtracted and the patch tapered (Hann
     window).
     **C**, mean grey level across the junction, from the bouton (negative distances) to the postsynaptic cell, relative
-    to the median of a patch around the synapse and to the range of its grey levels; {counts["n_profiled"].text}
-    simulated synapses and {counts["n_real_excitatory"].text} excitatory and {counts["n_real_inhibitory"].text}
-    inhibitory real ones.
+    to the median of a patch around the synapse and to the range of its grey levels; colours as in A.
+    The means are those of {counts["n_profiled"].text} simulated synapses, and of {counts["n_real_excitatory"].text}
+    excitatory and {counts["n_real_inhibitory"].text} inhibitory real ones.
     The largest relative difference in A and B is {values["largest_difference"].text}, in
     {values["largest_difference_in"].text}.""",
 )
