@@ -16,6 +16,7 @@ from types import SimpleNamespace
 
 import cloudvolume
 import cloudvolume.chunks
+import image_server
 import numpy as np
 import pandas as pd
 import torch
@@ -25,7 +26,6 @@ from scipy.spatial import KDTree
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, f1_score, roc_auc_score
 
 from pipeline import artefacts, combined, compute, config, shards
-from pipeline.cave import images
 from pipeline.columns import CENTER_NM
 from pipeline.extract import patches
 from pipeline.extract.volume import Volume
@@ -96,7 +96,7 @@ def _serve(chunk, info, connection):
     def source(key):
         return (described, "") if key == "info" else (chunk, "") if "/" in key else None
 
-    with images.serve(source, latency_s=LATENCY_S) as server:
+    with image_server.serve(source, latency_s=LATENCY_S) as server:
         connection.send(server.address)
         connection.recv()
 

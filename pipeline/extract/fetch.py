@@ -6,6 +6,7 @@ is believed after `AGREEING` equal answers, and only while the volume's `info` i
 the server refuses (401, 403).
 """
 
+import abc
 import collections
 import functools
 import json
@@ -49,17 +50,17 @@ class VolumeUnavailable(PipelineError):
     """The server or the disk does not give what is stored: says nothing about the volume, and ends the run."""
 
 
-class Store:
+class Store(abc.ABC):
     """Where the objects of one volume lie."""
 
     parallel: int  # requests in flight that pay
 
+    @abc.abstractmethod
     def get(self, key: str, decode: Callable[[bytes], Value]) -> Value:
         """`decode` of the stored bytes; any exception it raises says that they are not what they should be.
 
         Raises Unreadable and VolumeUnavailable. Safe to call from several threads.
         """
-        raise NotImplementedError
 
     def info(self) -> dict[str, Any]:
         """The volume's description; Unreadable if there is none."""

@@ -9,10 +9,9 @@ import pandas as pd
 import pytest
 from cloudvolume import Bbox, CloudVolume
 from extract_volumes import texture
+from image_server import Fault, serve, stored
 
 from pipeline import artefacts, config, shards
-from pipeline.cave import images
-from pipeline.cave.images import Fault
 from pipeline.extract import fetch
 from pipeline.extract.fetch import AGREEING, VolumeUnavailable
 from pipeline.extract.patches import cut_synapse, extract
@@ -42,7 +41,7 @@ def cut_in_pairs(*arguments):
 @pytest.fixture
 def served(em_path):
     """(server of the volume, its cloud-volume path)."""
-    with images.serve(images.stored(em_path.removeprefix("precomputed://file://"))) as server:
+    with serve(stored(em_path.removeprefix("precomputed://file://"))) as server:
         yield server, f"precomputed://{server.address}"
 
 
@@ -79,7 +78,7 @@ def test_voxels_are_those_of_cloudvolume(tmp_path, name, place):
     volume[:] = values
     if place == "http" and compress == "br":
         pytest.skip("the image server knows gzip alone")
-    with images.serve(images.stored(tmp_path / "volume")) as server:
+    with serve(stored(tmp_path / "volume")) as server:
         ours = Volume(f"precomputed://{server.address}" if place == "http" else path, (8, 8, 40), LABELS, TRANSFER)
         low, high = ours.bounds_vx
         corners = np.sort(rng.integers(low, high + 1, size=(20, 2, 3)), axis=1)

@@ -3,10 +3,11 @@
 import hashlib
 
 import numpy as np
+import pandas as pd
 import zarr
 from extract_volumes import SIZE, synapse_table, texture, write_volume
 
-from pipeline import artefacts, stages
+from pipeline import stages
 from pipeline.artefacts import Build, read_json, write_json, write_parquet
 
 
@@ -32,8 +33,8 @@ def test_other_images_of_the_same_synapses_are_cut_again(tmp_path):
         write_json(build.cohort / "volume.json", {"em_path": path})
         arguments = ["extract", "--config", str(config), "--build", str(build.root.parent)]
         stages.commands.main(arguments, standalone_mode=False)
-        index = artefacts.read_json(build.patches / "manifest.json")["n"]
-        stored = zarr.open_array(build.patches / "images.zarr" / "patch", mode="r")[:index]
+        rows = pd.read_parquet(build.patches / "index.parquet")["row"]
+        stored = zarr.open_array(build.patches / "images.zarr" / "patch", mode="r")[:][rows]
         corners = [(80, 70, 20), (100, 90, 25)]  # of the voxels that hold the synapses, from the volume's corner
         expected = [images[x - 16 : x + 16, y - 16 : y + 16, z].T for x, y, z in corners]
         assert {patch.tobytes() for patch in np.asarray(stored)} == {patch.tobytes() for patch in expected}

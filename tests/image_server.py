@@ -2,7 +2,7 @@
 
 It serves a precomputed volume over http, as a bucket does. `FAULTS` names what can go wrong with an answer.
 
-    with images.serve(stored("build/demo/source/em"), [Fault("503", share=0.05), Fault("hang", share=0.01)]) as server:
+    with serve(stored("build/demo/source/em"), [Fault("503", share=0.05), Fault("hang", share=0.01)]) as server:
         CloudVolume(f"precomputed://{server.address}")
 """
 
