@@ -20,6 +20,7 @@ class Vesicles(NamedTuple):
     axis: np.ndarray
     owner: np.ndarray
     junction: np.ndarray
+    wall: np.ndarray  # [N] greys by which its wall is darker than the cytoplasm
 
 
 def contacts(
@@ -72,7 +73,7 @@ def vesicles(
     for s, row in enumerate(junctions.itertuples()):
         radius = tissue_.radius[row.pre_node]
         wanted = row.vesicles_per_um3 * 4.19 * (radius + GROWTH_NM) ** 3 / 1e9
-        n = int(4 * wanted) + 40
+        n = int(6 * wanted) + 40
         place = rng.normal(size=(n, 3))
         place *= ((radius + GROWTH_NM) * 1.2 * rng.random(n) ** (1 / 3) / np.linalg.norm(place, axis=1))[:, None]
         place += tissue_.position[row.pre_node]
@@ -83,7 +84,7 @@ def vesicles(
         beside = at[s] + spread - normal[s] * (0.5 * diameter + 14)[:, None]
         place = np.where(docked[:, None], beside, place)
         far = np.linalg.norm(place - at[s], axis=1) / (1.3 * radius)
-        keep = docked | (rng.random(n) < 0.3 + 0.7 * np.exp(-2 * far**2))
+        keep = docked | (rng.random(n) < 0.12 + 0.88 * np.exp(-4 * far**2))
         spread = rng.normal(0, classes.VESICLE_FLATNESS[row.label][3], n)
         flat = np.maximum(row.vesicle_flatness + spread, 1.0)
         n_kept = keep.sum()
@@ -111,6 +112,7 @@ def vesicles(
         axis[chosen].astype(np.float32),
         owners[chosen],
         of[chosen].astype(np.int32),
+        junctions.vesicle_wall.to_numpy(np.float32)[of[chosen]],
     )
 
 

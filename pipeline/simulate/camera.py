@@ -9,7 +9,8 @@ from pipeline.simulate import noise
 
 #: The camera's curve, matched to the grey-level quantiles of kasthuri_ac3: what is drawn as 143 is 132, and so on.
 DRAWN_MIDDLE, MIDDLE, CONTRAST = 143.0, 132.0, 1.21
-FOCUS_PX, NOISE = 0.62, 13.0  # blur, and noise before it (greys), matched to the power spectrum of kasthuri_ac3
+FOCUS_PX, NOISE = 0.60, 14.0  # blur, and noise before it (greys), matched to the power spectrum of kasthuri_ac3
+FOCUS_SPREAD, NOISE_SPREAD = 0.12, 0.12  # log-normal, between sections (chosen: networks should not count on either)
 JITTER_SHARE, JITTER_PX = 0.15, 2  # sections out of line, and by how much at most
 STEP_SHARE = 0.08  # sections at which brightness changes for good
 
@@ -62,6 +63,6 @@ def photograph(grey: np.ndarray, rng: np.random.Generator, gain: float, offset: 
     coarse = rng.standard_normal((6, 6), np.float32)
     shading = noise.enlarge(coarse, shape, shape)
     image = MIDDLE + np.float32(gain * CONTRAST) * (grey - DRAWN_MIDDLE) + np.float32(offset) + 2 * shading
-    image += NOISE * rng.standard_normal(shape, np.float32)
-    image = ndimage.gaussian_filter(image, FOCUS_PX, truncate=4)
+    image += np.float32(NOISE * np.exp(rng.normal(0, NOISE_SPREAD))) * rng.standard_normal(shape, np.float32)
+    image = ndimage.gaussian_filter(image, FOCUS_PX * np.exp(rng.normal(0, FOCUS_SPREAD)), truncate=4)
     return np.clip(np.rint(image), 1, 255).astype(np.uint8)

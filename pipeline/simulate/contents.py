@@ -1,8 +1,8 @@
 """What lies inside the cells: mitochondria, endoplasmic reticulum, cytoskeleton and dense bodies.
 
 Shapes and sizes after Peters, Palay & Webster 1991 (mitochondria 0.1-0.35 um wide, microtubules 24 nm, reticulum and
-endosomes of 40-120 nm); their numbers are chosen by comparison with kasthuri_ac3. None of them depends on the class
-of a neuron, unlike the vesicles (see `boutons`).
+endosomes of 40-120 nm); their numbers are chosen by comparison with kasthuri_ac3. The mitochondria of boutons alone
+depend on the class of a neuron (see `classes`).
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.simulate import field, tissue
+from pipeline.simulate import classes, field, tissue
 
 MITOCHONDRION, RETICULUM, ROD, FAINT_ROD, DENSE_BODY = range(5)
 
@@ -81,7 +81,8 @@ def organelles(tissue_: tissue.Tissue, rng: np.random.Generator) -> Organelles:
     """Organelles of every cell of a Tissue."""
     out = _Collector(rng)
     kinds = tissue_.cells.kind.to_numpy()
-    synaptic = dict(zip(tissue_.junctions.pre_node, tissue_.junctions.post_node, strict=True))
+    planned = tissue_.junctions
+    synaptic = dict(zip(planned.pre_node, zip(planned.post_node, planned.label, strict=True), strict=True))
     for nodes in chains(tissue_):
         cell = int(tissue_.cell[nodes[-1]])
         points, radii = tissue_.position[nodes], tissue_.radius[nodes]
@@ -159,7 +160,7 @@ def _fill_axon(
     cell: int,
     points: np.ndarray,
     radii: np.ndarray,
-    partners: list[int | None],
+    synapses: list[tuple[int, int] | None],
     tissue_: tissue.Tissue,
 ) -> None:
     rng, n = out.rng, len(points)
@@ -168,13 +169,14 @@ def _fill_axon(
         for run in _runs(rng, n, 180, 700, (800, 4000)):
             thin = radii[run].max() < 220
             out.chain(ROD if thin else FAINT_ROD, cell, course[run], rng.uniform(12, 20))
-    for i, partner in enumerate(partners):
-        if partner is None:
+    for i, synapse in enumerate(synapses):  # postsynaptic node and class, where a node is a bouton
+        if synapse is None:
             continue
+        partner, label = synapse
         away = points[i] - tissue_.position[partner]
         away /= np.linalg.norm(away)
-        if rng.random() < 0.5:
-            radius = min(rng.uniform(80, 145), 0.45 * radii[i])
+        if rng.random() < classes.BOUTON_MITOCHONDRION[label]:
+            radius = min(rng.uniform(*classes.MITOCHONDRION_RADIUS[label]), 0.45 * radii[i])
             along = points[min(i + 1, n - 1)] - points[max(i - 1, 0)]
             at = points[i] + away * rng.uniform(0.3, 0.5) * radii[i] + rng.normal(0, 30, 3)
             out.blob(MITOCHONDRION, cell, at, rng.uniform(150, 500), radius, along + rng.normal(0, 80, 3))

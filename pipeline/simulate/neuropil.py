@@ -141,6 +141,7 @@ def build_scene(settings: config.Simulated, seed: int) -> tuple[tissue.Tissue, r
         planned.post.to_numpy(np.int32),
         np.minimum(planned.radius, 0.95 * face).to_numpy(np.float32),
         planned.psd_thickness_nm.to_numpy(np.float32),
+        planned.psd_darkness.to_numpy(np.float32),
         planned.label.to_numpy(np.int8),
     )
     kind = plan.cells.kind.to_numpy()
@@ -265,6 +266,7 @@ def _synapses(plan: tissue.Tissue, scene: render.Scene, voxels: np.ndarray) -> p
             "on_spine": planned.on_spine.to_numpy(),
             "size": size.loc[listed].to_numpy(),
             "psd_thickness_nm": planned.psd_thickness_nm.to_numpy(),
+            "psd_darkness": planned.psd_darkness.to_numpy(),
             "n_vesicles": np.bincount(scene.vesicles.junction, minlength=len(plan.junctions))[listed],
             "vesicle_diameter_nm": planned.vesicle_diameter_nm.to_numpy(),
             "vesicle_flatness": planned.vesicle_flatness.to_numpy(),

@@ -20,6 +20,7 @@ MEMBRANE_NM = 8.5  # unit membrane (Peters et al. 1991)
 #: by the membranes' own blur.
 HALF_CLEFT_NM = (6.5, 9.0)  # inhibitory, excitatory
 CLEFT_REACH_NM = 16.0  # a cleft mask takes voxels this near to the middle of the cleft
+HALO_NM, HALO = 16.0, 7.0  # how far, and by how many greys, a vesicle darkens the cytoplasm about it (chosen)
 SIDE_NM = (40.0, 90.0)  # depth at which points of the two partners are taken
 
 #: Labels of the `structures` volume, which names what is drawn in a voxel; 0 is everything else. The density is the
@@ -29,7 +30,7 @@ _CLEFT, _DENSITY, _VESICLE, _MITOCHONDRION = STRUCTURES.values()
 
 
 class Junctions(NamedTuple):
-    """Synapses as the painter needs them: tissue centre nm `[S, 3]`, cells, radius nm, density nm, label."""
+    """Synapses as the painter needs them: tissue centre nm `[S, 3]`, cells, radius nm, density nm and greys, label."""
 
     centre: np.ndarray
     image_centre: np.ndarray
@@ -37,6 +38,7 @@ class Junctions(NamedTuple):
     post: np.ndarray
     radius: np.ndarray
     thickness: np.ndarray
+    darkness: np.ndarray
     label: np.ndarray
 
 
@@ -83,7 +85,7 @@ def _paint_cytoplasm(scene: Scene, at: field.Section, grain: np.ndarray, cloud: 
                 shade += (scene.tone[at.across[y, x]] - shade) * _step(-at.depth[y, x], _smear(3.0, at.tilt[y, x]))
             fleck = grain[y, x] - np.float32(0.85) - np.float32(0.35) * cloud[y, x]
             fleck = max(fleck, np.float32(0)) / (1 + np.float32(0.5) * max(fleck, np.float32(0)))
-            grey[y, x] = CYTOPLASM + shade + 5 * cloud[y, x] - 52 * scene.flecks[c] * fleck + 11.0 * grain[y, x]
+            grey[y, x] = CYTOPLASM + shade + 5 * cloud[y, x] - 60 * scene.flecks[c] * fleck + 16.0 * grain[y, x]
 
 
 @kernel
@@ -170,7 +172,7 @@ def _paint_vesicles(
     for n in range(len(rows)):
         k = rows[n]
         along, across = vesicles.half_axes[k]
-        reach = max(along, across) + 14
+        reach = max(along, across) + HALO_NM + 10
         cx, cy, cz = scene.vesicle_image[k]
         ux, uy, uz = vesicles.axis[k]
         size = (along * across * across) ** (1 / 3)
@@ -181,6 +183,7 @@ def _paint_vesicles(
                 dx, dy = (x + 0.5) * PIXEL_NM - cx, (y + 0.5) * PIXEL_NM - cy
                 wall = np.float32(0)
                 lumen = np.float32(0)
+                halo = np.float32(0)
                 for level in range(-1, 2):  # three thirds of the section's thickness
                     dz = z_nm + level * SECTION_NM / 3 - cz
                     axial = dx * ux + dy * uy + dz * uz
@@ -188,9 +191,10 @@ def _paint_vesicles(
                     s = (math.sqrt((axial / along) ** 2 + radial / (across * across)) - 1) * size
                     wall += _band(s, -7.0, 1.5, 3.2)
                     lumen += _step(-s - 6, 3.0)
+                    halo += _step(HALO_NM - s, 7.0)
                     if s < 0:  # its outline, as seen through the section
                         shown[y, x] = _VESICLE
-                grey[y, x] += (11 * lumen - 112 * wall) / 3
+                grey[y, x] += (12 * lumen - vesicles.wall[k] * wall - HALO * halo) / 3
 
 
 @kernel
@@ -208,7 +212,7 @@ def _paint_membranes(scene: Scene, at: field.Section, grey: np.ndarray) -> None:
             half = min(max(np.float32(4.5) + np.float32(4.0) * at.texture[0, y, x], np.float32(1.0)), np.float32(15))
             blur = _smear(4.2, at.tilt[y, x])
             dark = _band(d, half, half + MEMBRANE_NM, blur) + _band(-d, half, half + MEMBRANE_NM, blur)
-            grey[y, x] -= (124 + 12 * at.texture[1, y, x]) * min(dark, np.float32(1.15))
+            grey[y, x] -= (104 + 12 * at.texture[1, y, x]) * min(dark, np.float32(1.15))
 
 
 @kernel
@@ -261,19 +265,14 @@ def _paint_junctions(
                 rough = 1 + 0.16 * at.texture[1, y, x] + 0.10 * grain[y, x]
                 thick = junctions.thickness[k]
                 inner = half + 3
-                if excitatory:
-                    dark = 30 * _band(d, -half, half, fine)
-                    if after:  # the density fades into the cytoplasm
-                        dense = _band(d, inner, inner + thick, fuzzy)
-                        dark += 80 * rough * dense
-                        dark += 34 * rough * _band(d, inner, inner + 1.5 * thick, 2 * fuzzy)
-                    else:
-                        dense = _band(d, inner, inner + 14, fuzzy)
-                        dark += 36 * rough * dense
-                else:
-                    dark = 30 * _band(d, -half, half, fine)
-                    dense = _band(d, inner, inner + thick * (0.85 if after else 0.8), fuzzy)
-                    dark += 58 * rough * dense
+                dark = 18 * _band(d, -half, half, fine)
+                if after:  # the density fades into the cytoplasm
+                    dense = _band(d, inner, inner + thick, fuzzy)
+                    faded = _band(d, inner, inner + 1.6 * thick, 2 * fuzzy)
+                    dark += junctions.darkness[k] * rough * (0.7 * dense + 0.3 * faded)
+                else:  # the presynaptic grid, thin in both classes
+                    dense = _band(d, inner, inner + min(thick, np.float32(14)), fuzzy)
+                    dark += 0.6 * junctions.darkness[k] * rough * dense
                 floor = grey[y, x] - 60
                 grey[y, x] -= extent * min(dark, max(floor, np.float32(0)))
                 if extent > 0.5:
@@ -297,7 +296,7 @@ def _paint_junctions(
 
 def cytoplasm(kind: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Grey offset and granularity of the cytoplasm of cells of each `tissue` kind, `[cells]` (chosen)."""
-    tone = np.clip(rng.normal(0, 7, len(kind)), -16, 16) + np.array([-18, 0, -14, -4, -2, -2])[kind]
+    tone = np.clip(rng.normal(0, 4, len(kind)), -10, 10) + np.array([-16, 4, -18, -4, -2, -12])[kind]
     flecks = np.clip(rng.normal(1, 0.25, len(kind)), 0.3, None) * np.array([0.7, 1.0, 0.7, 0.7, 1.4, 0.8])[kind]
     return tone.astype(np.float32), flecks.astype(np.float32)
 
