@@ -236,15 +236,18 @@ class _Builder:
         radii = rng.uniform(50, 95) * self.undulation(len(path), 0.12)  # axons of 0.1-0.2 um between boutons
         sites: list[tuple[int, float, Target]] = []
         at = int(rng.integers(3, 10))
+        # kept until a partner of that kind is in reach: shafts are rarer there than places for spines
+        on_spine = bool(rng.random() < classes.ON_SPINE[label])
         while at < len(path) - 3 and len(sites) < at_most:
             bouton = float(
                 np.clip(classes.lognormal(rng, effects["bouton"], classes.BOUTON_RADIUS[label][2]), 180, 450)
             )
-            partner = self._find_partner(path[at], bouton, bool(rng.random() < classes.ON_SPINE[label]))
+            partner = self._find_partner(path[at], bouton, on_spine)
             if partner is None:
                 at += 1
                 continue
             sites.append((at, bouton, partner))
+            on_spine = bool(rng.random() < classes.ON_SPINE[label])
             at += int(rng.integers(10, 20))  # boutons every 2-3.5 um: denser than most axons, to have enough (chosen)
         if not sites:
             return 0
