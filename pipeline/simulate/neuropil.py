@@ -18,7 +18,8 @@ import pandas as pd
 from cloudvolume import CloudVolume
 
 from pipeline import artefacts, compute, config, space
-from pipeline.simulate import boutons, camera, contents, field, render, tissue
+from pipeline.simulate import camera, render, tissue
+from pipeline.simulate.scene import Scene, build_scene
 
 log = logging.getLogger("pipeline")
 
@@ -43,7 +44,7 @@ Slab = tuple[int, int]  # a range of sections
 class Drawn(NamedTuple):
     """What every worker needs: it is written to a file once, and workers map it into memory."""
 
-    scene: render.Scene
+    scene: Scene
     root_ids: np.ndarray  # [cells] uint64
     flaws: camera.Flaws
     size_vx: tuple[int, int, int]  # XYZ
@@ -115,48 +116,6 @@ def generate(settings: config.Simulated, seed: int, out: Path, client: distribut
             "presynaptic_neurons": len(per_neuron),
             "sha256": {name: artefacts.sha256(out / name) for name in VOLUMES},
         },
-    )
-
-
-def build_scene(settings: config.Simulated, seed: int) -> tuple[tissue.Tissue, render.Scene]:
-    """The planned Tissue, and the Scene of everything that is drawn."""
-    plan_rng, noise_rng, fill_rng, face_rng, vesicle_rng, tone_rng = np.random.default_rng([seed, 0]).spawn(6)
-    plan = tissue.plan(settings, plan_rng)
-    low, high = np.full(3, -900.0), plan.size + 900
-    field_ = field.build(
-        plan.position[plan.edges], plan.radius[plan.edges], plan.cell[plan.edges[:, 1]], low, high, noise_rng
-    )
-    organelles = contents.organelles(plan, fill_rng)
-    centre, normal, face = boutons.contacts(plan, field_, face_rng)
-    vesicles = boutons.vesicles(plan, field_, organelles, centre, normal, vesicle_rng)
-    organelle_image = field.to_image(field_, organelles.ends.reshape(-1, 3)).reshape(-1, 2, 3)
-    reach, starts = render.organelle_reach(organelles.radius), organelles.first[:-1]
-    lowest = np.minimum.reduceat(organelle_image[..., 2].min(axis=1) - reach, starts)
-    highest = np.maximum.reduceat(organelle_image[..., 2].max(axis=1) + reach, starts)
-    planned = plan.junctions
-    junctions = render.Junctions(
-        centre.astype(np.float32),
-        field.to_image(field_, centre).astype(np.float32),
-        planned.pre.to_numpy(np.int32),
-        planned.post.to_numpy(np.int32),
-        np.minimum(planned.radius, 0.95 * face).to_numpy(np.float32),
-        planned.psd_thickness_nm.to_numpy(np.float32),
-        planned.psd_darkness.to_numpy(np.float32),
-        planned.label.to_numpy(np.int8),
-    )
-    kind = plan.cells.kind.to_numpy()
-    tone, flecks = render.cytoplasm(kind, tone_rng)
-    return plan, render.Scene(
-        field_,
-        organelles,
-        organelle_image.astype(np.float32),
-        np.stack([lowest, highest], axis=1),
-        vesicles,
-        field.to_image(field_, vesicles.centre).astype(np.float32),
-        junctions,
-        tone,
-        flecks,
-        kind == tissue.MYELIN,
     )
 
 
@@ -232,7 +191,7 @@ def _claimed_once(voxels: np.ndarray) -> np.ndarray:
     return voxels[np.concatenate([[True], ~repeated])]
 
 
-def _synapses(plan: tissue.Tissue, scene: render.Scene, voxels: np.ndarray) -> pd.DataFrame:
+def _synapses(plan: tissue.Tissue, scene: Scene, voxels: np.ndarray) -> pd.DataFrame:
     """The truth about every junction that can be seen: one row a synapse, points relative to the volume's corner.
 
     `voxels` `[N, 5]` lists junction, x, y, z and part (0 cleft, 1 presynaptic, 2 postsynaptic side).
