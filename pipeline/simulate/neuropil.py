@@ -82,7 +82,7 @@ def generate(settings: config.Simulated, seed: int, out: Path, client: distribut
         joblib.dump(drawn, file.name)
         write = functools.partial(_write_slab, out, seed, file.name)
         found = dict(compute.run(client, write, slabs, "sections"))
-    voxels = _claimed_once(np.concatenate([found[slab] for slab in slabs]))
+    voxels = np.concatenate([found[slab] for slab in slabs])
     synapses = _synapses(plan, scene, voxels)
     kept = np.zeros(len(plan.junctions), bool)
     kept[synapses.pop("junction")] = True
@@ -171,9 +171,9 @@ def _write_slab(out: Path, seed: int, drawn_path: str, slab: Slab) -> tuple[Slab
         structures[row] = labels
         voxels.append(found)
     _store(out / "em", slab, em)
-    _store(out / "segmentation", slab, cells, root_ids)
+    _store(out / "segmentation", slab, cells, np.asarray(root_ids))
     _store(out / "structures", slab, structures, compress="gzip")
-    return slab, np.concatenate(voxels)
+    return slab, _claimed_once(np.concatenate(voxels))
 
 
 def _write_clefts(out: Path, size_vx: tuple[int, int, int], item: tuple[Slab, np.ndarray]) -> None:
@@ -184,17 +184,17 @@ def _write_clefts(out: Path, size_vx: tuple[int, int, int], item: tuple[Slab, np
 
 
 def _claimed_once(voxels: np.ndarray) -> np.ndarray:
-    """`voxels` without those of a cleft that a junction with a lower number claims too."""
+    """`voxels` by z, y and x, without those of a cleft that a junction with a lower number claims too."""
     order = np.lexsort([voxels[:, i] for i in (0, 4, 1, 2, 3)])  # by z, y, x, part; the lowest junction first
     voxels = voxels[order]
     repeated = (voxels[1:, 1:] == voxels[:-1, 1:]).all(axis=1) & (voxels[1:, 4] == 0)
-    return voxels[np.concatenate([[True], ~repeated])]
+    return voxels[np.concatenate([[True], ~repeated])[: len(voxels)]]  # a slab may have none
 
 
 def _synapses(plan: tissue.Tissue, scene: Scene, voxels: np.ndarray) -> pd.DataFrame:
     """The truth about every junction that can be seen: one row a synapse, points relative to the volume's corner.
 
-    `voxels` `[N, 5]` lists junction, x, y, z and part (0 cleft, 1 presynaptic, 2 postsynaptic side).
+    `voxels` `[N, 5]` lists junction, x, y, z and part (0 cleft, 1 presynaptic, 2 postsynaptic side), by z, y and x.
     """
     table = pd.DataFrame(voxels, columns=["junction", "x", "y", "z", "part"])
     points = {}
@@ -234,8 +234,8 @@ def _synapses(plan: tissue.Tissue, scene: Scene, voxels: np.ndarray) -> pd.DataF
 
 
 def _nearest(voxels: pd.DataFrame, targets: pd.DataFrame) -> pd.DataFrame:
-    """For each junction in both, the voxel nearest (in nm) to its target: a table of x, y, z by junction."""
+    """For each junction in both, the voxel nearest (in nm) to its target, the first of several: x, y, z by junction."""
     voxels = voxels[voxels.junction.isin(targets.index)]
     offset = (voxels[["x", "y", "z"]].to_numpy() - targets.loc[voxels.junction].to_numpy()) * space.EM.resolution_nm
-    nearest = voxels.assign(distance=(offset**2).sum(axis=1)).sort_values(["junction", "distance", "z", "y", "x"])
-    return nearest.drop_duplicates("junction").set_index("junction")[["x", "y", "z"]]
+    nearest = pd.Series((offset**2).sum(axis=1), voxels.index).groupby(voxels.junction).idxmin()
+    return voxels.loc[nearest, ["x", "y", "z"]].set_axis(nearest.index)
