@@ -15,18 +15,15 @@ ON_SPINE = {1: 0.885, 0: 0.03}
 VESICLE_DIAMETER = {1: (40.0, 1.4, 1.2, 2.5), 0: (36.0, 1.7, 1.4, 3.5)}
 VESICLE_FLATNESS = {1: (1.10, 0.05, 0.05, 0.07), 0: (1.40, 0.12, 0.10, 0.25)}  # long over short axis
 #: Log-normal: median and spreads. Asymmetric density 25-45 nm, symmetric one thin (Colonnier 1968; Harris & Weinberg).
-PSD_THICKNESS = {1: (25.0, 0.15, 0.20), 0: (8.5, 0.20, 0.25)}
+PSD_THICKNESS = {1: (25.0, 0.15, 0.20), 0: (10.0, 0.20, 0.25)}
 #: Greys by which a density is darker than the cytoplasm, log-normal. At 8 x 8 x 40 nm it is a faint thickening of the
-#: membrane: from profiles across the junctions of kasthuri_ac3, with which those of minnie65 agree
-#: (`extract.junction`), and from how well the grey level of the postsynaptic side tells the classes apart there
-#: (`extract.floors`).
-PSD_DARKNESS = {1: (49.0, 0.15, 0.20), 0: (21.0, 0.20, 0.25)}
+#: membrane: from the mean profile across all junctions of kasthuri_ac3, with which those of minnie65 agree
+#: (`extract.junction`). Symmetric densities stain less; by how much is chosen.
+PSD_DARKNESS = {1: (49.0, 0.15, 0.20), 0: (28.0, 0.20, 0.25)}
 #: Vesicles per um3 of bouton, log-normal (chosen to look as dense as AC3's boutons).
-VESICLES_PER_UM3 = {1: (7000.0, 0.25, 0.22), 0: (4700.0, 0.25, 0.22)}
-#: Greys of a vesicle's wall, log-normal: in kasthuri_ac3 the boutons of inhibitory axons are the more textured ones, by
-#: as much as this gives them (`extract.floors`); excitatory clouds are denser, and darker between the vesicles.
-VESICLE_WALL = {1: (90.0, 0.10, 0.08), 0: (132.0, 0.10, 0.08)}
-BOUTON_RADIUS = {1: (250.0, 0.12, 0.16), 0: (262.0, 0.12, 0.16)}  # boutons of 0.4-1.0 um (Peters et al. 1991)
+VESICLES_PER_UM3 = {1: (6200.0, 0.25, 0.22), 0: (5700.0, 0.25, 0.22)}
+VESICLE_WALL = (100.0, 0.12, 0.08)  # greys by which its wall is darker than the cytoplasm, likewise, for both classes
+BOUTON_RADIUS = {1: (252.0, 0.12, 0.16), 0: (258.0, 0.12, 0.16)}  # boutons of 0.4-1.0 um (Peters et al. 1991)
 #: Share of boutons with a mitochondrion: about half of excitatory ones (Shepherd & Harris 1998); in inhibitory axons
 #: they are more and larger, as fast-spiking cells need (Gulyas et al. 2006; by how much is chosen).
 BOUTON_MITOCHONDRION = {1: 0.45, 0: 0.65}
@@ -48,7 +45,7 @@ def neuron_effects(rng: np.random.Generator, label: int) -> dict[str, float]:
         "density": lognormal(rng, *VESICLES_PER_UM3[label][:2]),
         "psd": lognormal(rng, *PSD_THICKNESS[label][:2]),
         "darkness": lognormal(rng, *PSD_DARKNESS[label][:2]),
-        "wall": lognormal(rng, *VESICLE_WALL[label][:2]),
+        "wall": lognormal(rng, *VESICLE_WALL[:2]),
         "diameter": rng.normal(*VESICLE_DIAMETER[label][:2]),
         "flatness": rng.normal(*VESICLE_FLATNESS[label][:2]),
     }
@@ -63,7 +60,7 @@ def junction(rng: np.random.Generator, label: int, effects: dict[str, float], wi
         "radius": float(RADIUS_SHARE[label] * np.clip(width * rng.uniform(0.85, 1.25), 130, 300)),
         "psd_thickness_nm": float(np.clip(lognormal(rng, effects["psd"], PSD_THICKNESS[label][2]), 6, 60)),
         "psd_darkness": float(np.clip(lognormal(rng, effects["darkness"], PSD_DARKNESS[label][2]), 8, 110)),
-        "vesicle_wall": float(np.clip(lognormal(rng, effects["wall"], VESICLE_WALL[label][2]), 50, 180)),
+        "vesicle_wall": float(np.clip(lognormal(rng, effects["wall"], VESICLE_WALL[2]), 50, 180)),
         "vesicle_diameter_nm": float(np.clip(diameter, 26, 52)),
         "vesicle_flatness": float(flatness),
         "vesicles_per_um3": float(lognormal(rng, effects["density"], VESICLES_PER_UM3[label][2])),
