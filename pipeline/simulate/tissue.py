@@ -285,7 +285,7 @@ class _Builder:
         return None
 
     @functools.cached_property
-    def _receivers(self) -> dict[bool, tuple[tuple[np.ndarray, ...], KDTree]]:
+    def _receivers(self) -> dict[bool, tuple[tuple[np.ndarray, np.ndarray, np.ndarray], KDTree]]:
         """Nodes that may receive on a spine (True) or a shaft (False), their positions and radii; and a search tree."""
         chosen = {}
         for on_spine in (False, True):

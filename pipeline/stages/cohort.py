@@ -91,7 +91,7 @@ def _of_service(
     with annotations(source, build) as service:
         found = candidates(service, source, edition)
         synapses = service.synapses(found.neurons["pre_neuron_id"])
-        volume = {
+        volume: dict[str, Any] = {
             "kind": source.kind,
             "em_path": service.image_source,
             "segmentation_path": service.segmentation_source,
