@@ -52,7 +52,7 @@ class Simulated(Section):
     materialization_version: int = 1300
     tables: Tables = Tables()
     query: Query = Query()
-    size_um: tuple[float, float, float] = (12.032, 12.032, 6.4)  # XYZ; whole blocks of 8 pixels, as JPEG has
+    size_um: tuple[float, float, float] = (13.248, 13.248, 6.4)  # XYZ; whole blocks of 8 pixels, as JPEG has
     n_excitatory: int = pydantic.Field(90, ge=1)  # presynaptic neurons with an axon in the volume
     n_inhibitory: int = pydantic.Field(45, ge=1)
     synapses_per_neuron: int = pydantic.Field(12, ge=1)  # on average

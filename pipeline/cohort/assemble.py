@@ -6,7 +6,7 @@ them to `assemble`; for a folder it hands the rows of `folder.read` to `assemble
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -78,12 +78,18 @@ def candidates(
 
 
 def assemble(
-    candidates: Candidates, synapses: pd.DataFrame, settings: config.Cohort, cube_nm: Sequence[float], seed: int
+    candidates: Candidates,
+    synapses: pd.DataFrame,
+    settings: config.Cohort,
+    cube_nm: Sequence[float],
+    seed: int,
+    is_within: Callable[[pd.DataFrame], pd.Series] | None = None,
 ) -> Cohort:
     """The cohort of an annotation service.
 
     `synapses` are the outgoing synapses of `candidates.neurons` with the columns of CAVE_COLUMNS; `cube_nm` is the
-    size (XYZ, nm) of the cubes that will be cut. Raises CohortError.
+    size (XYZ, nm) of the cubes that will be cut. `is_within` says which synapses have their images within the volume
+    and are used; without it, all are. Raises CohortError.
     """
     if missing := [name for name in CAVE_COLUMNS if name not in synapses]:
         raise CohortError(f"the synapse table lacks {missing}; it has {list(synapses.columns)}")
@@ -94,6 +100,15 @@ def assemble(
     _count(flow, "without duplicates", synapses)
     synapses = selection.without_autapses(synapses)
     _count(flow, "without autapses", synapses)
+    if is_within is not None:
+        inner = synapses[is_within(synapses)].reset_index(drop=True)
+        if inner.empty:
+            raise CohortError(
+                f"the images of all {len(synapses)} synapses reach beyond the volume; enlarge it (`source: size_um`), "
+                "or cut smaller ones (`extract: patch_px`, `cube_zyx`)"
+            )
+        synapses = inner
+        _count(flow, "images within the volume", synapses)
     return _finish(dataclasses.replace(candidates, flow=flow), synapses, settings, cube_nm, seed)
 
 

@@ -72,22 +72,21 @@ def grids(center_nm: np.ndarray, settings: Extract, volume: Volume) -> dict[str,
     return {name: Grid.at(center_nm, shape, volume, settings.voxel_nm) for name, shape in shapes.items()}
 
 
+def padded_fractions(synapses: pd.DataFrame, settings: Extract, volume: Volume) -> pd.DataFrame:
+    """Fractions of each synapse's `patch_padded` and `cube_padded` that lie beyond the volume."""
+    centers = synapses[CENTER_NM].to_numpy(float)
+    boxes = (grids(center, settings, volume).items() for center in centers)
+    rows = [{f"{name}_padded": padded_fraction(box_axes(volume, grid)) for name, grid in box} for box in boxes]
+    return pd.DataFrame(rows, index=synapses.index)
+
+
 def apply_edge_policy(
     synapses: pd.DataFrame, settings: Extract, volume: Volume
 ) -> tuple[pd.DataFrame, pd.DataFrame | None]:
     """(synapses to cut, those left out with their padded fractions, or None where the policy is to reflect)."""
     if settings.edge == "reflect":
         return synapses, None
-    padded = pd.DataFrame(
-        [
-            {
-                f"{name}_padded": padded_fraction(box_axes(volume, grid))
-                for name, grid in grids(center, settings, volume).items()
-            }
-            for center in synapses[CENTER_NM].to_numpy(float)
-        ],
-        index=synapses.index,
-    )
+    padded = padded_fractions(synapses, settings, volume)
     beyond = (padded > 0).any(axis=1)
     if beyond.all():
         raise ExtractionError(

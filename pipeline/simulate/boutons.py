@@ -75,16 +75,16 @@ def vesicles(
         wanted = row.vesicles_per_um3 * 4.19 * (radius + GROWTH_NM) ** 3 / 1e9
         n = int(6 * wanted) + 40
         place = rng.normal(size=(n, 3))
-        place *= ((radius + GROWTH_NM) * 1.2 * rng.random(n) ** (1 / 3) / np.linalg.norm(place, axis=1))[:, None]
+        place *= ((radius + GROWTH_NM) * 1.2 * rng.random(n) ** (1 / 3) / _length(place))[:, None]
         place += tissue_.position[row.pre_node]
         diameter = np.clip(rng.normal(row.vesicle_diameter_nm, classes.VESICLE_DIAMETER[row.label][3], n), 24, 60)
-        docked = np.arange(n) < rng.integers(3, 9)  # about 2-10 docked (Harris & Weinberg 2012)
-        spread = rng.uniform(-1, 1, (n, 3)) * row.radius
+        docked = int(rng.integers(3, 9))  # the first; about 2-10 docked (Harris & Weinberg 2012)
+        spread = rng.uniform(-1, 1, (n, 3))[:docked] * row.radius
         spread -= (spread @ normal[s])[:, None] * normal[s]
-        beside = at[s] + spread - normal[s] * (0.5 * diameter + 14)[:, None]
-        place = np.where(docked[:, None], beside, place)
-        far = np.linalg.norm(place - at[s], axis=1) / (1.3 * radius)
-        keep = docked | (rng.random(n) < 0.12 + 0.88 * np.exp(-4 * far**2))
+        place[:docked] = at[s] + spread - normal[s] * (0.5 * diameter[:docked] + 14)[:, None]
+        far = _length(place - at[s]) / (1.3 * radius)
+        keep = rng.random(n) < 0.12 + 0.88 * np.exp(-4 * far**2)
+        keep[:docked] = True
         spread = rng.normal(0, classes.VESICLE_FLATNESS[row.label][3], n)
         flat = np.maximum(row.vesicle_flatness + spread, 1.0)
         n_kept = keep.sum()
@@ -114,6 +114,12 @@ def vesicles(
         of[chosen].astype(np.int32),
         junctions.vesicle_wall.to_numpy(np.float32)[of[chosen]],
     )
+
+
+def _length(vectors: np.ndarray) -> np.ndarray:
+    """`np.linalg.norm(vectors, axis=1)` of `[N, 3]`, several times as fast."""
+    x, y, z = vectors.T
+    return np.sqrt(x * x + y * y + z * z)
 
 
 @kernel

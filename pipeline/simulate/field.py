@@ -136,7 +136,7 @@ def glia_reach(wave: Number) -> Number:
 
 
 @inlined
-def _between(
+def between(
     field: Field, own: Number, other: Number, s_own: Number, s_other: Number, x: Number, y: Number, z: Number
 ) -> tuple[Number, Number]:
     """Distance (nm) to the face between two capsules, inside the first, and the z of the face's normal."""
@@ -186,7 +186,7 @@ def _nearest(field: Field, candidates: np.ndarray, count: int, n: int, real: np.
             real[DEPTH + j], real[TILT + j] = FAR_NM, 0
             continue
         if k2 >= 0 and s1 < reach and s2 - s1 < 2 * (reach - s1):  # slopes are 2 at most: none farther beats the glia
-            depth, tilt = _between(field, k1, k2, s1, s2, x, y, z)
+            depth, tilt = between(field, k1, k2, s1, s2, x, y, z)
             if depth < reach - s1:
                 whole[ACROSS + j] = field.owner[k2]
                 real[DEPTH + j], real[TILT + j] = min(depth, np.float32(FAR_NM)), tilt
@@ -197,29 +197,8 @@ def _nearest(field: Field, candidates: np.ndarray, count: int, n: int, real: np.
             whole[ACROSS + j], whole[CELL + j] = whole[CELL + j], GLIA
 
 
-@kernel
-def pair_distance(field: Field, own: Number, other: Number, x: Number, y: Number, z: Number) -> tuple[Number, Number]:
-    """Distance (nm) from a point in cell `own` to its face with cell `other`, and the z of the face's normal."""
-    cube = _cube(field, x, y, z)
-    s_own, s_other = np.float32(1e9), np.float32(1e9)
-    k_own = k_other = np.int32(-1)
-    for i in range(field.start[cube], field.start[cube + 1]):
-        k = field.items[i]
-        cell = field.owner[k]
-        if cell != own and cell != other:
-            continue
-        s = distance(field.capsules, k, x, y, z)
-        if cell == own and s < s_own:
-            s_own, k_own = s, k
-        elif cell == other and s < s_other:
-            s_other, k_other = s, k
-    if k_own < 0 or k_other < 0:
-        return np.float32(FAR_NM), np.float32(0)
-    return _between(field, k_own, k_other, s_own, s_other, x, y, z)
-
-
 @inlined
-def _cube(field: Field, x: Number, y: Number, z: Number) -> int:
+def cube_of(field: Field, x: Number, y: Number, z: Number) -> int:
     ix = min(max(np.int64((x - field.origin[0]) / GRID_NM), 0), field.shape[0] - 1)
     iy = min(max(np.int64((y - field.origin[1]) / GRID_NM), 0), field.shape[1] - 1)
     iz = min(max(np.int64((z - field.origin[2]) / GRID_NM), 0), field.shape[2] - 1)
@@ -237,7 +216,7 @@ def query(field: Field, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
 def _cubes(field: Field, points: np.ndarray) -> np.ndarray:
     cubes = np.empty(len(points), np.int64)
     for i in range(len(points)):
-        cubes[i] = _cube(field, points[i, 0], points[i, 1], points[i, 2])
+        cubes[i] = cube_of(field, points[i, 0], points[i, 1], points[i, 2])
     return cubes
 
 
@@ -296,7 +275,7 @@ def section(field: Field, z_nm: Number, shape: tuple[int, int]) -> Section:
             noise.at(field.noise, x, y, z_nm, waves)
             x, y = x + np.float32(WARP_NM) * waves[0], y + np.float32(WARP_NM) * waves[1]
             z = np.float32(z_nm) + np.float32(WARP_NM) * waves[2]
-            cube = _cube(field, x, y, z)
+            cube = cube_of(field, x, y, z)
             first, last = field.start[cube], field.start[cube + 1]
             s1, s2 = np.float32(1e9), np.float32(1e9)
             c1 = np.int32(GLIA)

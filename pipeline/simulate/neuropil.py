@@ -18,7 +18,8 @@ import pandas as pd
 from cloudvolume import CloudVolume
 
 from pipeline import artefacts, compute, config, space
-from pipeline.simulate import boutons, camera, contents, field, render, tissue
+from pipeline.simulate import camera, render, tissue
+from pipeline.simulate.scene import Scene, build_scene
 
 log = logging.getLogger("pipeline")
 
@@ -43,7 +44,7 @@ Slab = tuple[int, int]  # a range of sections
 class Drawn(NamedTuple):
     """What every worker needs: it is written to a file once, and workers map it into memory."""
 
-    scene: render.Scene
+    scene: Scene
     root_ids: np.ndarray  # [cells] uint64
     flaws: camera.Flaws
     size_vx: tuple[int, int, int]  # XYZ
@@ -81,7 +82,7 @@ def generate(settings: config.Simulated, seed: int, out: Path, client: distribut
         joblib.dump(drawn, file.name)
         write = functools.partial(_write_slab, out, seed, file.name)
         found = dict(compute.run(client, write, slabs, "sections"))
-    voxels = _claimed_once(np.concatenate([found[slab] for slab in slabs]))
+    voxels = np.concatenate([found[slab] for slab in slabs])
     synapses = _synapses(plan, scene, voxels)
     kept = np.zeros(len(plan.junctions), bool)
     kept[synapses.pop("junction")] = True
@@ -115,48 +116,6 @@ def generate(settings: config.Simulated, seed: int, out: Path, client: distribut
             "presynaptic_neurons": len(per_neuron),
             "sha256": {name: artefacts.sha256(out / name) for name in VOLUMES},
         },
-    )
-
-
-def build_scene(settings: config.Simulated, seed: int) -> tuple[tissue.Tissue, render.Scene]:
-    """The planned Tissue, and the Scene of everything that is drawn."""
-    plan_rng, noise_rng, fill_rng, face_rng, vesicle_rng, tone_rng = np.random.default_rng([seed, 0]).spawn(6)
-    plan = tissue.plan(settings, plan_rng)
-    low, high = np.full(3, -900.0), plan.size + 900
-    field_ = field.build(
-        plan.position[plan.edges], plan.radius[plan.edges], plan.cell[plan.edges[:, 1]], low, high, noise_rng
-    )
-    organelles = contents.organelles(plan, fill_rng)
-    centre, normal, face = boutons.contacts(plan, field_, face_rng)
-    vesicles = boutons.vesicles(plan, field_, organelles, centre, normal, vesicle_rng)
-    organelle_image = field.to_image(field_, organelles.ends.reshape(-1, 3)).reshape(-1, 2, 3)
-    reach, starts = render.organelle_reach(organelles.radius), organelles.first[:-1]
-    lowest = np.minimum.reduceat(organelle_image[..., 2].min(axis=1) - reach, starts)
-    highest = np.maximum.reduceat(organelle_image[..., 2].max(axis=1) + reach, starts)
-    planned = plan.junctions
-    junctions = render.Junctions(
-        centre.astype(np.float32),
-        field.to_image(field_, centre).astype(np.float32),
-        planned.pre.to_numpy(np.int32),
-        planned.post.to_numpy(np.int32),
-        np.minimum(planned.radius, 0.95 * face).to_numpy(np.float32),
-        planned.psd_thickness_nm.to_numpy(np.float32),
-        planned.psd_darkness.to_numpy(np.float32),
-        planned.label.to_numpy(np.int8),
-    )
-    kind = plan.cells.kind.to_numpy()
-    tone, flecks = render.cytoplasm(kind, tone_rng)
-    return plan, render.Scene(
-        field_,
-        organelles,
-        organelle_image.astype(np.float32),
-        np.stack([lowest, highest], axis=1),
-        vesicles,
-        field.to_image(field_, vesicles.centre).astype(np.float32),
-        junctions,
-        tone,
-        flecks,
-        kind == tissue.MYELIN,
     )
 
 
@@ -212,9 +171,9 @@ def _write_slab(out: Path, seed: int, drawn_path: str, slab: Slab) -> tuple[Slab
         structures[row] = labels
         voxels.append(found)
     _store(out / "em", slab, em)
-    _store(out / "segmentation", slab, cells, root_ids)
+    _store(out / "segmentation", slab, cells, np.asarray(root_ids))
     _store(out / "structures", slab, structures, compress="gzip")
-    return slab, np.concatenate(voxels)
+    return slab, _claimed_once(np.concatenate(voxels))
 
 
 def _write_clefts(out: Path, size_vx: tuple[int, int, int], item: tuple[Slab, np.ndarray]) -> None:
@@ -225,17 +184,17 @@ def _write_clefts(out: Path, size_vx: tuple[int, int, int], item: tuple[Slab, np
 
 
 def _claimed_once(voxels: np.ndarray) -> np.ndarray:
-    """`voxels` without those of a cleft that a junction with a lower number claims too."""
+    """`voxels` by z, y and x, without those of a cleft that a junction with a lower number claims too."""
     order = np.lexsort([voxels[:, i] for i in (0, 4, 1, 2, 3)])  # by z, y, x, part; the lowest junction first
     voxels = voxels[order]
     repeated = (voxels[1:, 1:] == voxels[:-1, 1:]).all(axis=1) & (voxels[1:, 4] == 0)
-    return voxels[np.concatenate([[True], ~repeated])]
+    return voxels[np.concatenate([[True], ~repeated])[: len(voxels)]]  # a slab may have none
 
 
-def _synapses(plan: tissue.Tissue, scene: render.Scene, voxels: np.ndarray) -> pd.DataFrame:
+def _synapses(plan: tissue.Tissue, scene: Scene, voxels: np.ndarray) -> pd.DataFrame:
     """The truth about every junction that can be seen: one row a synapse, points relative to the volume's corner.
 
-    `voxels` `[N, 5]` lists junction, x, y, z and part (0 cleft, 1 presynaptic, 2 postsynaptic side).
+    `voxels` `[N, 5]` lists junction, x, y, z and part (0 cleft, 1 presynaptic, 2 postsynaptic side), by z, y and x.
     """
     table = pd.DataFrame(voxels, columns=["junction", "x", "y", "z", "part"])
     points = {}
@@ -275,8 +234,8 @@ def _synapses(plan: tissue.Tissue, scene: render.Scene, voxels: np.ndarray) -> p
 
 
 def _nearest(voxels: pd.DataFrame, targets: pd.DataFrame) -> pd.DataFrame:
-    """For each junction in both, the voxel nearest (in nm) to its target: a table of x, y, z by junction."""
+    """For each junction in both, the voxel nearest (in nm) to its target, the first of several: x, y, z by junction."""
     voxels = voxels[voxels.junction.isin(targets.index)]
     offset = (voxels[["x", "y", "z"]].to_numpy() - targets.loc[voxels.junction].to_numpy()) * space.EM.resolution_nm
-    nearest = voxels.assign(distance=(offset**2).sum(axis=1)).sort_values(["junction", "distance", "z", "y", "x"])
-    return nearest.drop_duplicates("junction").set_index("junction")[["x", "y", "z"]]
+    nearest = pd.Series((offset**2).sum(axis=1), voxels.index).groupby(voxels.junction).idxmin()
+    return voxels.loc[nearest, ["x", "y", "z"]].set_axis(nearest.index)

@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.simulate.kernels import Number, kernel
 
 CUBE_NM = 1000.0
-LARGE_NM = 450.0  # balls above this radius are compared with all others instead of through the cubes
+LARGE_NM = 450.0  # balls above this radius stand in no cube: they look for the small ones, and for each other
 FIXED_NM = 2000.0  # somata stay
 ROUNDS = 50
 RENEW = 5  # rounds between lists of neighbours
@@ -65,7 +65,7 @@ def _neighbours(
 
     index, small = cubes(position), radius <= LARGE_NM
     reach = (radius + SKIN_NM + radius[small].max())[:, None]
-    first, last = np.maximum(cubes(position - reach), index - 1), np.minimum(cubes(position + reach), index + 1)
+    first, last = cubes(position - reach), cubes(position + reach)
     cube = np.where(small, (index[:, 2] * shape[1] + index[:, 1]) * shape[0] + index[:, 0], shape.prod())
     order = np.argsort(cube, kind="stable")
     start = np.searchsorted(cube[order], np.arange(shape.prod() + 1))
@@ -79,7 +79,7 @@ def _pairs(
     ordered: np.ndarray,  # the same in the order of the cubes, large ones last, to be read in a row
     cell: np.ndarray,
     partner: np.ndarray,
-    first: np.ndarray,  # [N, 3] the cubes to look for neighbours in, XYZ, from ...
+    first: np.ndarray,  # [N, 3] the cubes to look for small neighbours in, XYZ, from ...
     last: np.ndarray,  # ... to
     shape: np.ndarray,
     order: np.ndarray,
@@ -88,19 +88,21 @@ def _pairs(
     n, n_small = len(cell), start[-1]
     near = np.empty(n, np.bool_)
     found = np.empty((40 * n, 2), np.int64)
-    spans = np.empty((9, 2), np.int64)  # ranges of `order` to compare with
+    rows = (last - first + 1)[:, 1:]
+    spans = np.empty((np.max(rows[:, 0] * rows[:, 1]) + 1, 2), np.int64)  # ranges of `order` to compare with
     count = 0
     for i in range(n):
         x, y, z, r = balls[0, i], balls[1, i], balls[2, i], balls[3, i] + SKIN_NM
         small = balls[3, i] <= LARGE_NM
-        spans[0, 0], spans[0, 1] = 0, n
-        n_spans = 0 if small else 1
-        if small:
-            for iz in range(first[i, 2], last[i, 2] + 1):
-                for iy in range(first[i, 1], last[i, 1] + 1):
-                    row = (iz * shape[1] + iy) * shape[0]
-                    spans[n_spans, 0], spans[n_spans, 1] = start[row + first[i, 0]], start[row + last[i, 0] + 1]
-                    n_spans += 1
+        n_spans = 0
+        for iz in range(first[i, 2], last[i, 2] + 1):
+            for iy in range(first[i, 1], last[i, 1] + 1):
+                row = (iz * shape[1] + iy) * shape[0]
+                spans[n_spans, 0], spans[n_spans, 1] = start[row + first[i, 0]], start[row + last[i, 0] + 1]
+                n_spans += 1
+        if not small:
+            spans[n_spans, 0], spans[n_spans, 1] = n_small, n
+            n_spans += 1
         for s in range(n_spans):
             low, high = spans[s, 0], spans[s, 1]
             xs, ys, zs, radii = ordered[0, low:high], ordered[1, low:high], ordered[2, low:high], ordered[3, low:high]

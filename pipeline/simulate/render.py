@@ -6,13 +6,13 @@ kasthuri_ac3 (uint8, 0 black).
 """
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.simulate import boutons, contents, field, noise
+from pipeline.simulate import contents, faces, field, noise, tiles
 from pipeline.simulate.kernels import Number, kernel
 from pipeline.simulate.noise import PIXEL_NM, SECTION_NM
+from pipeline.simulate.scene import Scene, organelle_reach
 
 CYTOPLASM = 174.0  # median grey of clear cytoplasm
 MEMBRANE_NM = 8.5  # unit membrane (Peters et al. 1991)
@@ -21,40 +21,13 @@ MEMBRANE_NM = 8.5  # unit membrane (Peters et al. 1991)
 HALF_CLEFT_NM = (6.5, 9.0)  # inhibitory, excitatory
 CLEFT_REACH_NM = 16.0  # a cleft mask takes voxels this near to the middle of the cleft
 HALO_NM, HALO = 16.0, 7.0  # how far, and by how many greys, a vesicle darkens the cytoplasm about it (chosen)
+FADED_NM = 80.0  # distance from an organelle's surface at which nothing of it is left to see
 SIDE_NM = (40.0, 90.0)  # depth at which points of the two partners are taken
 
 #: Labels of the `structures` volume, which names what is drawn in a voxel; 0 is everything else. The density is the
 #: dense material beside a cleft, on the postsynaptic side and, where it is drawn, on the presynaptic one.
 STRUCTURES = {"cleft": 1, "density": 2, "vesicle": 3, "mitochondrion": 4}
 _CLEFT, _DENSITY, _VESICLE, _MITOCHONDRION = STRUCTURES.values()
-
-
-class Junctions(NamedTuple):
-    """Synapses as the painter needs them: tissue centre nm `[S, 3]`, cells, radius nm, density nm and greys, label."""
-
-    centre: np.ndarray
-    image_centre: np.ndarray
-    pre: np.ndarray
-    post: np.ndarray
-    radius: np.ndarray
-    thickness: np.ndarray
-    darkness: np.ndarray
-    label: np.ndarray
-
-
-class Scene(NamedTuple):
-    """All that is drawn, in tissue coordinates; `*_image` are the positions at which it appears."""
-
-    field: field.Field
-    organelles: contents.Organelles
-    organelle_image: np.ndarray  # [N, 2, 3] nm
-    organelle_z: np.ndarray  # [organelles, 2] nm, lowest and highest section that may show each
-    vesicles: boutons.Vesicles
-    vesicle_image: np.ndarray  # [V, 3] nm
-    junctions: Junctions
-    tone: np.ndarray  # [cells] grey offset of each cell's cytoplasm
-    flecks: np.ndarray  # [cells] how granular its cytoplasm is
-    myelin: np.ndarray  # [cells] bool
 
 
 @kernel
@@ -89,14 +62,14 @@ def _paint_cytoplasm(scene: Scene, at: field.Section, grain: np.ndarray, cloud: 
 
 
 @kernel
-def organelle_reach(radius: Number) -> Number:
-    """How far (nm) from its planned axis an organelle may show, warped and roughened."""
-    return 1.6 * radius + 50
-
-
-@kernel
 def _paint_organelles(
-    scene: Scene, rows: np.ndarray, z_nm: Number, at: field.Section, grey: np.ndarray, shown: np.ndarray
+    scene: Scene,
+    rows: np.ndarray,
+    z_nm: Number,
+    at: field.Section,
+    tiles_: tiles.Tiles,
+    grey: np.ndarray,
+    shown: np.ndarray,
 ) -> None:
     organelles, image = scene.organelles, scene.organelle_image
     height, width = at.cell.shape
@@ -108,6 +81,7 @@ def _paint_organelles(
         low_x = low_y = np.float32(1e9)
         high_x = high_y = np.float32(-1e9)
         near = np.empty(last - first, np.int64)  # the capsules that this section cuts
+        kept, sizes = np.empty(last - first, np.int64), np.empty(last - first, np.float32)
         count = 0
         for i in range(first, last):
             reach = organelle_reach(organelles.radius[i])
@@ -119,48 +93,68 @@ def _paint_organelles(
             low_x, high_x = min(low_x, image[i, 1, 0] - reach), max(high_x, image[i, 1, 0] + reach)
             low_y, high_y = min(low_y, image[i, 0, 1] - reach), max(high_y, image[i, 0, 1] + reach)
             low_y, high_y = min(low_y, image[i, 1, 1] - reach), max(high_y, image[i, 1, 1] + reach)
-        for y in range(max(int(low_y / PIXEL_NM), 0), min(int(high_y / PIXEL_NM) + 1, height)):
-            for x in range(max(int(low_x / PIXEL_NM), 0), min(int(high_x / PIXEL_NM) + 1, width)):
-                if at.cell[y, x] != owner:
-                    continue
-                qx, qy, qz = at.where[0, y, x], at.where[1, y, x], at.where[2, y, x]
-                s, nearest = np.float32(1e9), near[0]
-                for i in range(count):
-                    other = field.distance(organelles.capsules, near[i], qx, qy, qz)
-                    if other < s:
-                        s, nearest = other, near[i]
-                if s > 80:
-                    continue
-                gx, gy, gz = field.gradient(organelles.capsules, nearest, qx, qy, qz)
-                inside = _step(at.depth[y, x] - 24, 4.0)
-                if kind == contents.MITOCHONDRION:
-                    noise.at(scene.field.noise, 1.7 * qx + 900 * phase, 1.7 * qy, 1.7 * qz, waves)
-                    s += 11 * waves[0]
-                    blur = _smear(4.5, abs(gz))
-                    body = _step(-s, blur) * inside
-                    # cristae: folds across the long axis about 45 nm apart, bent by noise
-                    ax, ay, az = organelles.capsules[nearest, 3:6]
-                    norm = math.sqrt(ax * ax + ay * ay + az * az) + 1e-3
-                    course = ((qx * ax + qy * ay + qz * az) / norm + 0.35 * (qx * gy - qy * gx)) / 46.0
-                    folds = math.sin(6.28 * course + 2.0 * waves[1] + phase) + 0.7 * waves[4]
-                    matrix = 110 + 12 * math.sin(5 * phase) - 30 * _step(folds - 0.2, 0.35) + 6 * waves[2]
-                    matrix -= 58 * _band(s, -14.0, 3.0, blur) + 14 * _band(s, -30.0, -14.0, blur)
-                    grey[y, x] += body * (matrix - grey[y, x])
-                    if body > 0.5:
-                        shown[y, x] = _MITOCHONDRION
-                elif kind == contents.RETICULUM:
-                    noise.at(scene.field.noise, 1.9 * qx + 900 * phase, 1.9 * qy, 1.9 * qz, waves)
-                    s += 17 * waves[0] + 10 * waves[5]
-                    wall = _band(s, -6.0, 6.0, _smear(3.6, abs(gz))) * inside
-                    grey[y, x] += 12 * _step(-s - 6, 4.0) * inside - 140 * wall
-                elif kind == contents.ROD:
-                    grey[y, x] -= 85 * _step(-s, _smear(4.0, abs(gz))) * inside
-                elif kind == contents.FAINT_ROD:
-                    grey[y, x] -= 30 * _step(-s, _smear(4.0, abs(gz))) * inside
-                else:
-                    noise.at(scene.field.noise, qx + 900 * phase, qy, qz, waves)
-                    body = _step(-s - 10 * waves[0], _smear(5.0, abs(gz))) * inside
-                    grey[y, x] += body * (45 + 14 * waves[5] - grey[y, x])
+        low_row, high_row = max(int(low_y / PIXEL_NM), 0), min(int(high_y / PIXEL_NM) + 1, height)
+        low_column, high_column = max(int(low_x / PIXEL_NM), 0), min(int(high_x / PIXEL_NM) + 1, width)
+        for m in range(tiles_.start[owner], tiles_.start[owner + 1]):
+            y0, x0 = tiles_.corner[m]
+            y0, y1 = max(y0, low_row), min(y0 + field.BLOCK_PX, high_row)
+            x0, x1 = max(x0, low_column), min(x0 + field.BLOCK_PX, high_column)
+            if y0 >= y1 or x0 >= x1:
+                continue
+            mx, my, mz = tiles_.middle[m]
+            s, spread = np.float32(1e9), tiles_.spread[m] + np.float32(0.5)
+            for i in range(count):
+                sizes[i] = field.distance(organelles.capsules, near[i], mx, my, mz)
+                s = min(s, sizes[i])
+            if s > FADED_NM + spread:
+                continue
+            n_kept = 0  # capsules that are the nearest to some pixel of the tile
+            for i in range(count):
+                if sizes[i] <= s + 2 * spread:
+                    kept[n_kept] = near[i]
+                    n_kept += 1
+            for y in range(y0, y1):
+                for x in range(x0, x1):
+                    if at.cell[y, x] != owner:
+                        continue
+                    qx, qy, qz = at.where[0, y, x], at.where[1, y, x], at.where[2, y, x]
+                    s, nearest = np.float32(1e9), kept[0]
+                    for i in range(n_kept):
+                        other = field.distance(organelles.capsules, kept[i], qx, qy, qz)
+                        if other < s:
+                            s, nearest = other, kept[i]
+                    if s > FADED_NM:
+                        continue
+                    gx, gy, gz = field.gradient(organelles.capsules, nearest, qx, qy, qz)
+                    inside = _step(at.depth[y, x] - 24, 4.0)
+                    if kind == contents.MITOCHONDRION:
+                        noise.at(scene.field.noise, 1.7 * qx + 900 * phase, 1.7 * qy, 1.7 * qz, waves)
+                        s += 11 * waves[0]
+                        blur = _smear(4.5, abs(gz))
+                        body = _step(-s, blur) * inside
+                        # cristae: folds across the long axis about 45 nm apart, bent by noise
+                        ax, ay, az = organelles.capsules[nearest, 3:6]
+                        norm = math.sqrt(ax * ax + ay * ay + az * az) + 1e-3
+                        course = ((qx * ax + qy * ay + qz * az) / norm + 0.35 * (qx * gy - qy * gx)) / 46.0
+                        folds = math.sin(6.28 * course + 2.0 * waves[1] + phase) + 0.7 * waves[4]
+                        matrix = 110 + 12 * math.sin(5 * phase) - 30 * _step(folds - 0.2, 0.35) + 6 * waves[2]
+                        matrix -= 58 * _band(s, -14.0, 3.0, blur) + 14 * _band(s, -30.0, -14.0, blur)
+                        grey[y, x] += body * (matrix - grey[y, x])
+                        if body > 0.5:
+                            shown[y, x] = _MITOCHONDRION
+                    elif kind == contents.RETICULUM:
+                        noise.at(scene.field.noise, 1.9 * qx + 900 * phase, 1.9 * qy, 1.9 * qz, waves)
+                        s += 17 * waves[0] + 10 * waves[5]
+                        wall = _band(s, -6.0, 6.0, _smear(3.6, abs(gz))) * inside
+                        grey[y, x] += 12 * _step(-s - 6, 4.0) * inside - 140 * wall
+                    elif kind == contents.ROD:
+                        grey[y, x] -= 85 * _step(-s, _smear(4.0, abs(gz))) * inside
+                    elif kind == contents.FAINT_ROD:
+                        grey[y, x] -= 30 * _step(-s, _smear(4.0, abs(gz))) * inside
+                    else:
+                        noise.at(scene.field.noise, qx + 900 * phase, qy, qz, waves)
+                        body = _step(-s - 10 * waves[0], _smear(5.0, abs(gz))) * inside
+                        grey[y, x] += body * (45 + 14 * waves[5] - grey[y, x])
 
 
 @kernel
@@ -233,8 +227,10 @@ def _paint_junctions(
     height, width = at.cell.shape
     found = np.empty((4096, 5), np.int32)
     count = 0
+    partners = np.empty(len(scene.field.owner), np.int32)  # capsules of the two cells that a cube lists
     for n in range(len(rows)):
         k = rows[n]
+        listed_for, n_partners = -1, 0
         reach = junctions.radius[k] + 220
         cx, cy = junctions.image_centre[k, 0], junctions.image_centre[k, 1]
         excitatory = junctions.label[k] == 1
@@ -251,7 +247,11 @@ def _paint_junctions(
                     continue
                 other = junctions.post[k] if before else junctions.pre[k]
                 px, py, pz = at.where[0, y, x], at.where[1, y, x], at.where[2, y, x]
-                d, slant = field.pair_distance(scene.field, at.cell[y, x], other, px, py, pz)
+                cube = field.cube_of(scene.field, px, py, pz)
+                if cube != listed_for:
+                    n_partners = faces.list_pair(scene.field, cube, junctions.pre[k], junctions.post[k], partners)
+                    listed_for = cube
+                d, slant = faces.distance(scene.field, partners[:n_partners], at.cell[y, x], other, px, py, pz)
                 if d > 120:
                     continue
                 slant = abs(slant)
@@ -294,13 +294,6 @@ def _paint_junctions(
     return found[:count]
 
 
-def cytoplasm(kind: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Grey offset and granularity of the cytoplasm of cells of each `tissue` kind, `[cells]` (chosen)."""
-    tone = np.clip(rng.normal(0, 4, len(kind)), -10, 10) + np.array([-16, 4, -18, -4, -2, -12])[kind]
-    flecks = np.clip(rng.normal(1, 0.25, len(kind)), 0.3, None) * np.array([0.7, 1.0, 0.7, 0.7, 1.4, 0.8])[kind]
-    return tone.astype(np.float32), flecks.astype(np.float32)
-
-
 def section(
     scene: Scene, index: int, shape: tuple[int, int], seed: np.random.SeedSequence
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -320,7 +313,7 @@ def section(
     _paint_cytoplasm(scene, at, grain, cloud, grey)
     rows = np.flatnonzero((scene.organelle_z[:, 0] < z_nm) & (scene.organelle_z[:, 1] > z_nm))
     rows = rows[np.argsort(scene.organelles.kind[rows] == contents.MITOCHONDRION, kind="stable")]  # over the rest
-    _paint_organelles(scene, rows, z_nm, at, grey, shown)
+    _paint_organelles(scene, rows, z_nm, at, tiles.find(at, len(scene.tone)), grey, shown)
     reach = scene.vesicles.half_axes.max(axis=1) + SECTION_NM / 2
     rows = np.flatnonzero(np.abs(scene.vesicle_image[:, 2] - z_nm) < reach)
     _paint_vesicles(scene, rows, z_nm, at, grey, shown)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.spatial import KDTree
 
 from pipeline import config
 from pipeline.errors import PipelineError
@@ -24,6 +25,7 @@ from pipeline.simulate import classes, packing
 MARGIN_NM = 700.0  # processes are modelled this far beyond the volume, so that its faces look like its inside
 EDGE_NM = np.array([260.0, 260.0, 220.0])  # no junction is planned nearer than this to a face
 STEP_NM = 180.0  # spacing of nodes along axons
+PARTNER_NM = 2500.0  # a bouton's partner is nearer: twice its head's radius, the bouton's and a neck of 1300 at most
 MAX_PER_UM3 = 2.4  # junctions the box can hold; neocortex has about 1.1 per um3 (Kasthuri et al. 2015)
 
 DENDRITES_PER_UM3 = 0.042  # chosen: with 0.6 um calibre about a third of the space (Kasthuri et al. 2015)
@@ -35,7 +37,6 @@ SMOOTH_SHARE = 0.25  # of dendrites, from inhibitory neurons, which have few or 
 SPINE_NODES = 6  # four of the neck, two of the head
 
 AXON, DENDRITE, FILLER, MYELIN, SOMA, GLIA = range(6)
-
 
 #: A dendritic node, and the centre (nm) and radius of the spine head to grow from it, if any.
 Target = tuple[int, tuple[np.ndarray, float] | None]
@@ -262,11 +263,11 @@ class _Builder:
 
     def _find_partner(self, centre: np.ndarray, bouton: float, on_spine: bool) -> Target | None:
         """A partner for a bouton at `centre`."""
-        if np.any(centre < EDGE_NM + 100) or np.any(centre > self.size - EDGE_NM - 100):
+        if np.any(np.minimum(centre, self.size - centre) < EDGE_NM + 100) or self._crowded(centre, bouton):
             return None
-        if self._crowded(centre, bouton):
-            return None
-        targets, position, radius = self._receivers[on_spine]
+        listed, tree = self._receivers[on_spine]
+        around = tree.query_ball_point(centre, PARTNER_NM + listed[2].max(), return_sorted=True)
+        targets, position, radius = (values[np.array(around, int)] for values in listed)
         offset = position - centre
         length = np.linalg.norm(offset, axis=1)
         gap = length - radius
@@ -287,12 +288,13 @@ class _Builder:
         return None
 
     @functools.cached_property
-    def _receivers(self) -> dict[bool, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Nodes that may receive on a spine (True) or a shaft (False), with their positions and radii."""
+    def _receivers(self) -> dict[bool, tuple[tuple[np.ndarray, np.ndarray, np.ndarray], KDTree]]:
+        """Nodes that may receive on a spine (True) or a shaft (False), their positions and radii; and a search tree."""
         chosen = {}
         for on_spine in (False, True):
             nodes = np.array([node for node, spiny in self.targets if spiny or not on_spine])
-            chosen[on_spine] = nodes, np.array(self.position)[nodes], np.array(self.radius)[nodes]
+            position = np.array(self.position)[nodes]
+            chosen[on_spine] = (nodes, position, np.array(self.radius)[nodes]), KDTree(position)
         return chosen
 
     def _crowded(self, centre: np.ndarray, radius: float) -> bool:

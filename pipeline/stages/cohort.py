@@ -1,7 +1,7 @@
 """From the annotation service, or a folder's `synapses.csv`, to the cohort; and the service of a simulation."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ from pipeline.artefacts import Build
 from pipeline.stages import Run, StageError, stage
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from pipeline.cave.queries import Annotations
     from pipeline.cohort.assemble import Candidates, Cohort
 
@@ -89,7 +91,7 @@ def _of_service(
     with annotations(source, build) as service:
         found = candidates(service, source, edition)
         synapses = service.synapses(found.neurons["pre_neuron_id"])
-        volume = {
+        volume: dict[str, Any] = {
             "kind": source.kind,
             "em_path": service.image_source,
             "segmentation_path": service.segmentation_source,
@@ -97,7 +99,18 @@ def _of_service(
             "materialization_version": source.materialization_version,
             "timestamp": service.timestamp,
         }
-    return assemble.assemble(found, synapses, edition.cohort, cube_nm, edition.seed), volume
+    # real tissue is too dear to leave a synapse out for a corner of its image; a simulation just grows larger
+    is_within = _within(volume["em_path"], edition) if isinstance(source, config.Simulated) else None
+    return assemble.assemble(found, synapses, edition.cohort, cube_nm, edition.seed, is_within), volume
+
+
+def _within(em_path: str, edition: config.Config) -> Callable[["pd.DataFrame"], "pd.Series"]:
+    """What says of which synapses no image would be padded by mirrored tissue."""
+    from pipeline.extract import plan
+    from pipeline.extract.volume import Volume
+
+    volume = Volume(em_path, edition.extract.voxel_nm)
+    return lambda synapses: (plan.padded_fractions(synapses, edition.extract, volume) == 0).all(axis=1)
 
 
 def candidates(service: "Annotations", source: config.Simulated | config.Cave, edition: config.Config) -> "Candidates":

@@ -1,6 +1,8 @@
 """Stages of an edition that reads a real service, here the sandbox: what they ask for, and the check before them."""
 
+import contextlib
 import json
+import shutil
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -11,7 +13,7 @@ import requests
 import yaml
 from cloudvolume import CloudVolume
 
-from pipeline import __main__, config
+from pipeline import __main__, compute, config
 from pipeline.cave import sandbox
 from pipeline.cave.failures import Failure
 
@@ -101,6 +103,33 @@ def test_the_cohort_of_a_service_is_complete(run, tables, tmp_path):
     stored = tables[SYNAPSES].set_index("id").loc[cohort["synapse_id"]]
     assert (stored["pre_pt_root_id"].to_numpy() == cohort["pre_neuron_id"]).all()
     assert cohort["pre_neuron_id"].nunique() == 20
+
+
+def test_a_simulated_edition_uses_the_synapses_whose_images_lie_within_its_tissue(
+    source, tables, tmp_path, monkeypatch, edition_environment
+):
+    """Mirrored tissue in an image would teach networks what real tissue does not have."""
+    monkeypatch.setattr(compute, "workers", lambda settings: contextlib.nullcontext())
+    build = tmp_path / "build" / "mine"
+    shutil.copytree(source, build / "source")
+    (build / "source" / "manifest.json").write_text("{}")
+    (tmp_path / "mine.yaml").write_text(
+        "source: {kind: simulated}\nextract: {patch_px: 128, cube_zyx: [20, 32, 32]}\nmodels: []\n"
+    )
+    for stage in ("cohort", "extract"):
+        assert __main__.main([stage, "--config", f"{tmp_path / 'mine.yaml'}", "--build", f"{tmp_path / 'build'}"]) == 0
+    quality = pd.read_parquet(build / "patches" / "quality.parquet")
+    assert (quality[["patch_padded", "cube_padded"]] == 0).all(axis=None)
+
+    stored = pd.read_parquet(build / "source" / "tables" / f"{SYNAPSES}.parquet").set_index("id")
+    x, y, z = (stored[f"ctr_pt_position_{axis}"] // share for axis, share in (("x", 2), ("y", 2), ("z", 1)))
+    whole = x.between(64, 136) & y.between(64, 136) & z.between(10, 22)  # of 200 x 200 x 32 voxels
+    labelled = tables[NUCLEI].pt_root_id[:20]  # the others are in no table of cell types
+    eligible = stored["pre_pt_root_id"].isin(labelled) & (stored.pre_pt_root_id != stored.post_pt_root_id)
+    assert set(quality["synapse_id"]) == set(stored.index[whole & eligible])
+    *_, before, after = json.loads((build / "cohort" / "flow.json").read_text())
+    assert after["step"] == "images within the volume"
+    assert (before["synapses"], after["synapses"]) == (eligible.sum(), (whole & eligible).sum())
 
 
 def test_the_check_says_what_is_there_and_what_it_will_take(run, capsys):

@@ -170,3 +170,11 @@ def test_a_folder_that_allows_no_folds_has_one(cell_types):
         folder_rows([1, 2, 3, 4], cell_types), config.Cohort(split="all_test"), CUBE_NM, 0
     )
     assert set(cohort.synapses["fold"]) == {0}
+
+
+def test_images_that_all_reach_beyond_the_volume_leave_no_cohort():
+    *cells, synapses = tables()
+    found = assemble.candidates(*cells, SETTINGS, 0)
+    wanted = synapses[synapses["pre_pt_root_id"].isin(found.neurons["pre_neuron_id"])]
+    with pytest.raises(CohortError, match=r"all \d+ synapses reach beyond the volume; enlarge it .*size_um.*patch_px"):
+        assemble.assemble(found, wanted, SETTINGS, CUBE_NM, 0, lambda synapses: synapses["size"] < 0)

@@ -12,6 +12,7 @@ from tiny_tissue import SEED, TINY, generate
 
 from pipeline import artefacts, config, space
 from pipeline.simulate import neuropil, tissue
+from pipeline.simulate.scene import build_scene
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +178,7 @@ def test_ids_are_as_large_as_real_ones_and_labels_follow_the_presynaptic_neuron(
 
 def test_drawn_vesicles_have_the_sizes_of_the_truth(synapses):
     """The ellipsoids that are drawn, measured without the planner: volume-equivalent diameter and count."""
-    _, scene = neuropil.build_scene(TINY, SEED)
+    _, scene = build_scene(TINY, SEED)
     along, across = scene.vesicles.half_axes.T.astype(float)
     drawn = pd.DataFrame({"junction": scene.vesicles.junction, "diameter": 2 * np.cbrt(along * across**2)})
     by_synapse = drawn.groupby("junction").diameter.agg(["mean", "size"])
