@@ -32,6 +32,7 @@ class Recipe(Section):
     ema_decay: float = pydantic.Field(0.99, ge=0, lt=1)  # of the weights, per step, reached gradually; 0: no average
     patience: int | None = pydantic.Field(10, ge=1)  # epochs without a better validation score before stopping
     threads: int = pydantic.Field(1, ge=1)  # CPU threads of torch; fixed, since sums depend on their number
+    deterministic: bool = False  # on a GPU, at a cost in speed, the same bytes every time, as on a CPU anyhow
 
 
 class ClassifierRecipe(Recipe):

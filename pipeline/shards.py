@@ -76,7 +76,9 @@ def digest(image: np.ndarray) -> str:
 class Rows:
     """An array `[N, ...]` as `create` makes it, read by row numbers: `rows[[5, 2]]` is `[2, ...]`.
 
-    Raises ShardError for an array of another kind, and on reading for a row whose bytes are lost or changed.
+    Nothing is kept in memory here: the system's page cache holds as much of an array as there is memory for, once for
+    all processes that read it. Several threads may read at a time. Raises ShardError for an array of another kind, and
+    on reading for a row whose bytes are lost or changed.
     """
 
     def __init__(self, path: Path):
@@ -99,10 +101,15 @@ class Rows:
         return self.shape[0]
 
     def __getitem__(self, rows: ArrayLike) -> np.ndarray:
+        return self.read(rows)
+
+    def read(self, rows: ArrayLike, box: tuple[slice, ...] = ()) -> np.ndarray:
+        """`array[rows]`, or of each row no more than the `box` of its first axes."""
         rows = np.asarray(rows, dtype=np.int64)
         if rows.size and not (rows.min() >= 0 and rows.max() < len(self)):
             raise IndexError(f"rows {rows.min()} to {rows.max()} of {self.path}, which has {len(self)}")
-        found = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        whole = np.empty(self.shape[1:], self.dtype)  # of one row: it stays in the processor's cache
+        found = np.empty((len(rows), *whole[box].shape), self.dtype)
         shard = rows // self.rows_per_shard
         for number in np.unique(shard):
             path = self.file(number)
@@ -112,7 +119,9 @@ class Rows:
                 raise self._error(path, "is missing") from None
             with file:
                 for place in np.flatnonzero(shard == number):
-                    self._read(file, path, number, rows[place], found[place])
+                    self._read(file, path, number, rows[place], whole if box else found[place])
+                    if box:
+                        found[place] = whole[box]
         return found
 
     def file(self, shard: int) -> Path:

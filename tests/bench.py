@@ -7,6 +7,7 @@ import importlib.util
 import itertools
 import json
 import multiprocessing
+import os
 import resource
 import tempfile
 import time
@@ -29,9 +30,7 @@ from pipeline import artefacts, combined, compute, config, shards
 from pipeline.columns import CENTER_NM
 from pipeline.extract import patches
 from pipeline.extract.volume import Volume
-from pipeline.learn import checkpoint, data, device, engine
-from pipeline.learn.classification import Classification
-from pipeline.models import registry
+from pipeline.learn import ahead, checkpoint, classification, data, device, engine
 from pipeline.models.names import ASSIGNERS
 from pipeline.partners import candidates, model, predict, tiles
 from pipeline.space import EM
@@ -221,28 +220,64 @@ def bench_reading(n_file=500, n_dense=200, n_sparse=200):
             _compare_reading(f"{name} over http with {1000 * LATENCY_S:.0f} ms", address, at, settings, 15)
 
 
+def _write_store(folder, n, **shapes):
+    """Images of noise in the format of `patches/`: `{array: shape of an image}`."""
+    rng, group = np.random.default_rng(0), zarr.create_group(folder / "images.zarr")
+    for name, shape in shapes.items():
+        rows = shards.rows_per_shard(shape)
+        array = shards.create(group, name, (n, *shape), rows, ("synapse", *"zyx"[3 - len(shape) :]))
+        for start in range(0, n, rows):
+            array[start : start + rows] = rng.integers(0, 255, (min(rows, n - start), *shape), dtype=np.uint8)
+    pd.DataFrame({"synapse_id": range(n), "row": range(n)}).to_parquet(folder / "index.parquet")
+    artefacts.write_json(folder / "manifest.json", {"voxel_nm": [8.0, 8.0, 40.0]})
+
+
+def _read_all(folder, array, shape_zyx, n, from_disk):
+    """Images per second and per second of CPU time, in random order, and by how many GiB that raised peak memory."""
+    images = data.Images({"em": folder}, array, range(n))
+    if from_disk:
+        os.sync()
+        for path in (folder / "images.zarr" / array).iterdir():
+            with path.open("rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    batches = np.array_split(np.random.default_rng(0).permutation(n), n // 32)
+    before, cpu_s = _peak_gib(), time.process_time()
+    reading = ahead.read_ahead(lambda rows: images.read(rows, shape_zyx), batches, torch.device("cpu"))
+    seconds = _seconds(lambda: collections.deque(reading, maxlen=0))
+    return n / seconds, n / (time.process_time() - cpu_s), _peak_gib() - before
+
+
+def bench_input(n=2048):
+    """Images per second of the input path alone, as training takes them: checked, cropped, in batches, in any order."""
+    with tempfile.TemporaryDirectory() as folder:
+        _write_store(Path(folder), n, patch=(256, 256), cube=(32, 128, 128))
+        for array, stored, crop in (("patch", (1, 256, 256), (1, 224, 224)), ("cube", (32, 128, 128), (16, 96, 96))):
+            for source, from_disk in (("disk", True), ("page cache", False)):
+                with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+                    per_s, per_cpu_s, gib = process.submit(_read_all, Path(folder), array, crop, n, from_disk).result()
+                print(
+                    f"input path, {stored} cropped to {crop}, from {source}, {ahead.READERS} threads: {per_s:,.0f} "
+                    f"images/s, {per_cpu_s:,.0f} a second of CPU time; "
+                    f"{gib:.2f} GiB more memory for a store of {n * np.prod(stored) / 2**30:.2f}"
+                )
+
+
 def bench_training(network, crop, n_synapses=256, n_epochs=3):
     """Our training steps, with reading, augmentation and weight averaging, relative to bare steps on data in memory."""
-    rng = np.random.default_rng(0)
     model = config.Model(name="bench", network=network, crop=crop, batch_size=16)
     place = device.prepare(model.recipe.threads)
     synapses = pd.DataFrame({"synapse_id": range(n_synapses), "pre_neuron_id": np.arange(n_synapses) // 8})
     synapses["label"] = synapses["pre_neuron_id"] % 2
     with tempfile.TemporaryDirectory() as folder:
-        group = zarr.create_group(Path(folder) / "images.zarr")
-        for name, shape in (("patch", (192, 192)), ("cube", (16, 96, 96))):
-            axes = ("synapse", *"zyx"[3 - len(shape) :])
-            array = shards.create(group, name, (n_synapses, *shape), shards.rows_per_shard(shape), axes)
-            array[:] = rng.integers(0, 255, array.shape, dtype=np.uint8)
-        synapses[["synapse_id"]].assign(row=range(n_synapses)).to_parquet(Path(folder) / "index.parquet")
-        artefacts.write_json(Path(folder) / "manifest.json", {"voxel_nm": [8.0, 8.0, 40.0]})
+        _write_store(Path(folder), n_synapses, patch=(192, 192), cube=(16, 96, 96))
         images = data.Images({"em": Path(folder)}, model.array, synapses["synapse_id"])
-        task = Classification(registry.build(network).to(place), images, synapses.assign(split="train"), model, seed=0)
+        network_of_ours = classification.build(model)[0].to(place)
+        task = classification.Classification(network_of_ours, images, synapses.assign(split="train"), model, seed=0)
         training = engine._Training(task, model, seed=0)
         stored = data.centre(images.read(np.arange(n_synapses)), images.input_zyx(model))
         memory = data.normalise_em(stored.float() / 255)
         memory, target = memory.to(place), torch.tensor(synapses["label"]).to(place)
-        bare = registry.build(network).to(place).train()
+        bare = classification.build(model)[0].to(place).train()
         optimizer = torch.optim.AdamW(bare.parameters())
 
         def bare_epoch():
@@ -259,8 +294,8 @@ def bench_training(network, crop, n_synapses=256, n_epochs=3):
         plain, ours = np.median([(_seconds(bare_epoch), _seconds(training.epoch)) for _ in range(n_epochs)], axis=0)
         waiting = training.epoch()["share_waiting"]
     print(
-        f"training {network} on {crop}, batch {model.batch_size}, {device.describe(place)}: {plain / ours:.2f} x the "
-        f"throughput of a bare loop; {waiting:.1%} of the time waiting for images"
+        f"training {network} on {crop}, batch {model.batch_size}, {device.describe(place)}: {n_synapses / ours:,.1f} "
+        f"images/s, {plain / ours:.2f} x a bare loop on tensors in memory; {waiting:.1%} of the time waiting for images"
     )
 
 
@@ -354,5 +389,6 @@ if __name__ == "__main__":
     bench_blocks()
     bench_bootstrap()
     bench_reading()
+    bench_input()
     bench_training("resnet18", (112, 112))
     bench_training("unet3d", (12, 64, 64))

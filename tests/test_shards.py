@@ -33,6 +33,20 @@ def test_rows_are_those_that_zarr_reads(store):
     assert found.dtype == expected.dtype
 
 
+def test_a_box_of_each_row_is_cut_from_it(store):
+    rows = [149, 70, 0, 70]
+    expected = zarr.open_array(store)[:][rows]
+    box = (slice(1, 3), slice(0, 5), slice(2, 8))
+    np.testing.assert_array_equal(shards.Rows(store).read(rows, box), expected[(slice(None), *box)])
+    np.testing.assert_array_equal(shards.Rows(store).read(rows, box[:1]), expected[:, 1:3])
+
+
+def test_damage_outside_the_box_that_is_read_is_found_too(store):
+    change(store / "c.0.0.0.0", 20)  # in the first of its sections, or of its compressed bytes
+    with pytest.raises(shards.ShardError, match="damaged in row 0: its checksum differs"):
+        shards.Rows(store).read([0], (slice(2, 3),))
+
+
 def test_a_shard_is_one_file_and_no_folder(store):
     assert sorted(path.name for path in store.iterdir()) == [*(f"c.{n}.0.0.0" for n in range(3)), "zarr.json"]
 

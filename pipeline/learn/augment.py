@@ -51,9 +51,16 @@ class Augment:
         self.random = torch.Generator().manual_seed(seed)
         self.pool = torch.randn(NOISE_POOL + math.prod(shape_zyx), generator=self.random)
 
+    def reach_zyx(self, stored: tuple[int, int, int]) -> tuple[int, int, int]:
+        """The central part of images of size `stored` that crops about their middle are taken from."""
+        depth, *plane = self.shape_zyx
+        margin = self.settings.shift_vx + self.settings.misalignment_vx
+        height, width = (min(size + 2 * margin, have) for size, have in zip(plane, stored[1:], strict=True))
+        return depth, height, width
+
     def __call__(self, images: torch.Tensor, device: torch.device | str = "cpu") -> torch.Tensor:
         """Images `[N, C, Z, Y, X]`: channel 0 is EM, the others are masks, which only geometry changes."""
-        em, *masks = images.unbind(dim=1)
+        em, *masks = images.to(device, non_blocking=True).unbind(dim=1)
         em, masks = self.with_labels(em, masks, device=device)
         return torch.stack([em, *(mask.float() / 255 for mask in masks)], dim=1)
 
@@ -70,7 +77,8 @@ class Augment:
         never mixed; what comes from beyond the border is 0. `centre` `[N, 3]` (ZYX, stored voxels) is where each crop
         has its voxel `size // 2` before it is shifted; None: the middle of the images.
         """
-        x, *labels = self.turn(self.crop([volume.to(device) for volume in (images, *labels)], centre))
+        volumes = [volume.to(device, non_blocking=True) for volume in (images, *labels)]
+        x, *labels = self.turn(self.crop(volumes, centre))
         x, *labels = self.warp([self.intensity(x), *labels])
         x = self.blur_and_noise(x)
         if x.shape[1] > 1:

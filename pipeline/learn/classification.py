@@ -12,9 +12,10 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from torch import nn
 
 from pipeline.learn import checkpoint, data, device, distributed, losses, mixing
+from pipeline.learn.ahead import read_ahead
 from pipeline.learn.augment import SYMMETRIES, Augment
 from pipeline.learn.engine import seed_of
-from pipeline.learn.predict import averaged, in_batches
+from pipeline.learn.predict import averaged, batch_size, in_batches
 from pipeline.learn.threshold import best_threshold
 from pipeline.models import registry
 from pipeline.models.names import stored_as
@@ -22,7 +23,6 @@ from pipeline.models.registry import Classifier
 from pipeline.recipes import Model
 
 TASK = "classification"
-BATCH = 32  # images in memory at once in prediction
 
 
 class Classification:
@@ -65,10 +65,10 @@ class Classification:
         return [self.train[rows] for rows in data.epoch_rows(label, neuron, *sizes, self.settings.recipe.sampling, rng)]
 
     def read(self, rows: np.ndarray) -> torch.Tensor:
-        return self.images.read(rows)
+        return self.images.read(rows, self.augment.reach_zyx(self.images.shape_zyx))
 
     def loss(self, network: nn.Module, rows: np.ndarray, stored: torch.Tensor) -> torch.Tensor:
-        label = torch.from_numpy(self.label[rows]).float().to(self.place)
+        label = torch.from_numpy(self.label[rows]).float().to(self.place, non_blocking=True)
         images = data.normalise_em(self.augment(stored, self.place))
         images, target = mixing.mix(images, label, self.settings.augmentation, self.augment.random)
         with device.autocast(self.place):
@@ -78,7 +78,11 @@ class Classification:
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Scores without averaging over symmetries."""
         assert isinstance(network, Classifier)
-        logit = logits(network, features(network, self.images, self.val, self.shape_zyx, symmetries=1))
+
+        def predict(rows: np.ndarray) -> np.ndarray:
+            return logits(network, features(network, self.images, rows, self.shape_zyx, symmetries=1))
+
+        logit = distributed.in_parts(predict, self.val)
         p, label = expit(logit), self.label[self.val]
         return {
             "val_loss": float(np.logaddexp(0, np.where(label == 1, -logit, logit)).mean()),
@@ -103,12 +107,24 @@ def build(settings: Model) -> tuple[Classifier, dict[str, Any]]:
     network = registry.build(
         settings.network, **arguments, pretrained=settings.pretrained, dropout=settings.recipe.dropout
     )
-    return network, arguments
+    return _laid_out(network), arguments
 
 
 def load(path: Path) -> tuple[Classifier, checkpoint.Card]:
     """(network in evaluation mode, its card); CheckpointError for a file that is no classifier."""
-    return checkpoint.load(path, (TASK,), registry.build)
+    network, card = checkpoint.load(path, (TASK,), registry.build)
+    return _laid_out(network), card
+
+
+def _laid_out(network: Classifier) -> Classifier:
+    """The network with weights in the faster layout.
+
+    In 2D that has the channels last: on a CPU `cnn` is 1.3 times as fast, ResNet-18 1.1 times. In 3D, what convolutions
+    gain by it GroupNorm loses.
+    """
+    if network.dimensions == 2:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
 
 
 def array_of(card: checkpoint.Card) -> str:
@@ -126,16 +142,17 @@ def features(
     """Yield the encoder's features, float64 `[n, F]`, batch by batch, for rows of `images`.
 
     They are the mean over the first `symmetries` of the 8 rotations and mirrorings of the central `shape_zyx`. Under
-    a linear head that is the mean of the logits. One batch of images is in memory at a time.
+    a linear head that is the mean of the logits. Few batches of images are in memory at a time.
     """
     place = next(network.parameters()).device
 
     def encode(turned: torch.Tensor) -> torch.Tensor:
         return network.encoder(data.as_input(turned, network.dimensions)).double()
 
-    for batch in in_batches(rows, BATCH, "predict"):
-        stored = data.centre(images.read(batch), shape_zyx).to(place)
-        yield averaged(encode, data.normalise_em(stored.float() / 255), symmetries)
+    batches = in_batches(rows, batch_size(shape_zyx, place), "predict")
+    for stored, _ in read_ahead(lambda batch: images.read(batch, shape_zyx), batches, place):
+        sent = stored.to(place, non_blocking=True)
+        yield averaged(encode, data.normalise_em(sent.float() / 255), symmetries)
 
 
 def logits(network: Classifier, batches: Iterable[np.ndarray]) -> np.ndarray:

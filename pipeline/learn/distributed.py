@@ -24,7 +24,9 @@ def group() -> Iterator[int]:
         yield 0
         return
     backend = "nccl" if torch.cuda.is_available() else "gloo"
-    distributed.init_process_group(backend, timeout=datetime.timedelta(hours=6))  # the first one predicts alone
+    distributed.init_process_group(
+        backend, timeout=datetime.timedelta(hours=1)
+    )  # in which the slowest ends its part of a prediction
     try:
         yield distributed.get_rank()
     finally:
@@ -57,6 +59,23 @@ def mean(value: float) -> float:
     total = torch.tensor(value, dtype=torch.float64, device="cuda" if torch.cuda.is_available() else "cpu")
     distributed.all_reduce(total)
     return float(total) / size()
+
+
+def share_first(network: nn.Module) -> None:
+    """Give the network of the first process, its batch statistics included, to all of them."""
+    if size() > 1:
+        for value in network.state_dict().values():
+            distributed.broadcast(value, src=0)
+
+
+def in_parts(predict: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> np.ndarray:
+    """`predict(rows)` `[N, ...]` in all processes, each of which computes a part of the rows."""
+    if size() == 1:
+        return predict(rows)
+    mine = np.array_split(rows, size())[rank()]
+    parts: list[Any] = [None] * size()
+    distributed.all_gather_object(parts, predict(mine) if len(mine) else None)
+    return np.concatenate([part for part in parts if part is not None])
 
 
 def from_first(make: Callable[[], Made]) -> Made:

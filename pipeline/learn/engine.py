@@ -13,8 +13,7 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,10 +28,12 @@ from tqdm import tqdm
 from pipeline.artefacts import atomic, read_json, write_json
 from pipeline.errors import PipelineError
 from pipeline.learn import distributed
+from pipeline.learn.ahead import read_ahead
 from pipeline.recipes import Entry
 
 log = logging.getLogger("pipeline")
 
+LOOK_EVERY = 50  # steps between two looks at the losses: a GPU has to be waited for only then
 HALVED_AT = (0.6, 0.8)  # parts of a training after which the schedule `halved` halves the learning rate
 
 
@@ -44,7 +45,8 @@ class Task(Protocol):
     """What is trained: a network, its batches, its loss, and which of two epochs is the better one.
 
     An epoch begins with `start_epoch`, which sets the network's mode, starts the random numbers and returns the rows of
-    every batch in order. `read` loads what `loss` needs of some rows, in another thread while the last step runs.
+    every batch in order. `read` loads what `loss` needs of some rows, in other threads while earlier steps run: a
+    tensor, or several.
     `loss` is the mean over a batch; its network is the task's own, wrapped for several processes. `validate` scores a
     network, the one with averaged weights. The epoch with the largest `merit` is kept, the first of equal ones.
     `describe` says in the text of an error where rows are.
@@ -210,7 +212,8 @@ class _Training:
         """Train for an epoch, validate, and keep the weights if they are the best so far."""
         started = time.monotonic()
         row = {"epoch": len(self.history) + 1} | self.epoch()
-        row |= distributed.from_first(self._validate)
+        scores = self._validate()
+        row |= distributed.from_first(lambda: scores)
         row["seconds"] = round(time.monotonic() - started, 2)
         self.history.append(row)
         merit = self.task.merit(row)
@@ -225,24 +228,22 @@ class _Training:
         shares = [distributed.share(rows) for rows in self.task.start_epoch(number)]
         network = distributed.wrap(self.task.network)
         total, waited, started = 0.0, 0.0, time.monotonic()
-        read = _read_ahead(self.task.read, [rows for rows, _ in shares])
+        read = read_ahead(self.task.read, [rows for rows, _ in shares], self.place)
         bar = tqdm(shares, desc=f"epoch {number + 1}", disable=None, leave=False)
-        for (rows, weight), (stored, seconds) in zip(bar, read, strict=True):
+        recent: list[tuple[np.ndarray, torch.Tensor]] = []
+        for step, ((rows, weight), (stored, seconds)) in enumerate(zip(bar, read, strict=True), start=1):
             waited += seconds
-            total += self._step(network, rows, weight, stored)
+            recent.append((rows, self._step(network, rows, weight, stored)))
+            if step % LOOK_EVERY == 0 or step == len(shares):
+                total += self._look_at(recent)
+                recent = []
         return {
             "loss": distributed.mean(total / len(shares)),
             "share_waiting": waited / (time.monotonic() - started),
         }
 
-    def _step(self, network: nn.Module, rows: np.ndarray, weight: float, stored: Any) -> float:
+    def _step(self, network: nn.Module, rows: np.ndarray, weight: float, stored: Any) -> torch.Tensor:
         loss = self.task.loss(network, rows, stored) * weight
-        value = loss.item()
-        if not np.isfinite(value):
-            raise TrainingError(
-                f"{self.settings.name}: the loss became {value} in epoch {len(self.history) + 1}, on the batch of "
-                f"{self.task.describe(rows)}: look at their images, or lower recipe.learning_rate"
-            )
         self.optimizer.zero_grad()
         loss.backward()
         if self.settings.recipe.gradient_norm is not None:
@@ -250,11 +251,23 @@ class _Training:
         self.optimizer.step()
         self.schedule.step()
         self.ema.update_parameters(self.task.network)
-        return value
+        return loss.detach()
+
+    def _look_at(self, recent: list[tuple[np.ndarray, torch.Tensor]]) -> float:
+        """The sum of the losses of some batches; TrainingError for the first that is not finite."""
+        losses = torch.stack([loss for _, loss in recent]).double().cpu().numpy()
+        for (rows, _), loss in zip(recent, losses, strict=True):
+            if not np.isfinite(loss):
+                raise TrainingError(
+                    f"{self.settings.name}: the loss became {loss} in epoch {len(self.history) + 1}, on the batch of "
+                    f"{self.task.describe(rows)}: look at their images, or lower recipe.learning_rate"
+                )
+        return float(losses.sum())
 
     @torch.no_grad()
     def _validate(self) -> dict[str, float]:
         self.ema.eval()
+        distributed.share_first(self.ema.module)
         return self.task.validate(self.ema.module)
 
     def _parts(self) -> dict[str, Any]:
@@ -270,17 +283,3 @@ class _Training:
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         self.history, self.best = state["history"], state["best"]
-
-
-def _read_ahead(read: Callable[[np.ndarray], Any], batches: Iterable[np.ndarray]) -> Iterator[tuple[Any, float]]:
-    """Yield (what `read` gives, seconds waited for it) of each batch of rows, the next one being read meanwhile."""
-    with ThreadPoolExecutor(1) as reader:
-        first, *others = batches
-        waiting = reader.submit(read, first)
-        for following in [*others, None]:
-            started = time.monotonic()
-            stored = waiting.result()
-            seconds = time.monotonic() - started
-            if following is not None:
-                waiting = reader.submit(read, following)
-            yield stored, seconds

@@ -1,5 +1,6 @@
 """Applying a network to any number of images, in bounded memory, averaged over the symmetries of the square."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -11,6 +12,13 @@ from pipeline.learn import device
 from pipeline.learn.augment import SYMMETRIES, inverse, symmetry
 
 Items = TypeVar("Items", np.ndarray, Sequence)
+
+VOXELS = {"cpu": 400_000, "cuda": 1 << 25}  # in a batch: larger ones would leave a CPU's cache, or fill a GPU's memory
+
+
+def batch_size(shape_zyx: tuple[int, int, int], place: torch.device) -> int:
+    """Images of a batch that is only predicted, for a network on a CPU or a GPU."""
+    return max(1, VOXELS[place.type] // math.prod(shape_zyx))
 
 
 def in_batches(items: Items, size: int, what: str) -> Iterator[Items]:

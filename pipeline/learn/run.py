@@ -1,7 +1,7 @@
 """Classifiers, from patches and a cohort to a model file and its predictions, and from a model file to more of them."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from pipeline.artefacts import read_json, sha256, write_parquet
 from pipeline.freshness import code_hash
 from pipeline.learn import calibrate, checkpoint, classification, control, data, device, distributed, engine
 from pipeline.learn.threshold import best_threshold
+from pipeline.models.registry import Classifier
 from pipeline.recipes import Model
 
 log = logging.getLogger("pipeline")
@@ -73,13 +74,13 @@ def _fit(
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Train one network on the splits of `synapses`, in `folder`; returns p_excitatory of all rows, and the result.
 
-    A finished folder is not trained again. Processes other than the first return nothing in both.
+    A finished folder is not trained again. Only the first process's return counts.
     """
     data.check_splits(synapses)
-    place = device.prepare(model.recipe.threads)
+    place = device.prepare(model.recipe.threads, model.recipe.deterministic)
     path, result_path = folder / "model.safetensors", folder / "result.json"
     if distributed.from_first(result_path.is_file):
-        return (np.empty(0), {}) if distributed.rank() else (_p_excitatory(path, images, place), read_json(result_path))
+        return _p_excitatory(path, images, place), read_json(result_path)
     torch.manual_seed(seed)
     network, arguments = classification.build(model)
     network.to(place)
@@ -88,14 +89,18 @@ def _fit(
     if model.trained:
         task = classification.Classification(network, images, synapses, model, seed)
         facts = engine.fit(task, model, seed, folder)
+    network.eval()
+    if model.trained:
+        logit = _logits(network, images, shape_zyx)
+    else:
+        features = distributed.in_parts(
+            lambda rows: np.concatenate(list(classification.features(network, images, rows, shape_zyx))),
+            np.arange(len(images)),
+        )
+        facts = control.fit(network, features, synapses)
+        logit = classification.logits(network, [features])
     if distributed.rank():
         return np.empty(0), {}
-    network.eval()
-    features: Iterable[np.ndarray] = classification.features(network, images, np.arange(len(images)), shape_zyx)
-    if not model.trained:
-        features = list(features)
-        facts = control.fit(network, np.concatenate(features), synapses)
-    logit = classification.logits(network, features)
     val = (synapses["split"] == "val").to_numpy()
     label = synapses["label"].to_numpy()[val]
     temperature = calibrate.temperature(logit[val], label)
@@ -184,5 +189,13 @@ def _p_excitatory(path: Path, images: data.Images, place: torch.device) -> np.nd
         raise checkpoint.CheckpointError(
             f"{path} reads the channels {list(card.channels)}, the images have {list(images.channels)}"
         )
-    features = classification.features(network.to(place), images, np.arange(len(images)), card.shape_zyx)
-    return expit(classification.logits(network, features) / card.decision["temperature"])
+    return expit(_logits(network.to(place), images, card.shape_zyx) / card.decision["temperature"])
+
+
+def _logits(network: Classifier, images: data.Images, shape_zyx: tuple[int, int, int]) -> np.ndarray:
+    """Logits `[N]` of all images, in all processes."""
+
+    def predict(rows: np.ndarray) -> np.ndarray:
+        return classification.logits(network, classification.features(network, images, rows, shape_zyx))
+
+    return distributed.in_parts(predict, np.arange(len(images)))

@@ -15,7 +15,6 @@ from pipeline.columns import PARTNER_SEGMENTS
 from pipeline.errors import PipelineError
 
 DTYPES = {"em": np.uint8, "cleft": np.uint8, "segments": np.uint16}
-CACHE_BYTES = 2 << 30  # stores up to this size are kept in memory
 OWN = 1  # value of a row's own cleft in `cleft`; that of all others is 2
 
 
@@ -32,7 +31,7 @@ def manifest(folder: Path) -> Path:
 
 
 class Samples:
-    """The rows of the store in `folder`; only small ones are held in memory.
+    """The rows of the store in `folder`, read when asked for.
 
     `index` is the store's table with two columns more: `pre_local` and `post_local`, the numbers that the true partners
     have in the row's `segments`, 0 where a partner is unknown or not in the sample. `voxel_nm` is XYZ, `shape_zyx` the
@@ -50,9 +49,6 @@ class Samples:
         self._check()
         for side in ("pre", "post"):
             self.index[f"{side}_local"] = self._local_numbers(f"{side}_segment_id")
-        row_bytes = sum(np.dtype(dtype).itemsize for dtype in DTYPES.values()) * int(np.prod(self.shape_zyx))
-        n_bytes = len(self) * row_bytes
-        self._cache = self._read(np.arange(len(self))) if n_bytes <= CACHE_BYTES else None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -86,11 +82,7 @@ class Samples:
 
     def read(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
         """(em uint8, cleft uint8, segments uint16), each `[N, Z, Y, X]`, of the store's `rows` in their order."""
-        arrays = self._read(rows) if self._cache is None else {name: x[rows] for name, x in self._cache.items()}
-        return tuple(arrays[name] for name in DTYPES)
-
-    def _read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        return {name: array[rows] for name, array in self._arrays.items()}
+        return tuple(array[rows] for array in self._arrays.values())
 
     def rows(self, region: str, partners: bool = False, background: bool = False) -> np.ndarray:
         """Usable rows of a `region` (train, val, test): clefts, those with both true `partners`, with `background`.

@@ -12,6 +12,7 @@ from torch.nn import functional
 from pipeline.artefacts import read_json, sha256
 from pipeline.freshness import code_hash
 from pipeline.learn import checkpoint, data, device, distributed, engine
+from pipeline.learn.ahead import read_ahead
 from pipeline.learn.augment import Augment
 from pipeline.learn.engine import seed_of
 from pipeline.partners import assign, candidates, model, predict, targets
@@ -49,7 +50,7 @@ def train(
     if engine.is_up_to_date(run_dir, wanted):
         log.info("%s: already trained", settings.name)
         return read_json(run_dir / "result.json")
-    place = device.prepare(settings.recipe.threads)
+    place = device.prepare(settings.recipe.threads, settings.recipe.deterministic)
     samples = Samples(samples_dir)
     card = model.card(settings.name, settings.width, samples.voxel_nm, patch_zyx, dilation_nm)
     card.check(samples)
@@ -128,27 +129,26 @@ class OnSamples:
         self.rng = np.random.default_rng([self.seed, number, 1])
         return np.array_split(self.rng.permutation(self.train), self.n_steps)
 
-    def read(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
-        return self.samples.read(rows)
+    def read(self, rows: np.ndarray) -> Volumes:
+        em, cleft, segments = self.samples.read(rows)
+        return torch.from_numpy(em), torch.from_numpy(cleft), torch.from_numpy(segments.astype(np.int32))
 
-    def loss(self, network: nn.Module, rows: np.ndarray, stored: tuple[np.ndarray, ...]) -> torch.Tensor:
-        em, cleft, segments = stored
-        centre = _centres(cleft, self.card.shape_zyx, self.rng)
-        labels = [torch.from_numpy(cleft), torch.from_numpy(segments.astype(np.int32))]
-        image, (clefts, numbers) = self.augment.with_labels(torch.from_numpy(em), labels, centre, self.place)
+    def loss(self, network: nn.Module, rows: np.ndarray, stored: Volumes) -> torch.Tensor:
+        em, *labels = stored
+        centre = _centres(labels[0].numpy(), self.card.shape_zyx, self.rng)
+        image, (clefts, numbers) = self.augment.with_labels(em, labels, centre, self.place)
         return self.loss_of(network, rows, (image, clefts, numbers), self.rng)
 
     def validate(self, network: nn.Module) -> dict[str, float]:
-        rng = np.random.default_rng(self.seed)  # the same wrong pairs each time
-        total = 0.0
-        for start in range(0, len(self.val), self.settings.batch_size):
-            rows = self.val[start : start + self.settings.batch_size]
-            em, cleft, segments = (data.centre(x, self.card.shape_zyx) for x in self.samples.read(rows))
-            image, clefts, numbers = (
-                torch.from_numpy(x.copy()).to(self.place) for x in (em, cleft, segments.astype(np.int32))
-            )
-            total += self.loss_of(network, rows, (image.float() / 255, clefts, numbers), rng).item() * len(rows)
-        return {"val_loss": total / len(self.val)}
+        """The mean loss of the middles of the validation rows, with the same wrong pairs each time."""
+        rng = np.random.default_rng(self.seed)
+        batches = np.split(self.val, range(self.settings.batch_size, len(self.val), self.settings.batch_size))
+        total = torch.zeros((), dtype=torch.float64, device=self.place)
+        for rows, (stored, _) in zip(batches, read_ahead(self.read, batches, self.place), strict=True):
+            sent = (volume.to(self.place, non_blocking=True) for volume in stored)
+            em, cleft, segments = (data.centre(volume, self.card.shape_zyx) for volume in sent)
+            total += self.loss_of(network, rows, (em.float() / 255, cleft, segments), rng) * len(rows)
+        return {"val_loss": float(total) / len(self.val)}
 
     def merit(self, scores: dict[str, float]) -> list[float]:
         return [-scores["val_loss"]]

@@ -11,7 +11,7 @@ from pipeline.stages import Run, StageError, stage
 @click.option("--network", help="One network alone; by default all of the edition that are not up to date.")
 def partner_networks(run: Run, network: str | None) -> None:
     """Train the networks of partner assignment and cleft detection."""
-    from pipeline.learn import engine
+    from pipeline.learn import device, engine
     from pipeline.partners import train
     from pipeline.stages.processes import side_by_side, succeeds
 
@@ -37,7 +37,8 @@ def partner_networks(run: Run, network: str | None) -> None:
     with run.step([samples / "manifest.json"], outputs, "pipeline/partners/train.py") as step:
         if step.is_current:
             return
-        failures = side_by_side(fails, settings.networks, edition.compute.networks_at_once)
+        at_once = edition.compute.networks_at_once or device.networks_at_once()
+        failures = side_by_side(fails, settings.networks, at_once)
         if any(failures):
             failed = [name for name, failure in zip(names, failures, strict=True) if failure]
             raise StageError(f"training failed: {', '.join(failed)}; see above. The others will not be trained again")

@@ -29,5 +29,6 @@ def side_by_side(function: Callable[[Any, int], Any], items: Iterable[Any], n: i
 def succeeds(arguments: list[str], slot: int, processes: int = 1) -> bool:
     """Whether `python -m pipeline <arguments>` succeeds for the same edition, in a process (or several) of its own."""
     launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
-    environment = os.environ | {"TQDM_POSITION": str(slot)}  # a progress bar of its own line
+    # a progress bar of its own line, and a GPU in turn
+    environment = os.environ | {"TQDM_POSITION": str(slot), "LOCAL_RANK": str(slot)}
     return subprocess.run([sys.executable, *launch, "-m", "pipeline", *arguments], env=environment).returncode == 0

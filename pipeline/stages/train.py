@@ -44,7 +44,7 @@ def _train_all(run: Run) -> None:
     """
     import pandas as pd
 
-    from pipeline.learn import engine
+    from pipeline.learn import device, engine
     from pipeline.learn import run as training
     from pipeline.stages.processes import side_by_side, succeeds
 
@@ -56,9 +56,11 @@ def _train_all(run: Run) -> None:
         stores, synapses, _, folder, predictions, seed = _arguments(run, model)
         if engine.is_up_to_date(folder, training.identity(stores, synapses, model, seed), predictions):
             return False
-        return not succeeds(["train", "--model", model.name], slot, edition.compute.training_processes)
+        return not succeeds(["train", "--model", model.name], slot, processes)
 
-    failures = side_by_side(fails, edition.models, edition.compute.networks_at_once)
+    processes = edition.compute.training_processes
+    at_once = edition.compute.networks_at_once or (device.networks_at_once() if processes == 1 else 1)
+    failures = side_by_side(fails, edition.models, at_once)
     rows = []
     for model, failed in zip(edition.models, failures, strict=True):
         result = {} if failed else artefacts.read_json(build.run(model.name) / "result.json")

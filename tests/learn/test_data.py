@@ -23,6 +23,16 @@ def test_rows_come_in_the_order_asked_for(cohort):
     np.testing.assert_array_equal(found, expected[:, None])
 
 
+@pytest.mark.parametrize("shape_zyx", [(6, 40, 40), (4, 24, 33), (1, 40, 7)])
+def test_only_the_middle_is_read_where_only_it_is_wanted(cohort, shape_zyx):
+    ids = pd.read_parquet(cohort[1])["synapse_id"]
+    rows = np.array([5, 0, 17, 5])
+    cubes = data.Images(cohort[0], "cube", ids)
+    np.testing.assert_array_equal(cubes.read(rows, shape_zyx), data.centre(cubes.read(rows), shape_zyx))
+    patches, plane = data.Images(cohort[0], "patch", ids), (1, *shape_zyx[1:])
+    np.testing.assert_array_equal(patches.read(rows, plane), data.centre(patches.read(rows), plane))
+
+
 def test_a_patch_is_the_central_section_of_one_cube_format(cohort):
     stores, path = cohort
     ids = pd.read_parquet(path)["synapse_id"].to_numpy()

@@ -8,7 +8,8 @@ from blobs import write_cohort
 from sklearn.metrics import roc_auc_score
 
 from pipeline import config, recipes
-from pipeline.learn import data, engine, run
+from pipeline.learn import ahead, data, engine, run
+from pipeline.learn.augment import Augment
 from pipeline.learn.classification import Classification
 from pipeline.models import registry
 
@@ -134,6 +135,45 @@ def test_loss_that_breaks_names_the_synapses(cohort, tmp_path):
         network.head.bias.fill_(float("nan"))
     with pytest.raises(engine.TrainingError, match=r"m: the loss became nan in epoch 1.*synapses \[1\d\d\d, 1\d\d\d"):
         engine.fit(Classification(network, images, synapses, settings(), 0), settings(), 0, tmp_path)
+
+
+def test_the_first_batch_whose_loss_breaks_is_named_though_others_follow(cohort, tmp_path, monkeypatch):
+    synapses = pd.read_parquet(cohort[1])
+    images = data.Images(cohort[0], "cube", synapses["synapse_id"])
+    task, taken = Classification(registry.build("unet3d"), images, synapses, settings(), 0), []
+    loss = task.loss
+
+    def broken(network, rows, stored):
+        taken.append(rows)
+        return loss(network, rows, stored) * (float("inf") if len(taken) == 9 else 1)
+
+    monkeypatch.setattr(task, "loss", broken)
+    with pytest.raises(engine.TrainingError, match=r"became inf in epoch 2") as error:
+        engine.fit(task, settings(), 0, tmp_path)
+    assert f"synapses {task.synapse_ids[taken[8]].tolist()}" in str(error.value)
+    assert len(taken) > 9  # the loss of a step is not waited for
+    assert len(pd.read_csv(tmp_path / "log.csv")) == 1  # and nothing of the broken epoch is kept
+
+
+def test_the_middle_that_crops_are_taken_from_gives_the_crops_of_the_whole(cohort):
+    """Reading less changes no byte: at the border, in the middle, and for odd sizes."""
+    stored = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (8, 1, 6, 41, 64)).astype(np.uint8))
+    for shape_zyx in ((6, 24, 24), (4, 33, 25), (5, 41, 64)):
+        changes = [Augment(recipes.Augmentation(), shape_zyx, seed=3) for _ in range(2)]
+        middle = data.centre(stored, changes[0].reach_zyx((6, 41, 64)))
+        assert middle.numel() < stored.numel() or shape_zyx == (5, 41, 64)
+        whole, part = (change(images) for change, images in zip(changes, (stored, middle), strict=True))
+        torch.testing.assert_close(part, whole, rtol=0, atol=0)
+
+
+def test_training_does_not_depend_on_how_far_is_read_ahead(cohort, tmp_path, monkeypatch):
+    found = []
+    for n, (readers, batches) in enumerate(((1, 1), (3, 5))):
+        monkeypatch.setattr(ahead, "READERS", readers)
+        monkeypatch.setattr(ahead, "AHEAD", batches)
+        run.train(*cohort, settings(epochs=1), tmp_path / f"run{n}", tmp_path / f"{n}.parquet", 0)
+        found.append((tmp_path / f"run{n}" / "model.safetensors").read_bytes())
+    assert found[0] == found[1]
 
 
 def test_training_stops_when_validation_no_longer_improves(cohort, tmp_path, monkeypatch):

@@ -25,7 +25,7 @@ from sklearn.preprocessing import StandardScaler
 from pipeline import config
 from pipeline.artefacts import REPOSITORY
 from pipeline.freshness import closure
-from pipeline.learn import classification, data, engine, run
+from pipeline.learn import classification, data, engine, predict, run
 from pipeline.learn.augment import symmetry
 from pipeline.learn.threshold import best_threshold
 from pipeline.partners import train as training
@@ -176,8 +176,8 @@ def test_prediction_is_the_same_for_all_symmetries_of_the_images(trained, cohort
         def __init__(self, number):
             self.number = number
 
-        def read(self, rows):
-            return symmetry(stored, self.number)[rows]
+        def read(self, rows, shape_zyx):
+            return data.centre(symmetry(stored, self.number)[rows], shape_zyx)
 
     def p_excitatory(number, symmetries):
         batches = classification.features(network, Turned(number), rows, card.shape_zyx, symmetries)
@@ -201,9 +201,10 @@ def test_prediction_streams(trained, cohort, monkeypatch):
     """Images are never held whole."""
     asked = []
     read = data.Images.read
-    monkeypatch.setattr(data.Images, "read", lambda self, rows: asked.append(len(rows)) or read(self, rows))
+    monkeypatch.setattr(data.Images, "read", lambda self, *what: asked.append(len(what[0])) or read(self, *what))
+    monkeypatch.setitem(predict.VOXELS, "cpu", 20 * 6 * 24 * 24)
     run.predict(trained / "run" / "model.safetensors", cohort[0], pd.read_parquet(cohort[1]))
-    assert max(asked) == classification.BATCH
+    assert max(asked) == 20
 
 
 def test_repeatable_after_other_random_numbers_were_drawn(trained, cohort, tmp_path):

@@ -16,6 +16,9 @@ class Plain:
         self.shape_zyx = shape_zyx
         self.random = torch.Generator().manual_seed(seed)
 
+    def reach_zyx(self, stored):
+        return self.shape_zyx
+
     def __call__(self, images, device):
         return data.centre(images, self.shape_zyx).float() / 255
 

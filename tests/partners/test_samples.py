@@ -7,7 +7,6 @@ import toy_store as toy
 import zarr
 
 from pipeline.artefacts import read_json, write_json
-from pipeline.partners import samples
 from pipeline.partners.samples import Samples, SamplesError
 
 
@@ -16,9 +15,7 @@ def store(tmp_path):
     return toy.write(tmp_path / "samples", n_train=6, n_val=3, n_background=2)
 
 
-@pytest.mark.parametrize("cache", [0, samples.CACHE_BYTES])
-def test_rows_are_read_in_any_order_from_disk_or_memory(store, monkeypatch, cache):
-    monkeypatch.setattr(samples, "CACHE_BYTES", cache)
+def test_rows_are_read_in_any_order(store):
     group = zarr.open_group(store / "samples.zarr", mode="r")
     rows = np.array([7, 2, 2, 10, 0])
     for name, found in zip(("em", "cleft", "segments"), Samples(store).read(rows), strict=True):
