@@ -10,6 +10,7 @@ import torch
 from scipy.special import expit
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from torch import nn
+from torch.optim.swa_utils import update_bn
 
 from pipeline.learn import checkpoint, data, device, distributed, losses, mixing
 from pipeline.learn.ahead import read_ahead
@@ -149,10 +150,27 @@ def features(
     def encode(turned: torch.Tensor) -> torch.Tensor:
         return network.encoder(data.as_input(turned, network.dimensions)).double()
 
+    for batch in _batches(images, rows, shape_zyx, place):
+        yield averaged(encode, batch, symmetries)
+
+
+def settle(network: Classifier, images: data.Images, rows: np.ndarray, shape_zyx: tuple[int, int, int]) -> None:
+    """Give batch normalisation the statistics of some rows of `images`, in place, as training would.
+
+    Without them it does nothing in a network with random weights, which is then a weaker control than it could be.
+    """
+    place = next(network.parameters()).device
+    batches = _batches(images, rows, shape_zyx, place)
+    update_bn((data.as_input(batch, network.dimensions) for batch in batches), network.encoder)
+
+
+def _batches(
+    images: data.Images, rows: np.ndarray, shape_zyx: tuple[int, int, int], place: torch.device
+) -> Iterator[torch.Tensor]:
+    """Yield the central `shape_zyx` of some rows as networks see them, unchanged otherwise, on a device."""
     batches = in_batches(rows, batch_size(shape_zyx, place), "predict")
     for stored, _ in read_ahead(lambda batch: images.read(batch, shape_zyx), batches, place):
-        sent = stored.to(place, non_blocking=True)
-        yield averaged(encode, data.normalise_em(sent.float() / 255), symmetries)
+        yield data.normalise_em(stored.to(place, non_blocking=True).float() / 255)
 
 
 def logits(network: Classifier, batches: Iterable[np.ndarray]) -> np.ndarray:

@@ -89,6 +89,8 @@ def _fit(
     if model.trained:
         task = classification.Classification(network, images, synapses, model, seed)
         facts = engine.fit(task, model, seed, folder)
+    elif not model.pretrained:
+        classification.settle(network, images, np.flatnonzero(synapses["split"] == "train"), shape_zyx)
     network.eval()
     if model.trained:
         logit = _logits(network, images, shape_zyx)

@@ -166,6 +166,22 @@ def test_control_is_a_regression_on_random_features_and_not_the_trained_network(
     assert np.abs(found["p_excitatory"] - other).max() > 0.1
 
 
+def test_random_weights_are_not_left_without_batch_statistics(cohort, tmp_path):
+    """The first layer's are those of its responses to all training images, as torch computes them at once."""
+    control = SETTINGS.model_copy(update={"trained": False, "network": "cnn", "sections": 3, "crop": (32, 32)})
+    run.train(*cohort, control, tmp_path / "run", tmp_path / "p.parquet", 5)
+    network, card = classification.load(tmp_path / "run" / "model.safetensors")
+    synapses = pd.read_parquet(cohort[1])
+    images = data.Images(cohort[0], "cube", synapses["synapse_id"])
+    stored = images.read(np.flatnonzero(synapses["split"] == "train"), card.shape_zyx)
+    shown = data.as_input(data.normalise_em(stored.float() / 255), 2)
+    first, norm = network.encoder.body[0], network.encoder.body[1]
+    with torch.no_grad():
+        seen = first(shown)
+    torch.testing.assert_close(norm.running_mean, seen.mean(dim=(0, 2, 3)), rtol=0.05, atol=0.02)
+    torch.testing.assert_close(norm.running_var, seen.var(dim=(0, 2, 3)), rtol=0.05, atol=0.02)
+
+
 def test_prediction_is_the_same_for_all_symmetries_of_the_images(trained, cohort):
     network, card = classification.load(trained / "run" / "model.safetensors")
     images = data.Images(cohort[0], "cube", pd.read_parquet(cohort[1])["synapse_id"])
