@@ -73,7 +73,8 @@ def test_workers_elsewhere_that_come_late_and_die(client, add_worker, tmp_path, 
         fill = functools.partial(_fill, work.content, tmp_path / "killed")
         tables = work.run("work", fill, regions, client)
         work.publish()
-    assert "work: the scheduler at tcp://127.0.0.1:" in caplog.text and "has no workers; waiting" in caplog.text
+    assert "work: the scheduler at tcp://127.0.0.1:" in caplog.text
+    assert "has no workers; waiting" in caplog.text
     np.testing.assert_array_equal(zarr.open_array(tmp_path / "out")[:, 0, 0], np.arange(SHAPE[0]))
     assert [process.poll() for process in processes].count(-signal.SIGKILL) == 1
     assert pd.concat(tables)["process"].nunique() >= 2, "a worker that came late got none of the work"
@@ -137,9 +138,8 @@ def test_a_scheduler_that_is_lost(scheduler, client, add_worker):
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nowhere://else"])
 def test_a_scheduler_that_does_not_answer(address):
+    reached = compute.workers(config.Compute(scheduler=address))
+    text = rf"no Dask scheduler answers at {address} \(compute.scheduler\)"
     with dask.config.set({"distributed.comm.timeouts.connect": "0.2s"}):
-        with pytest.raises(
-            compute.ComputeError, match=rf"no Dask scheduler answers at {address} \(compute.scheduler\)"
-        ):
-            with compute.workers(config.Compute(scheduler=address)):
-                pass
+        with pytest.raises(compute.ComputeError, match=text), reached:
+            pass

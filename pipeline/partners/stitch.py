@@ -118,7 +118,7 @@ def _touching(pieces: Path, shape: tuple[int, ...], block: blocks.Region) -> pd.
 
 
 def _join(pieces: pd.DataFrame, pairs: np.ndarray, min_size_vx: int) -> tuple[pd.DataFrame, np.ndarray]:
-    """(table of components large enough: cleft, centroid `z, y, x` and size; [pieces] the cleft of each piece, or 0)."""
+    """(table of components large enough: `cleft`, centroid `z, y, x`, `size`; [pieces] cleft of each piece, or 0)."""
     known = pieces["piece"].to_numpy()  # sorted
     ends = np.searchsorted(known, pairs)
     graph = scipy.sparse.coo_array((np.ones(len(ends), bool), (ends[:, 0], ends[:, 1])), shape=(len(known),) * 2)
