@@ -140,6 +140,6 @@ def test_a_scheduler_that_is_lost(scheduler, client, add_worker):
 def test_a_scheduler_that_does_not_answer(address):
     reached = compute.workers(config.Compute(scheduler=address))
     text = rf"no Dask scheduler answers at {address} \(compute.scheduler\)"
-    with dask.config.set({"distributed.comm.timeouts.connect": "0.2s"}):
-        with pytest.raises(compute.ComputeError, match=text), reached:
-            pass
+    soon = dask.config.set({"distributed.comm.timeouts.connect": "0.2s"})
+    with soon, pytest.raises(compute.ComputeError, match=text), reached:
+        pass

@@ -4,5 +4,5 @@ from soak import check, soak
 
 
 def test_extraction_survives_failing_requests_and_kills(tmp_path):
-    n_synapses = 120
-    check(soak(tmp_path, n_synapses, worker_kills=3, client_kills=1), n_synapses)
+    n_synapses = 100
+    check(soak(tmp_path, n_synapses, worker_kills=2, client_kills=1), n_synapses)
