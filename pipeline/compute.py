@@ -108,7 +108,7 @@ def _result(client: distributed.Client, future: distributed.Future, what: str) -
             "most often they need more memory, and their logs say more"
         )
     except distributed.CancelledError:
-        problem = f"the scheduler at {client.scheduler.address} was lost, or gave up its tasks"
+        problem = f"the scheduler at {_address(client)} was lost, or gave up its tasks"
     raise ComputeError(f"{what}: {problem}. Finished blocks are kept: start again to go on")
 
 
@@ -119,5 +119,9 @@ def _look_for_workers(client: distributed.Client, what: str) -> None:
             "%s: the scheduler at %s has no workers; waiting for some. If they end as soon as they have come, their "
             "logs say why: they need this software, and the same version of it",
             what,
-            client.scheduler.address,
+            _address(client),
         )
+
+
+def _address(client: distributed.Client) -> str:
+    return str(getattr(client.scheduler, "address", "an unknown address"))
