@@ -44,7 +44,7 @@ class Work:
     """
 
     def __init__(self, out: Path, plan: dict[str, Any], create: Callable[[Path], object]):
-        self.out = Path(out)
+        self.out = Path(out).absolute()  # workers may have another working directory
         self.folder = _folder(self.out)
         self.content = self.folder / CONTENT
         self.plan_sha256 = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
@@ -84,10 +84,9 @@ class Work:
         function: Callable[..., pd.DataFrame | None],
         items: Sequence,
         client: Client | None,
-        *shared: Any,
         unfinished: Callable[[pd.DataFrame], bool] = lambda table: False,
     ) -> list[pd.DataFrame]:
-        """The tables that `function(item, *shared)` returns for every item, in their order.
+        """The tables that `function(item)` returns for every item, in their order.
 
         Items that an earlier run finished are not computed again, except those whose table is `unfinished`. Columns
         hold numbers, booleans, texts, or lists of integers.
@@ -98,7 +97,7 @@ class Work:
         if done:
             log.info("%s: %d of %d blocks are done already", name, len(done), len(items))
         with journal.open("a", encoding="utf-8") as file:
-            for number, table in compute.run(client, functools.partial(_numbered, function), waiting, name, *shared):
+            for number, table in compute.run(client, functools.partial(_numbered, function), waiting, name):
                 done[number] = pd.DataFrame() if table is None else table
                 with writing(journal):
                     file.write(_line(number, done[number]))
@@ -146,8 +145,8 @@ def _planned(folder: Path) -> str | None:
     return read_json(record).get("plan_sha256") if record.is_file() else None
 
 
-def _numbered(function: Callable, item: tuple[int, Any], *shared: Any) -> tuple[int, pd.DataFrame | None]:
-    return item[0], function(item[1], *shared)
+def _numbered(function: Callable, item: tuple[int, Any]) -> tuple[int, pd.DataFrame | None]:
+    return item[0], function(item[1])
 
 
 def _line(number: int, table: pd.DataFrame) -> str:

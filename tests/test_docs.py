@@ -5,16 +5,19 @@ import contextlib
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 import textwrap
+from types import SimpleNamespace
 
 import click
+import distributed
 import pandas as pd
 import pytest
 import yaml
 
-from pipeline import __main__, artefacts, config, stages
+from pipeline import __main__, artefacts, compute, config, stages
 from pipeline.artefacts import REPOSITORY
 from pipeline.partners import assign
 
@@ -174,3 +177,34 @@ def test_the_figure_of_the_page_can_be_drawn(tmp_path):
     done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "3 in all" in (build.figures / "spread.caption.md").read_text()
+
+
+def test_a_cluster_does_the_work_as_the_page_says(monkeypatch):
+    """With a stand-in for Slurm: its workers come when there is work, on a scheduler that listens as the page says."""
+    (code,), (edition,) = blocks("docs/cluster.md", "python"), blocks("docs/cluster.md", "yaml")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = config.Compute(**yaml.safe_load(edition.replace("8786", str(port)))["compute"])
+
+    class Cluster(distributed.LocalCluster):
+        def __init__(self, *, account, cores, processes, memory, walltime, worker_extra_args, scheduler_options):
+            worker = {"n_workers": 0, "threads_per_worker": 1, "processes": False, "protocol": "tcp"}
+            super().__init__(
+                **worker, host="127.0.0.1", scheduler_port=scheduler_options["port"], dashboard_address=":0"
+            )
+
+        def adapt(self, maximum_jobs):
+            super().adapt(maximum=2)
+
+    def run(command, **options):
+        if command[0] != "make":
+            return real(command, **options)
+        with compute.workers(settings) as client:
+            return found.extend(compute.run(client, abs, range(-20, 0), "work"))
+
+    found, real = [], subprocess.run
+    monkeypatch.setitem(sys.modules, "dask_jobqueue", SimpleNamespace(SLURMCluster=Cluster))
+    monkeypatch.setattr(subprocess, "run", run)
+    exec(code.replace("8786", str(port)))
+    assert sorted(found) == list(range(1, 21))

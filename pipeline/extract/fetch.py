@@ -54,6 +54,7 @@ class Store(abc.ABC):
     """Where the objects of one volume lie."""
 
     parallel: int  # requests in flight that pay
+    retries = 0  # requests that were repeated so far
 
     @abc.abstractmethod
     def get(self, key: str, decode: Callable[[bytes], Value]) -> Value:
@@ -122,7 +123,7 @@ class Web(Store):
             before_sleep=lambda state: self._log(str(state.outcome and state.outcome.exception())),
             reraise=True,
         )
-        self._counting, self._failures, self._next_log = threading.Lock(), 0, 0.0
+        self._counting, self._next_log = threading.Lock(), 0.0
 
     def get(self, key: str, decode: Callable[[bytes], Value]) -> Value:
         answers: collections.Counter = collections.Counter()
@@ -210,11 +211,11 @@ class Web(Store):
     def _log(self, reason: str) -> None:
         """Logs a line at a time, since in an outage every request in flight would have the same to say."""
         with self._counting:
-            self._failures += 1
+            self.retries += 1
             if time.monotonic() < self._next_log:
                 return
             self._next_log = time.monotonic() + LOG_EVERY_S
-        patience_s, so_far = self._transfer.patience_s, self._failures
+        patience_s, so_far = self._transfer.patience_s, self.retries
         log.warning("%s: %s; trying again, for up to %g s (failure %d)", self._url, reason, patience_s, so_far)
 
 

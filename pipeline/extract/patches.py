@@ -145,6 +145,8 @@ def extract(
             "extract", functools.partial(_cut_block, job), items, client, unfinished=lambda t: (t["fault"] != "").any()
         )
         records = pd.concat(tables, ignore_index=True)
+        if retries := int(records.pop("retries").sum()):
+            log.info("extract: %d requests were repeated", retries)
         faults = kept.assign(fault=records["fault"])[records["fault"] != ""]
         if len(faults) and (settings.faults == "raise" or len(faults) == len(kept)):
             raise ExtractionError(_fault_text(faults, len(kept), em_path))
@@ -195,7 +197,7 @@ def store(folder: Path) -> stores.Store:
 
     def records() -> pd.DataFrame:
         quality = pd.read_parquet(folder / "quality.parquet")
-        return quality.assign(fault="", row=pd.read_parquet(folder / "index.parquet")["row"])
+        return quality.assign(fault="", retries=0, row=pd.read_parquet(folder / "index.parquet")["row"])
 
     return stores.Store(folder, folder / "images.zarr", "extract", records)
 
@@ -212,9 +214,13 @@ def _create(path: Path, n: int, settings: Extract) -> dict[str, zarr.Array]:
 
 
 def _cut_block(job: Job, block: tuple[int, pd.DataFrame]) -> pd.DataFrame:
-    """Cut the synapses of one block and write their shards; returns their quality, and `fault` ("" = none)."""
+    """Cut the synapses of one block and write their shards.
+
+    Returns their quality, `fault` ("" = none), and in the first row the block's `retries`: requests that were repeated.
+    """
     start, synapses = block
     volume = cached_em(job.em_path, job.settings.voxel_nm, job.run, job.settings.transfer)
+    retries_before = volume.retries
     patches = np.zeros((len(synapses), job.settings.patch_px, job.settings.patch_px), np.uint8)
     cubes = np.zeros((len(synapses), *job.settings.cube_zyx), np.uint8)
 
@@ -229,7 +235,7 @@ def _cut_block(job: Job, block: tuple[int, pd.DataFrame]) -> pd.DataFrame:
         records = list(threads.map(cut, range(len(synapses)), *(synapses[name] for name in synapses)))
     for name, pixels in zip(ARRAYS, (patches, cubes), strict=True):
         blocks.write(job.images / name, (slice(start, start + len(synapses)),), pixels)
-    return pd.DataFrame(records)
+    return pd.DataFrame(records).assign(retries=[volume.retries - retries_before, *[0] * (len(records) - 1)])
 
 
 def _fault_text(faults: pd.DataFrame, n: int, em_path: str) -> str:

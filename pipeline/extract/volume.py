@@ -67,7 +67,7 @@ class Volume(Readable):
         dtypes: tuple[str, ...] = ("uint8",),
         transfer: Transfer = TRANSFER,
     ):
-        store = fetch.store(path, transfer)
+        self._store = store = fetch.store(path, transfer)
         try:
             info = store.info() if store else cloud.info(path)
         except fetch.Unreadable:
@@ -100,6 +100,11 @@ class Volume(Readable):
                 self._reader = ChunkReader(store, scale, np.dtype(info["data_type"]))
             except fetch.Unreadable as error:
                 raise ExtractionError(f"{path} cannot be decoded: {error}") from None
+
+    @property
+    def retries(self) -> int:
+        """Requests that were repeated so far, as far as this software makes them itself."""
+        return self._store.retries if self._store else 0
 
     def chunks(self, low_vx: np.ndarray, high_vx: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Corners (low, high) of the stored chunks that cover the box `[low_vx, high_vx)` (XYZ voxels)."""

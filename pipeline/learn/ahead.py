@@ -26,7 +26,10 @@ def read_ahead(
 
     def load(rows: np.ndarray) -> Any:
         found = read(rows)
-        return _pinned(found) if place.type == "cuda" else found
+        if place.type != "cuda":
+            return found
+        torch.cuda.set_device(place)  # which is each thread's own
+        return tuple(part.pin_memory() for part in found) if isinstance(found, tuple) else found.pin_memory()
 
     left = iter(batches)
     with ThreadPoolExecutor(READERS, thread_name_prefix="read-ahead") as readers:
@@ -40,7 +43,3 @@ def read_ahead(
                 yield stored, seconds
         finally:  # after an error, or where the rest is not wanted
             readers.shutdown(cancel_futures=True)
-
-
-def _pinned(stored: torch.Tensor | tuple[torch.Tensor, ...]) -> torch.Tensor | tuple[torch.Tensor, ...]:
-    return tuple(part.pin_memory() for part in stored) if isinstance(stored, tuple) else stored.pin_memory()

@@ -1,7 +1,8 @@
 """The training engine: one, for all networks. A task says what is trained on what; the engine trains it.
 
 An epoch depends on the saved state and on `(seed, epoch)` alone. The state is saved after every epoch in one atomic
-file, so a run killed at any moment and started again ends with the same weights, bit for bit, on the same machine.
+file, so a run killed at any moment and started again ends with the same weights, bit for bit, on the same machine; on a
+GPU, where the recipe asks for deterministic algorithms.
 
 A run's folder holds `config.json` (all that the result depends on), `log.csv`, `model.safetensors` and, written last,
 `result.json`; while training also `checkpoint.pt`.

@@ -59,12 +59,14 @@ def components(
     with blocks.Work(out, plan, create) as work:
         pieces = work.folder / "pieces"
         label = functools.partial(_label_block, scores, pieces, threshold, source.shape)
-        listed = pd.concat(work.run("label", label, todo, client), ignore_index=True).sort_values("piece")
+        labelled = work.run("label", label, todo, client)
+        listed = pd.concat(labelled, ignore_index=True).sort_values("piece")
         touching = work.run("faces", functools.partial(_touching, pieces, source.shape), todo, client)
         table, cleft_of = _join(listed, pd.concat(touching).to_numpy(np.uint64), min_size_vx)
         relabel = functools.partial(_relabel_block, pieces, work.content, resolution_nm)
-        shared = (listed["piece"].to_numpy(), cleft_of, table[AXES].to_numpy())
-        nearest = _first(pd.concat(work.run("relabel", relabel, todo, client, *shared), ignore_index=True))
+        joined = pd.DataFrame({"cleft": cleft_of}, index=listed["piece"]).join(table.set_index("cleft")[AXES], "cleft")
+        items = [(block, joined.loc[own["piece"]]) for block, own in zip(todo, labelled, strict=True)]
+        nearest = _first(pd.concat(work.run("relabel", relabel, items, client), ignore_index=True))
         work.publish()
     centers = VoxelFrame(tuple(resolution_nm)).to_nm(nearest[AXES[::-1]].to_numpy() + offset_vx)
     result = pd.DataFrame({"cleft_id": np.arange(1, len(table) + 1)})
@@ -116,7 +118,7 @@ def _touching(pieces: Path, shape: tuple[int, ...], block: blocks.Region) -> pd.
 
 
 def _join(pieces: pd.DataFrame, pairs: np.ndarray, min_size_vx: int) -> tuple[pd.DataFrame, np.ndarray]:
-    """(table of components large enough: centroid `z, y, x` and size; [pieces] the cleft id of each piece, or 0)."""
+    """(table of components large enough: `cleft`, centroid `z, y, x`, `size`; [pieces] cleft of each piece, or 0)."""
     known = pieces["piece"].to_numpy()  # sorted
     ends = np.searchsorted(known, pairs)
     graph = scipy.sparse.coo_array((np.ones(len(ends), bool), (ends[:, 0], ends[:, 1])), shape=(len(known),) * 2)
@@ -125,26 +127,25 @@ def _join(pieces: pd.DataFrame, pairs: np.ndarray, min_size_vx: int) -> tuple[pd
     table = pieces.groupby(group).agg(how).sort_values("piece")
     table = table[table["size"] >= min_size_vx]
     table[AXES] = table[AXES].div(table["size"], axis=0)
-    cleft = pd.Series(np.arange(1, len(table) + 1, dtype=np.uint64), index=table.index)
-    return table, cleft.reindex(group, fill_value=0).to_numpy(np.uint64)
+    table["cleft"] = np.arange(1, len(table) + 1, dtype=np.uint64)
+    return table, table["cleft"].reindex(group, fill_value=0).to_numpy(np.uint64)
 
 
 def _relabel_block(
-    pieces: Path,
-    final: Path,
-    resolution_nm: list[float],
-    block: blocks.Region,
-    known: np.ndarray,
-    cleft_of: np.ndarray,
-    centroid_zyx: np.ndarray,
+    pieces: Path, final: Path, resolution_nm: list[float], item: tuple[blocks.Region, pd.DataFrame]
 ) -> pd.DataFrame:
-    """Write the final ids of one block; returns the voxel nearest the centroid of each component in it."""
+    """Write the final ids of one block; returns the voxel nearest the centroid of each component in it.
+
+    The item is the block and the table of its pieces, in their order: `cleft` and the centroid's `z, y, x`.
+    """
+    block, joined = item
     labels = blocks.read(pieces, block)
     inside = labels != 0
-    labels[inside] = cleft_of[np.searchsorted(known, labels[inside])]
+    labels[inside] = joined["cleft"].to_numpy()[np.searchsorted(joined.index, labels[inside])]
     blocks.write(final, block, labels)
     voxels = _voxels(labels, block)
-    offset = voxels[AXES].to_numpy() - centroid_zyx[voxels["piece"].to_numpy().astype(np.int64) - 1]
+    centroid = joined.drop_duplicates("cleft").set_index("cleft")
+    offset = voxels[AXES].to_numpy() - centroid.loc[voxels["piece"], AXES].to_numpy()
     return _first(voxels.assign(distance=((offset * resolution_nm[::-1]) ** 2).sum(axis=1)))
 
 

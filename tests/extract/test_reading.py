@@ -256,3 +256,11 @@ def test_unreadable_files_are_no_faults_of_the_volume(em_path):
 def test_buckets_and_graphene_are_left_to_cloudvolume():
     for path in ("precomputed://gs://bucket/em", "graphene://https://server/table", "precomputed://s3://bucket/em"):
         assert fetch.store(path, TRANSFER) is None
+
+
+def test_repeated_requests_are_counted(tmp_path, served, settings, synapses, client, caplog):
+    server, path = served
+    server.faults = [Fault("503", name="8_8_40/", first=2)]
+    with caplog.at_level(logging.INFO, "pipeline"):
+        extract(synapses, path, settings, tmp_path / "patches", client)
+    assert f"extract: {server.failed.total()} requests were repeated" in caplog.text

@@ -65,6 +65,27 @@ def test_a_reader_that_is_given_up_leaves_no_thread_behind():
     assert threading.active_count() == before
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_tensors_for_a_gpu_are_pinned_by_the_thread_that_read_them(monkeypatch, several):
+    """Without a GPU: what would be called, and in which thread."""
+    calls, place = [], torch.device("cuda", 1)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: calls.append((device, threading.get_ident())))
+
+    def pin(tensor):
+        assert calls[-1] == (place, threading.get_ident())
+        return tensor + 100
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    monkeypatch.setattr(ahead, "READERS", 1)
+
+    def read(rows):
+        return (torch.from_numpy(rows), torch.from_numpy(-rows)) if several else torch.from_numpy(rows)
+
+    ((found, _),) = ahead.read_ahead(read, [np.array([1, 2])], place)
+    assert [part.tolist() for part in found] == [[101, 102], [99, 98]] if several else found.tolist() == [101, 102]
+    assert calls[0][1] != threading.get_ident()
+
+
 def test_threads_read_what_one_thread_reads(cohort):
     images = data.Images(cohort[0], "cube", pd.read_parquet(cohort[1])["synapse_id"])
     batches = np.array_split(np.random.default_rng(0).permutation(len(images)), 24)
