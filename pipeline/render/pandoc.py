@@ -33,6 +33,7 @@ def convert(source: str, page: Path, folder: Path, defaults: dict[str, Any]) -> 
         run = subprocess.run(command, capture_output=True, text=True, cwd=folder)
     if run.returncode:
         raise RenderError(f"{folder / source} cannot be rendered:\n{_message(run.stderr)}")
+    add_scopes(page)
     require_self_contained(page, folder / source)
 
 
@@ -40,6 +41,21 @@ def _message(stderr: str) -> str:
     """Pandoc's message, without the traceback that it adds to errors of a Lua filter."""
     text = stderr.split("\nstack traceback:")[0]
     return re.sub(r"^Error running filter .*:\n", "", text, flags=re.MULTILINE).strip()
+
+
+def add_scopes(page: Path) -> None:
+    """Say of every table header of an HTML file whether it heads a column or a row, as screen readers announce it."""
+    scope = "col"
+
+    def with_scope(found: re.Match[str]) -> str:
+        nonlocal scope
+        if found[1] != "th":
+            scope = "col" if found[1] == "thead" else "row"
+            return found[0]
+        return f'<th scope="{scope}"'
+
+    text = page.read_text(encoding="utf-8")
+    page.write_text(re.sub(r"<(thead|tbody|th)\b(?! scope=)", with_scope, text), encoding="utf-8")
 
 
 def require_self_contained(page: Path, source: Path) -> None:
