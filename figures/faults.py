@@ -41,7 +41,7 @@ panel.set(xlabel="Test neurons", ylabel="Share of intervals\nthat contain the tr
 panel.set_xticks(sizes, labels=sizes)
 panel.minorticks_off()
 panel.set_title("Confidence")
-panel.legend(loc="center right", title="Intervals")
+panel.legend(loc="upper right", bbox_to_anchor=(1, 0.9), title="Intervals")
 for panel, name in zip(axes, "ABC", strict=True):
     style.letter(panel, name)
 

@@ -33,7 +33,7 @@ def convert(source: str, page: Path, folder: Path, defaults: dict[str, Any]) -> 
         run = subprocess.run(command, capture_output=True, text=True, cwd=folder)
     if run.returncode:
         raise RenderError(f"{folder / source} cannot be rendered:\n{_message(run.stderr)}")
-    add_scopes(page)
+    make_accessible(page)
     require_self_contained(page, folder / source)
 
 
@@ -43,8 +43,9 @@ def _message(stderr: str) -> str:
     return re.sub(r"^Error running filter .*:\n", "", text, flags=re.MULTILINE).strip()
 
 
-def add_scopes(page: Path) -> None:
-    """Say of every table header of an HTML file whether it heads a column or a row, as screen readers announce it."""
+def make_accessible(page: Path) -> None:
+    """Add to an HTML file what neither pandoc nor Quarto writes: the scope of table headers, and the keyboard's access
+    to boxes that scroll sideways. Corners of tables without text become cells."""
     scope = "col"
 
     def with_scope(found: re.Match[str]) -> str:
@@ -54,8 +55,10 @@ def add_scopes(page: Path) -> None:
             return found[0]
         return f'<th scope="{scope}"'
 
-    text = page.read_text(encoding="utf-8")
-    page.write_text(re.sub(r"<(thead|tbody|th)\b(?! scope=)", with_scope, text), encoding="utf-8")
+    text = re.sub(r"<th([^>]*)></th>", r"<td\1></td>", page.read_text(encoding="utf-8"))
+    text = re.sub(r"<(thead|tbody|th)\b(?! scope=)", with_scope, text)
+    boxes = r'<(span id="eq-[^"]*"|div class="output[^>]*|div aria-describedby="s?tbl-[^"]*")>'
+    page.write_text(re.sub(boxes, r'<\1 tabindex="0">', text), encoding="utf-8")
 
 
 def require_self_contained(page: Path, source: Path) -> None:
