@@ -99,6 +99,7 @@ def _cohort(build, rng):
     pd.DataFrame(conflicts).to_csv(build.cohort / "conflicts.csv", index=False)
     pairs = ("train-val", "train-test", "val-test")
     audit = {
+        "cube_nm": [1600, 1600, 1200],
         "shared_presynaptic_neurons": dict.fromkeys(pairs, 0),
         "shared_postsynaptic_neurons": {pair: {"neurons": 12, "synapses": [40, 31]} for pair in pairs},
         "overlapping_cubes": {pair: {"pairs": 55, "synapses": [22, 20]} for pair in pairs},
