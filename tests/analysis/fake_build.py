@@ -257,12 +257,14 @@ def analyse(names, environment):
 
 
 def check_picture(build, name):
-    """A figure has a stated width, is not cut off at the border, and its caption says what the data are."""
+    """A figure has a stated width, is not cut off at the border, and its caption says in short what the data are."""
     pixels = np.asarray(Image.open(build.figures / f"{name}.png").convert("L"))
     assert pixels.shape[1] in (1050, 1400), "7 inches at 200 dots, or three quarters of that"
     for side in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
         assert (side > 250).all(), "something is cut off at the border"
-    assert "simulated neuropil" in (build.figures / f"{name}.caption.md").read_text()
+    caption = (build.figures / f"{name}.caption.md").read_text()
+    assert "simulated neuropil" in caption
+    assert len(caption.split()) <= 65, "methods and results belong in the text"
 
 
 def copied(folder, environment, target):
