@@ -40,13 +40,9 @@ n_bins = sorted(set(curves.groupby("model").size()))
 bins = " or ".join(glue.count(n).text for n in n_bins)
 study.save_figure(
     figure,
-    f"""**Calibration on held-out neurons ({study.data_phrase}).**
-    Share of excitatory synapses against the mean predicted probability, in {bins} bins that hold equal numbers of the
-    {values["n_test_synapses"].text} test synapses of {values["n_test_neurons"].text} neurons, for the best trained
-    model of each dimensionality of the input and for the untrained control (grey).
-    On the straight line, predicted probabilities equal observed shares.
-    ECE, expected calibration error, the mean distance of a bin from that line; Brier, mean squared error of the
-    probability.
-    Bars and brackets: {study.interval_phrase}; for the ECE, percentile intervals whose lower limit is zero unless the
-    ECE exceeds what resampling alone produces.""",
+    f"""**Calibration on the test neurons ({study.data_phrase}).**
+    Share of excitatory synapses against mean predicted probability in {bins} bins of equal size; straight line: perfect
+    calibration; grey: untrained.
+    ECE, expected calibration error, with percentile intervals; Brier, mean squared error.
+    Bars and brackets: {study.interval_phrase}.""",
 )

@@ -55,20 +55,9 @@ for panel, name in zip((*axes.flat, near), "ABCDE", strict=True):
 
 study.save_figure(
     figure,
-    f"""**Intervals whose truth is known (simulated scores, no images; in the report on {study.data_phrase}).**
-    At each number of neurons, {values["n_repeats"].text} test sets were drawn, half of the neurons excitatory and half
-    inhibitory, with {values["synapses_per_neuron"].text} synapses a neuron on average, from a population whose true
-    balanced accuracy is {values["truth_balanced_accuracy"].text} and whose true ROC AUC, the area under the receiver
-    operating characteristic curve, is {values["truth_roc_auc"].text}.
-    **A**, **B**, share of the intervals that contain the truth, with its own binomial interval; broken line: the
-    nominal confidence, {values["nominal"].text}.
-    **C**, **D**, mean width of the intervals.
-    Pink: intervals that treat synapses as independent (two binomial intervals; DeLong's interval for AUC).
-    Blue: percentiles of a bootstrap that resamples neurons within their class ({values["n_replicates"].text}
-    replicates).
-    Green: the intervals of this report, whose unit is the neuron too.
-    The test set of the earlier work had {values["n_fewest"].text} neurons.
-    **E**, near the ceiling: coverage of the report's interval of AUC against the true AUC, for test sets with
-    {values["ceiling_synapses_per_neuron"].text} synapses a neuron on average;
-    {values["ceiling_n_repeats"].text} sets each.""",
+    f"""**Intervals whose truth is known (simulated scores, no images; report on {study.data_phrase}).**
+    **A**, **B**, share that contain the truth, with binomial intervals; broken, the nominal
+    {values["nominal"].text}; **C**, **D**, mean width.
+    Pink: over synapses; blue: percentiles of resampled neurons; green: this report.
+    **E**, the report's interval of AUC near the ceiling.""",
 )

@@ -100,16 +100,10 @@ models = " and ".join(
 )
 study.save_figure(
     figure,
-    f"""**Where the networks find evidence for the true class ({study.data_phrase}).**
-    **A**, {len(shown)} test synapses, the first of each class in a random draw, in the central section of the input of
-    {models}: the micrograph; the evidence by occlusion (how much the logit of the true class minus that of the other
-    class falls when a box of {values["box_nm"].text} nm is hidden); and the evidence by Grad-CAM (gradient-weighted
-    class activation map: the last feature map weighted by its gradient).
-    Orange is evidence for the true class and blue against it, each map on its own scale; dashed lines enclose what lies
-    within {values["reach_nm"].text} nm of the synapse's true cleft; bars {BAR_NM} nm.
-    **B**, share of the positive evidence inside that distance, and **C**, share in each true structure divided by the
-    structure's share of the input, for the best trained model of each dimensionality in colour (2D, one section; 2.5D,
-    several sections as channels; 3D, a cube) and for untrained controls in grey; dotted, evenly spread evidence.
-    Means over {values["n_synapses"].text} test synapses of {values["n_neurons"].text} presynaptic neurons; bars are
-    {study.interval_phrase}.""",
+    f"""**Evidence for the true class ({study.data_phrase}).**
+    **A**, {models}: orange, evidence for; blue, against; dashed, within {values["reach_nm"].text} nm of the cleft; bars
+    {BAR_NM} nm.
+    **B**, share of the positive evidence there; **C**, share in each structure over even spread (dotted); grey,
+    untrained.
+    Bars: {study.interval_phrase}.""",
 )

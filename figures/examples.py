@@ -35,10 +35,7 @@ for row, (label, class_name) in zip(axes, glue.CLASSES.items(), strict=True):
 study.save_figure(
     figure,
     f"""**Example synapses of test neurons ({study.data_phrase}).**
-    {values["n_examples"].text} synapses of {glue.count(examples["pre_neuron_id"].nunique()).text} presynaptic neurons,
-    with the true class at the left; above each patch, the class predicted by {values["model"].text} (✓ correct,
-    ✗ wrong) and its probability p of excitatory.
-    Chosen by rule: in each class, correct and wrong predictions at evenly spaced ranks from the most to the least
-    confident (the model made {values["n_wrong"].text} errors on the test synapses).
-    Windows of {side * pixel_nm / 1000:.2g} µm centred on the synapse (cross), single sections; bar {BAR_NM} nm.""",
+    Above each patch, the class predicted by {values["model"].text} (✓ correct, ✗ wrong) and its probability p of
+    excitatory, at evenly spaced ranks from the most to the least confident.
+    Windows of {side * pixel_nm / 1000:.2g} µm, single sections; bar {BAR_NM} nm.""",
 )

@@ -73,28 +73,13 @@ shaft = (
     if "shaft" in subsets
     else ""
 )
-weights = (
-    f"""**{last}**, coefficients of the logistic regression without the image
-    {"and without features of spines" if fitted[-1:] == ["no_spine"] else ""}, with intervals whose standard errors are
-    clustered by presynaptic neuron."""
-    if fitted
-    else ""
-)
-spine = (
-    """"Without spines": without the two features that say whether a synapse, and the axon's other synapses, lie on
-    spines."""
-    if len(known) > 1
-    else ""
-)
+free = " and spines" if fitted[-1:] == ["no_spine"] else ""
+weights = f"**{last}**, coefficients without image{free}." if fitted else ""
 study.save_figure(
     figure,
     f"""**Image and wiring together ({study.data_phrase}).**
-    **A**, area under the receiver operating characteristic curve (ROC AUC) on {values["n_synapses"].text} test synapses
-    of {values["n_neurons"].text} neurons: the score of {values["image_model"].text} alone, then stacked with features
-    that are local to the synapse, that require the postsynaptic neuron, and that require the whole presynaptic axon;
-    below, the same features without the image.
-    {spine}
-    {shaft}
-    {weights}
-    Bars in A{" and B" if "shaft" in subsets else ""}: {study.interval_phrase}; dotted: chance, or no effect.""",
+    **A**, test AUC of {values["image_model"].text} alone, with features added step by step, and of the features without
+    the image.
+    {shaft} {weights}
+    Bars: {study.interval_phrase}; dotted: chance, or no effect.""",
 )

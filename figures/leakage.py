@@ -60,17 +60,8 @@ for name, panel in axes.items():
 study.save_figure(
     figure,
     f"""**What a split by synapse gives away ({study.data_phrase}).**
-    The model of the earlier work, which uses no images: logistic regression on the logits of two shares, those of
-    excitatory synapses (Laplace-smoothed) among the training synapses of the presynaptic (pre) and of the postsynaptic
-    (post) neuron.
-    **A**, where {values["test_share"].text} of the {values["n_synapses"].text} synapses are drawn for testing at
-    random, the pre neuron's share reveals the class of the test synapses: {values["known_share"].text} of them belong
-    to a neuron that was seen in training.
-    **B**, where the {values["n_neurons"].text} pre neurons are held out in {values["n_folds"].text} folds, that share
-    is one half for every synapse.
-    **C**, scores at the threshold one half; ROC AUC, area under the receiver operating characteristic curve; dotted:
-    chance.
-    **D**, weights of the two logits: learned in training under the leaky protocol, and fitted again on held-out neurons
-    under the honest one, with intervals from standard errors clustered by pre neuron; dotted: no effect.
-    Bars in C: {study.interval_phrase}.""",
+    **A**, split by synapse, and **B**, by neuron: a neuron's excitatory share in training, by class of the test
+    synapses.
+    **C**, scores; dotted, chance; bars, {study.interval_phrase}.
+    **D**, weights of the presynaptic (pre) and postsynaptic (post) share: as learned, and on held-out neurons.""",
 )

@@ -38,11 +38,9 @@ figure.legend(handles=handles, loc="outside lower center", ncols=2)
 study.save_figure(
     figure,
     f"""**Accuracy of single neurons ({study.data_phrase}).**
-    Share of the test synapses of each presynaptic neuron that {values["best_model"].text} classified correctly, against
-    their number: **A**, excitatory and **B**, inhibitory neurons; {values["n_test_synapses"].text} synapses of
-    {values["n_test_neurons"].text} neurons in total.
+    Share of the test synapses of each presynaptic neuron that {values["best_model"].text} classified correctly: **A**,
+    excitatory and **B**, inhibitory neurons.
     Dashed: accuracy of the class.
-    Grey: the range in which {glue.percent(study.config.stats.confidence).text} of the neurons would lie if their
-    synapses were independent draws at that accuracy (binomial quantiles); {values["n_neurons_outside"].text} of
-    {values["n_test_neurons"].text} neurons ({values["share_neurons_outside"].text}) lie outside.""",
+    Grey: where {glue.percent(study.config.stats.confidence).text} of them would lie if synapses were independent
+    draws.""",
 )

@@ -48,12 +48,7 @@ figure.legend(handles=handles, loc="outside lower center", ncols=5, columnspacin
 study.save_figure(
     figure,
     f"""**Partners assigned to clefts ({study.data_phrase}).**
-    For each method of assignment, one cleft drawn at random from those of the test tissue that it assigned correctly,
-    and one from those to which it assigned a wrong pair, with the type of error: reversed, the true pair in the wrong
-    direction; wrong partner, another segment.
-    Where no pair was wrong, the correct one with the smallest lead over the next pair is shown as least certain.
-    Each section is the one with most of the cleft, which is outlined in white; orange and blue, the segments assigned
-    as presynaptic and postsynaptic; black lines, the true partners, solid for the presynaptic and broken for the
-    postsynaptic one.
-    AVAN, attentional voxel association network; bar, {BAR_NM} nm.""",
+    Two clefts (white) of each method, drawn at random: one correct, one wrong or, where none is, least certain.
+    Orange, assigned as presynaptic; blue, as postsynaptic; black lines, the true presynaptic (solid) and postsynaptic
+    (broken) partners; bar, {BAR_NM} nm.""",
 )

@@ -85,17 +85,9 @@ style.letter(polyadic_panel, "D")
 study.save_figure(
     figure,
     f"""**From clefts to a graph ({study.data_phrase}).**
-    **A**, combined systems, one panel for each representation of clefts that a network was trained to predict: cleft
-    mask; STDT, signed tanh distance transform; signed proximity, positive on the presynaptic and negative on the
-    postsynaptic side.
-    F1, the harmonic mean of precision and recall, of graph edges (a cleft that was detected and given its true
-    partners) against the detection threshold, in the validation region; thin lines are other minimum sizes of a cleft.
-    The circle is the chosen setting, which has the highest F1 on validation; the diamond is its F1 on the test tissue.
-    **B**, errors on the test tissue, which has {values["n_true_test"].text} true clefts, at the chosen settings.
-    **C**, wrong edges that a proofreader encounters on reading the {values["n_detected"].text} detected clefts in the
-    order of the queue, for two methods of assignment; left of the line are the {values["n_disagreements"].text} clefts
-    on which the two disagree.
-    **D**, clefts with several postsynaptic partners: precision and recall of partners, and the share of clefts with all
-    true partners and no other, with {glue.percent(study.config.stats.confidence).text} intervals for clefts grouped
-    by their neurons, for {values["n_polyadic"].text} test clefts.""",
+    **A**, F1 of edges on validation against the threshold, by representation; grey, other minimum sizes; diamond, the
+    chosen setting on the test tissue.
+    **B**, errors there.
+    **C**, wrong edges met in the order of the queue; grey line, the last disagreement.
+    **D**, clefts with several postsynaptic partners; bars, [intervals](#statistics).""",
 )

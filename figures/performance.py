@@ -78,18 +78,9 @@ style.letter(panel, "D")
 
 study.save_figure(
     figure,
-    f"""**Performance on held-out neurons ({study.data_phrase}).**
-    {values["n_test_synapses"].text} test synapses of {values["n_test_neurons"].text} presynaptic neurons that no model
-    was trained on; excitatory is the positive class.
-    **A**, receiver operating characteristic (ROC) of the trained model with the highest validation AUC (area under the
-    curve) for each dimensionality of the input: one section, several sections, or a cube; the straight line is chance.
-    **B**, precision against recall, with AP, the average precision; the horizontal line is the share of excitatory
-    synapses, {values["test_excitatory_share"].text}.
-    Grey, broken: the control, random weights under a fitted logistic head, with the highest test AUC (of
-    {values["n_controls"].text}).
-    **C**, synapses and row percentages of {best.text}, the trained model with the highest validation AUC, at the
-    threshold that maximised balanced accuracy on the validation neurons.
-    **D**, its predicted probabilities by true class.
-    Its test AUC {comparison} that of {control.text} (difference {values["difference_roc_auc"].text}; brackets are
-    {study.interval_phrase}).""",
+    f"""**Performance on the {values["n_test_synapses"].text} test synapses ({study.data_phrase}).**
+    **A**, ROC and **B**, precision-recall curves of the best trained model on validation for each input; broken: the
+    control with the highest test AUC.
+    **C**, confusion and **D**, probabilities of {best.text}, the best on validation.
+    Its test AUC {comparison} that of {control.text}.""",
 )

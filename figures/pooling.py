@@ -26,15 +26,12 @@ panel.set(xlabel="Pooled synapses of a neuron", ylabel="Balanced accuracy over n
 figure.legend(*panel.get_legend_handles_labels(), loc="outside upper center", ncols=2)
 
 short = pooled[pooled["model"] == values["best_model"].value].set_index("pooled")["n_short"]
-n_short = ", ".join(f"{glue.count(n).text} with fewer than {k}" for k, n in short.items() if n > 0)
+n_short = ", ".join(f"{glue.count(n).text} at {k}" for k, n in short.items() if n > 0)
 study.save_figure(
     figure,
     f"""**Pooling the synapses of a neuron ({study.data_phrase}).**
-    Share of the {values["n_test_neurons"].text} test neurons that are classified correctly, averaged over the two
-    classes, when k synapses of a neuron are pooled by their mean log odds at the threshold chosen on validation (mean
-    over random choices of k synapses); "all", all synapses of the neuron.
-    {f"A neuron with fewer than k synapses contributes all it has: {n_short}." if n_short else ""}
-    Shown are the best trained model of each dimensionality of the input and, grey and broken, the untrained control.
-    Bars: {glue.percent(study.config.stats.confidence).text} intervals whose unit is the presynaptic neuron.
-    Dotted: chance.""",
+    Balanced accuracy over the {values["n_test_neurons"].text} test neurons, pooling log odds of k synapses.
+    Colour: best trained model of each dimensionality on validation; grey: untrained.
+    {f"With fewer than k synapses a neuron contributes all: {n_short}." if n_short else ""}
+    Bars: {study.interval_phrase}; dotted, chance.""",
 )

@@ -44,18 +44,12 @@ if n_panels == 2:
     panel.legend(loc="lower right")
     style.letter(panel, "B")
 
-curves = f"""**B**, area under the receiver operating characteristic curve (ROC AUC) on the test neurons against the
-    number of training neurons, for networks trained by the same recipe; bars: {study.interval_phrase}, which do not
-    include the variation between choices of training neurons."""
+curves = f"""**B**, test AUC against the number of training neurons; bars: {study.interval_phrase}, without the
+    variation between choices of training neurons."""
 study.save_figure(
     figure,
     f"""**Gain from more neurons ({study.data_phrase}).**
-    {"**A**, half-width" if n_panels == 2 else "Half-width"}
-    expected for the {glue.percent(study.config.stats.confidence).text} interval of balanced accuracy of
-    {values["best_model"].text} against the number of test neurons, from the variance between the
-    {here.text} test neurons of this study: in closed form, and from {glue.count(study.config.stats.n_bootstrap).text}
-    draws of that many neurons.
-    Square: the number of neurons at which the half-width falls to {wanted.text}; broken: the number of test neurons in
-    this study.
+    {"**A**, half-width" if n_panels == 2 else "Half-width"} of the interval of balanced accuracy of
+    {values["best_model"].text} against the number of test neurons, in closed form and by resampling.
     {curves if n_panels == 2 else ""}""",
 )

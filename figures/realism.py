@@ -44,15 +44,8 @@ for panel, name, place in zip(axes, "ABC", ("lower right", "lower left", "lower 
 study.save_figure(
     figure,
     f"""**Texture of {study.data_phrase} compared with real electron microscopy.**
-    {values["n_patches"].text} patches of this edition and {values["n_real_patches"].text} of mouse somatosensory
-    cortex (Kasthuri et al. 2015, cutout AC3), both in pixels of 8 nm.
-    **A**, quantiles of the grey level.
-    **B**, power spectrum averaged over directions; the mean of each patch was subtracted and the patch tapered (Hann
-    window).
-    **C**, mean grey level across the junction, from the bouton (negative distances) to the postsynaptic cell, relative
-    to the median of a patch around the synapse and to the range of its grey levels; colours as in A.
-    The means are those of {counts["n_profiled"].text} simulated synapses, and of {counts["n_real_excitatory"].text}
-    excitatory and {counts["n_real_inhibitory"].text} inhibitory real ones.
-    The largest relative difference in A and B is {values["largest_difference"].text}, in
-    {values["largest_difference_in"].text}.""",
+    Real: mouse somatosensory cortex (Kasthuri et al. 2015, cutout AC3).
+    **A**, quantiles of the grey level; **B**, power spectrum; **C**, grey level across the junction, from the bouton to
+    the postsynaptic cell, for {counts["n_profiled"].text} simulated and {counts["n_real_excitatory"].text} excitatory
+    and {counts["n_real_inhibitory"].text} inhibitory real synapses.""",
 )

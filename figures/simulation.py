@@ -49,13 +49,9 @@ panels[0].set_ylabel("Share of synapses")
 study.save_figure(
     figure,
     f"""**The {study.data_phrase} and its truth.**
-    **A**, one section of the image volume, {values["overview_um"].text} µm wide (bar {BAR_NM} nm); **B**, the same
-    section with each neuron's segment in its own colour; **C**, with its synaptic clefts, excitatory in orange and
-    inhibitory in blue.
-    **D** to **H**, properties that the simulation drew for {values["n_excitatory_synapses"].text} excitatory (orange)
-    and {values["n_inhibitory_synapses"].text} inhibitory (blue) synapses of
-    {values["n_presynaptic_neurons"].text} presynaptic neurons, with the area under the receiver operating
-    characteristic curve (AUC; chance is 0.5) that each property alone would reach if it could be read without error.
-    PSD, postsynaptic density.
-    No part of this figure shows a brain.""",
+    **A**, one section, {values["overview_um"].text} µm wide (bar {BAR_NM} nm); **B**, its neurons; **C**, its clefts,
+    excitatory in orange and inhibitory in blue.
+    **D** to **H**, drawn properties of {values["n_excitatory_synapses"].text} excitatory and
+    {values["n_inhibitory_synapses"].text} inhibitory synapses, with the AUC that each alone would reach.
+    PSD, postsynaptic density.""",
 )

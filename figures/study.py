@@ -50,15 +50,13 @@ for tick, (_, row) in zip(axes[0].get_yticklabels(), rows, strict=True):
 axes[0].set_ylim(len(rows) - 0.5, -0.5)
 
 n = values["n_families"].text
-seeds = "Small black dots: single networks of models trained with several seeds; large dots: their mean. "
-crossed = f"{CROSSED}: each neuron is scored by the network of the fold that held it out. "
+seeds = "Black dots: single networks, where a model has several seeds. "
+crossed = "Cross-validated: each neuron is scored by the network whose fold held it out. "
 study.save_figure(
     figure,
-    f"""**All {n} models on held-out neurons ({study.data_phrase}).**
-    **A**, area under the receiver operating characteristic curve (ROC AUC); **B**, balanced accuracy at the threshold
-    chosen on validation.
-    Bars: {study.interval_phrase}.
-    {seeds if several_seeds else ""}Open and grey: untrained controls, random weights under a fitted logistic head.
-    {crossed if families["folds"].any() else ""}Dotted: chance.
-    {values["several_sections"].text}""",
+    f"""**All {n} models on the test neurons ({study.data_phrase}).**
+    **A**, area under the ROC curve; **B**, balanced accuracy.
+    Bars: {study.interval_phrase}; dotted, chance.
+    Open and grey: untrained controls.
+    {seeds if several_seeds else ""}{crossed if families["folds"].any() else ""}""",
 )

@@ -47,17 +47,8 @@ style.letter(panel, "B")
 study.save_figure(
     figure,
     f"""**Cubes cut with correct and with misread units ({study.data_phrase}).**
-    **A**, slices around the middle of the cube of one synapse, with their distance from the middle along the third
-    axis: the excitatory test synapse to which the network trained on correct cubes gives the highest probability of
-    excitatory; bar {BAR_NM} nm.
-    Correct, neighbouring sections; misread, one in {values["step"].text} sections, so that the
-    {values["n_slices"].text} slices of the cube, of which the network sees {values["n_seen"].text}, span
-    {values["span_um"].text} µm and only the middle one shows the synapse.
-    Elsewhere: the mistake leads beyond the volume, and the slice comes from another place in it, drawn at random
-    ({values["elsewhere_share"].text} of the slices other than the middle one).
-    **B**, {values["model"].text}, trained on each with the same settings, on {values["n_test_synapses"].text} test
-    synapses of {values["n_test_neurons"].text} presynaptic neurons: ROC AUC, area under the receiver operating
-    characteristic curve, and balanced accuracy at the threshold chosen on validation; dotted: chance.
-    ROC AUC of correct minus misread cubes: {values["difference_roc_auc"].text}.
-    Bars and brackets: {study.interval_phrase}.""",
+    **A**, slices of one excitatory test synapse with their distance from the middle; elsewhere: beyond the volume,
+    replaced by another place in it; bar {BAR_NM} nm.
+    **B**, {values["model"].text} trained on each, on {values["n_test_synapses"].text} test synapses; dotted, chance;
+    bars: {study.interval_phrase}.""",
 )

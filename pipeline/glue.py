@@ -167,13 +167,8 @@ class Study:
 
     @property
     def interval_phrase(self) -> str:
-        """What brackets and error bars show, for captions."""
-        stats = self.config.stats
-        return (
-            f"{percent(stats.confidence).text} intervals whose unit is the presynaptic neuron (in closed form for AUC "
-            f"and accuracies; for other measures and for differences from a bootstrap with "
-            f"{count(stats.n_bootstrap).text} replicates)"
-        )
+        """What brackets and error bars show, for captions, with a link to the paper's box on statistics."""
+        return f"{percent(self.config.stats.confidence).text} [intervals](#statistics) over neurons"
 
     @property
     def resampling(self) -> dict[str, Any]:

@@ -28,17 +28,9 @@ for row in methods.itertuples():
 
 study.save_table(
     pd.DataFrame(rows),
-    f"""Partner assignment on {values["n_clefts"].text} clefts of a test tissue that no network was trained on
-    ({study.data_phrase}), of {values["n_posts"].text} postsynaptic and {values["n_pres"].text} presynaptic neurons:
-    share of clefts whose two partners and their direction are correct, with
-    {glue.percent(study.config.stats.confidence).text} intervals for clefts grouped by their postsynaptic or their
-    presynaptic neuron, whichever is wider.
-    Direction alone, the share of clefts for which the true pair scored above its reversal, whichever pair was chosen.
-    Reversed, the true pair in the wrong direction; wrong partner, a pair with another segment; no pair, the method
-    assigned none, which counts as wrong.
-    p, exact sign-flip test against AVAN on the same clefts, neuron by neuron, grouped as for the intervals, the larger
-    of two p-values, without and with Holm's adjustment for all pairs of methods.
-    AVAN, attentional voxel association network, trained for {values["passes_avan"].text} passes over the training
-    clefts; pruners, trained for {values["passes_pruners"].text} passes, score candidate pairs one by one; rules need no
-    network.""",
+    f"""Partner assignment on {values["n_clefts"].text} clefts of a test tissue ({study.data_phrase}): share with both
+    partners and their direction correct.
+    Direction alone: the true pair scored above its reversal.
+    p: exact sign-flip test against AVAN, without and with Holm's adjustment.
+    Brackets: {glue.percent(study.config.stats.confidence).text} [intervals](#statistics) over neurons.""",
 )

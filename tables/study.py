@@ -41,18 +41,13 @@ for _, row in families.sort_values(["folds", "order", "control"], kind="stable")
     cells["AUC minus control"] = difference(family, "control")
     rows.append(cells)
 
-seeds = "A model trained with several seeds is scored by the mean of its networks, whose number and range are given. "
-crossed = """Cross-validated models are scored on all neurons, each by the network that was not trained on it, and are
-compared among themselves only. """
+seeds = "Several seeds: mean of the networks, with their number and range. "
+crossed = "Cross-validated models are compared among themselves. "
 study.save_table(
     pd.DataFrame(rows),
-    f"""All models on held-out neurons ({study.data_phrase}).
-    Input: 2D, one section; 2.5D, several sections as channels of a 2D network; 3D, a cube.
-    ROC AUC, area under the receiver operating characteristic curve; balanced accuracy is taken at the threshold chosen
-    on validation.
-    Brackets: {study.interval_phrase}.
-    {seeds if several_seeds else ""}Bold: for each input, the trained model with the highest validation AUC.
-    The last two columns are paired differences, on the same resampled neurons, from the bold model on one section and
-    from the untrained control of the same network and number of sections; "none" where there is no such model.
-    {crossed if families["folds"].any() else ""}The differences are not corrected for their number.""",
+    f"""All models on the test neurons ({study.data_phrase}).
+    Bold: best on validation for each input.
+    Last columns: paired differences from the bold model on one section, and from the untrained control of the same
+    network and input, not corrected for their number.
+    {seeds if several_seeds else ""}{crossed if families["folds"].any() else ""}Brackets: {study.interval_phrase}.""",
 )

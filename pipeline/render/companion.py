@@ -8,7 +8,8 @@ from pipeline import artefacts
 from pipeline.render.pandoc import RenderError, convert
 from pipeline.scripts import PAPER
 
-BACK = '<p class="back"><a href="index.html">← The paper</a></p>\n'
+BEFORE = '<nav class="back" aria-label="Paper"><a href="index.html">← The paper</a></nav>\n<main>\n'
+AFTER = "</main>\n"
 
 
 def render(notebook: Path, page: Path) -> None:
@@ -33,13 +34,15 @@ def render(notebook: Path, page: Path) -> None:
     cells[0]["source"] = rest.strip()
     with tempfile.TemporaryDirectory() as folder, artefacts.atomic(page) as temporary:
         (Path(folder) / notebook.name).write_text(json.dumps(content), encoding="utf-8")
-        (Path(folder) / "back.html").write_text(BACK, encoding="utf-8")
+        (Path(folder) / "before.html").write_text(BEFORE, encoding="utf-8")
+        (Path(folder) / "after.html").write_text(AFTER, encoding="utf-8")
         defaults = {
             "from": "ipynb",
             "metadata": {"title": title.removeprefix("# ").strip(), "lang": "en"},
             "css": [str(PAPER / "style.css")],
             "include-in-header": [str(PAPER / "head.html")],
-            "include-before-body": ["back.html"],
+            "include-before-body": ["before.html"],
+            "include-after-body": ["after.html"],
             "html-math-method": {"method": "mathml"},
             "embed-resources": True,
         }

@@ -14,7 +14,7 @@ import yaml
 
 from pipeline import artefacts, scripts
 from pipeline.config import Config
-from pipeline.render.pandoc import RenderError, convert, require_self_contained
+from pipeline.render.pandoc import RenderError, convert, make_accessible, require_self_contained
 from pipeline.scripts import PAPER
 
 log = logging.getLogger("pipeline")
@@ -121,5 +121,6 @@ def _render_with_quarto(folder: Path, page: Path) -> None:
     run = subprocess.run(["quarto", "render", "index.qmd", "--to", "html"], cwd=folder, capture_output=True, text=True)
     if run.returncode:
         raise RenderError(f"quarto render failed in {folder}:\n{run.stderr.strip()}")
+    make_accessible(folder / "index.html")
     require_self_contained(folder / "index.html", folder / "index.qmd")
     shutil.move(folder / "index.html", page)

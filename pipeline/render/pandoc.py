@@ -33,6 +33,7 @@ def convert(source: str, page: Path, folder: Path, defaults: dict[str, Any]) -> 
         run = subprocess.run(command, capture_output=True, text=True, cwd=folder)
     if run.returncode:
         raise RenderError(f"{folder / source} cannot be rendered:\n{_message(run.stderr)}")
+    make_accessible(page)
     require_self_contained(page, folder / source)
 
 
@@ -40,6 +41,24 @@ def _message(stderr: str) -> str:
     """Pandoc's message, without the traceback that it adds to errors of a Lua filter."""
     text = stderr.split("\nstack traceback:")[0]
     return re.sub(r"^Error running filter .*:\n", "", text, flags=re.MULTILINE).strip()
+
+
+def make_accessible(page: Path) -> None:
+    """Add to an HTML file what neither pandoc nor Quarto writes: the scope of table headers, and the keyboard's access
+    to boxes that scroll sideways. Corners of tables without text become cells."""
+    scope = "col"
+
+    def with_scope(found: re.Match[str]) -> str:
+        nonlocal scope
+        if found[1] != "th":
+            scope = "col" if found[1] == "thead" else "row"
+            return found[0]
+        return f'<th scope="{scope}"'
+
+    text = re.sub(r"<th([^>]*)></th>", r"<td\1></td>", page.read_text(encoding="utf-8"))
+    text = re.sub(r"<(thead|tbody|th)\b(?! scope=)", with_scope, text)
+    boxes = r'<(span id="eq-[^"]*"|div class="output[^>]*|div aria-describedby="s?tbl-[^"]*")>'
+    page.write_text(re.sub(boxes, r'<\1 tabindex="0">', text), encoding="utf-8")
 
 
 def require_self_contained(page: Path, source: Path) -> None:

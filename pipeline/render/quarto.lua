@@ -3,6 +3,7 @@
 --   {{< include file.md >}}   alone in its paragraph; paths are relative to the main file
 --   {{< var a.b >}}           a value of _variables.yml, read as Markdown
 --   ::: {#fig-x} / {#tbl-x}   a float: its last paragraph is the caption
+--   ::: {#sfig-x}             likewise, of a kind that `crossref: custom:` of _quarto.yml defines
 --   $$ ... $$ {#eq-x}         a numbered equation
 --   # Heading {#sec-x}        a numbered section
 --   @fig-x  [-@fig-x]  [@fig-x; @tbl-y]  [Fig @fig-x]
@@ -12,8 +13,9 @@
 -- Where Quarto only warns, this filter stops: every problem is collected and reported with its file and line.
 -- References: quarto.org/docs/authoring (cross-references, cross-references-divs, includes, variables, callouts).
 
-local WORDS = { fig = "Figure", tbl = "Table", eq = "Equation", sec = "Section" }
 local NBSP = "\u{a0}"
+local PREFIXES = { fig = "Figure" .. NBSP, tbl = "Table" .. NBSP, eq = "Equation" .. NBSP, sec = "Section" .. NBSP }
+local FLOATS = { fig = "Image", tbl = "Table" } -- what a float of each kind holds
 
 local sources = pandoc.List(PANDOC_STATE.input_files) -- the main file, then each included one
 local problems = pandoc.List()
@@ -47,6 +49,19 @@ end
 local function report(text, message)
   local line = place(text) .. ": " .. message
   if not problems:includes(line) then problems:insert(line) end
+end
+
+-- Kinds of floats -----------------------------------------------------------------------------------------------
+
+local function define_floats(meta)
+  for _, custom in ipairs(meta.crossref and meta.crossref.custom or {}) do
+    local key = pandoc.utils.stringify(custom.key)
+    local space = custom["space-before-numbering"] == false and "" or NBSP
+    local location = pandoc.utils.stringify(custom["caption-location"] or "bottom")
+    PREFIXES[key] = pandoc.utils.stringify(custom["reference-prefix"]) .. space
+    FLOATS[key] = location == "top" and "Table" or "Image" -- tables have their captions above
+    counts[key] = 0
+  end
 end
 
 -- Includes ------------------------------------------------------------------------------------------------------
@@ -157,7 +172,7 @@ end
 
 local function label_kind(label)
   local kind = label:match("^(%l+)%-.")
-  return WORDS[kind] and kind or nil
+  return PREFIXES[kind] and kind or nil
 end
 
 local function next_number(kind)
@@ -226,10 +241,10 @@ end
 
 local function render_float(div)
   local kind = label_kind(div.identifier)
-  if kind ~= "fig" and kind ~= "tbl" then return nil end
+  local held = FLOATS[kind]
+  if not held then return nil end
   local content = div.content:clone()
   local caption = content:remove()
-  local held = kind == "fig" and "Image" or "Table"
   if not caption or caption.t ~= "Para" or holds(pandoc.Blocks { caption }, "Image") then
     report("#" .. div.identifier, div.identifier .. " has no caption: the last paragraph of the div must be one")
     return {}
@@ -239,11 +254,11 @@ local function render_float(div)
   end
   local number = next_number(kind)
   numbers[div.identifier] = number
-  local name = WORDS[kind] .. NBSP .. number
+  local name = PREFIXES[kind] .. number
   local caption_block = pandoc.Plain(pandoc.Inlines { pandoc.Str(name .. ":"), pandoc.Space() } .. caption.content)
   local figcaption = pandoc.Blocks { html("<figcaption>"), caption_block, html("</figcaption>") }
   local blocks = pandoc.Blocks { html('<figure id="' .. div.identifier .. '" class="quarto-float-' .. kind .. '">') }
-  if kind == "tbl" then -- the caption above, the table in a box that scrolls sideways on a narrow screen
+  if held == "Table" then -- the caption above, the table in a box that scrolls sideways on a narrow screen
     blocks:extend(figcaption)
     blocks:insert(html('<div role="region" tabindex="0" aria-label="' .. name .. '">'))
     blocks:extend(content)
@@ -289,7 +304,7 @@ local function render_reference(cite)
         text:extend(citation.prefix)
         text:insert(pandoc.Str(NBSP))
       elseif citation.mode ~= "SuppressAuthor" then
-        text:insert(pandoc.Str(WORDS[kind] .. NBSP))
+        text:insert(pandoc.Str(PREFIXES[kind]))
       end
       text:insert(pandoc.Str(numbers[label]))
       if index > 1 then resolved:extend { pandoc.Str(","), pandoc.Space() } end
@@ -327,6 +342,7 @@ local function reject_leftover(element)
 end
 
 function Pandoc(doc)
+  define_floats(doc.meta)
   doc.blocks = expand_includes(doc.blocks, pandoc.List())
   doc = doc:walk { Inlines = expand_variables(read_variables()) }
   doc.blocks = doc.blocks:walk(dofile("callouts.lua")[1]):walk { Div = reject_unknown_callout }

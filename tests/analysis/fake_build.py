@@ -99,6 +99,7 @@ def _cohort(build, rng):
     pd.DataFrame(conflicts).to_csv(build.cohort / "conflicts.csv", index=False)
     pairs = ("train-val", "train-test", "val-test")
     audit = {
+        "cube_nm": [1600, 1600, 1200],
         "shared_presynaptic_neurons": dict.fromkeys(pairs, 0),
         "shared_postsynaptic_neurons": {pair: {"neurons": 12, "synapses": [40, 31]} for pair in pairs},
         "overlapping_cubes": {pair: {"pairs": 55, "synapses": [22, 20]} for pair in pairs},
@@ -256,12 +257,14 @@ def analyse(names, environment):
 
 
 def check_picture(build, name):
-    """A figure has a stated width, is not cut off at the border, and its caption says what the data are."""
+    """A figure has a stated width, is not cut off at the border, and its caption says in short what the data are."""
     pixels = np.asarray(Image.open(build.figures / f"{name}.png").convert("L"))
     assert pixels.shape[1] in (1050, 1400), "7 inches at 200 dots, or three quarters of that"
     for side in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
         assert (side > 250).all(), "something is cut off at the border"
-    assert "simulated neuropil" in (build.figures / f"{name}.caption.md").read_text()
+    caption = (build.figures / f"{name}.caption.md").read_text()
+    assert "simulated neuropil" in caption
+    assert len(caption.split()) <= 65, "methods and results belong in the text"
 
 
 def copied(folder, environment, target):

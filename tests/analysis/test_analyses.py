@@ -76,6 +76,29 @@ def test_every_control_is_listed_and_the_smallest_difference_is_quoted(performed
     assert values["n_controls"] == 2
 
 
+def test_the_answer_says_no_more_than_the_interval(performed):
+    build, _ = performed
+    entries = artefacts.read_json(build.analysis / "performance.json")
+    gap = pd.read_parquet(build.analysis / "performance.difference.parquet").set_index("metric").loc["roc_auc"]
+    words = "training added" if gap["low"] > 0 else "did not help" if gap["high"] < 0 else "is not resolved"
+    assert words in entries["verdict"]["text"]
+    assert entries["control_roc_auc"]["text"] in entries["verdict"]["text"]
+    assert entries["difference_roc_auc"]["text"] in entries["verdict"]["text"]
+
+
+def test_synapses_apart_from_the_other_sets_are_counted_one_by_one(performed):
+    build, _ = performed
+    synapses = pd.read_parquet(build.synapses)
+    cube_nm = artefacts.read_json(build.cohort / "audit.json")["cube_nm"]
+    centres = synapses[["center_x_nm", "center_y_nm", "center_z_nm"]].to_numpy()
+    test = (synapses["split"] == "test").to_numpy()
+    overlaps = (np.abs(centres[test][:, None] - centres[~test]) < np.array(cube_nm) - 1e-3).all(axis=-1).any(axis=1)
+    text = artefacts.read_json(build.analysis / "performance.json")["apart"]["text"]
+    assert text.startswith(f"{(~overlaps).sum()} of the {test.sum()} test synapses, of ")
+    apart = synapses[test][~overlaps].groupby("label")["pre_neuron_id"].nunique().reindex([1, 0], fill_value=0)
+    assert f"of {apart[1]} excitatory and {apart[0]} inhibitory neurons" in text
+
+
 def test_neurons_confusion_and_confidence_count_every_test_synapse(performed):
     build, _ = performed
     values = _values(build, "performance")

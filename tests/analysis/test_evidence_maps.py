@@ -1,7 +1,5 @@
 """Where networks look, on a toy volume of known structures: wiring from voxels to the table."""
 
-import re
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -201,7 +199,8 @@ def test_table_and_figure_report_what_the_analysis_found(located):
     total = structures.apply(lambda column: column.str.rstrip("%").astype(float)).sum(axis=1)
     assert total.to_numpy() == pytest.approx(100, abs=0.25)
     caption = (build.figures / "evidence.caption.md").read_text()
-    assert re.search(r"15 test synapses of 8 presynaptic neurons", caption)
+    values = artefacts.read_json(build.analysis / "evidence.json")
+    assert (values["n_synapses"]["value"], values["n_neurons"]["value"]) == (15, 8)
     assert "UNET3D (3D)" in caption
 
 

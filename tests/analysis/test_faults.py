@@ -173,8 +173,9 @@ def test_coverage_is_reported_as_found(changeable, tmp_path):
     row = table.set_index(["interval", "n_neurons", "metric"]).loc[("synapses", 6, "balanced_accuracy")]
     assert values["synapses_6_balanced_accuracy"]["value"] == row["coverage"]
     assert values["n_repeats"]["value"] == 40
-    succeed(environment, "figures/confidence.py")
-    check_picture(build, "confidence")
+    for name in ("confidence", "faults"):
+        succeed(environment, f"figures/{name}.py")
+        check_picture(build, name)
 
 
 @pytest.mark.parametrize("name", ["units", "leakage"])

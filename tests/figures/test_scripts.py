@@ -9,7 +9,7 @@ from fake_build import MODELS, build_fake, check_picture, run_script, succeed
 
 from pipeline import artefacts
 
-FIGURES = ("performance", "study", "neurons", "examples", "realism", "simulation")
+FIGURES = ("question", "performance", "study", "neurons", "examples", "realism", "simulation")
 TABLES = ("cohort", "audit", "models", "results", "controls", "study", "realism")
 
 

@@ -56,6 +56,41 @@ addEventListener("load", () => {
 });
 </script>"""
 
+#: Follows a link into folded details, then reports what it opened and what the contents mark.
+FOLLOWS = """<script>
+addEventListener("load", async () => {
+  const target = document.getElementById("sfig-confidence");
+  const fold = target.closest("details");
+  const before = fold.open;
+  const scrolled = new Promise((resolve) => addEventListener("scroll", () => requestAnimationFrame(resolve)));
+  location.hash = "#sfig-confidence";
+  await scrolled;
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  const report = document.createElement("pre");
+  report.className = "probe";
+  report.textContent = JSON.stringify({
+    before,
+    after: fold.open,
+    current: [...document.querySelectorAll("nav [aria-current]")].map((link) => link.hash),
+    contents: document.querySelector("details.contents").open,
+  });
+  document.body.append(report);
+});
+</script>"""
+
+#: Opens all that is folded, then reports what axe-core, whose source precedes it, objects to.
+CHECKS = """<script>
+addEventListener("load", async () => {
+  for (const fold of document.querySelectorAll("details")) fold.open = true;
+  const { violations } = await axe.run();
+  const report = document.createElement("pre");
+  report.className = "probe";
+  report.textContent = JSON.stringify(violations.map(({ id, nodes }) => [id, nodes.map((node) => node.html)]));
+  document.body.append(report);
+});
+</script>"""
+AXE = artefacts.REPOSITORY / "node_modules" / "axe-core" / "axe.min.js"
+
 WIDTHS = [380, 768, 1440]
 
 #: A wide table and a long equation in the markup of Quarto 1.10 with `theme: none`, as its filters
@@ -87,9 +122,9 @@ def browse(tmp_path):
     Requests end at a closed port of loopback. Those of the browser itself, which have no origin, are left out.
     """
 
-    def run(path):
+    def run(path, *more):
         log = tmp_path / "net.json"
-        flags = [f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1200,900", f"--log-net-log={log}"]
+        flags = [f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1440,900", f"--log-net-log={log}", *more]
         flags += ["--proxy-server=http://127.0.0.1:9", "--proxy-bypass-list=<-loopback>", "--virtual-time-budget=2000"]
         command = [CHROMIUM, *QUIET, *flags, "--dump-dom", path.as_uri()]
         document = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
@@ -138,3 +173,20 @@ def test_the_page_fits_phones_tablets_and_desktops(paper, browse, tmp_path, mark
     assert [report["width"] for report in found] == WIDTHS
     assert [report["beyond"] for report in found] == [0, 0, 0]
     assert markup == "as rendered here" or found[0]["scrolling"] == 2
+
+
+def test_a_link_opens_what_is_folded_and_the_contents_follow(paper, browse, tmp_path):
+    text = paper.read_text(encoding="utf-8")
+    (tmp_path / "page.html").write_text(text.replace("</body>", FOLLOWS + "</body>"), encoding="utf-8")
+    (report,) = reports(browse(tmp_path / "page.html")[0])
+    assert report == {"before": False, "after": True, "current": ["#sec-faults-details"], "contents": True}
+
+
+@pytest.mark.skipif(not AXE.is_file(), reason="no node_modules: `npm install --no-save axe-core@4.14.1` puts it there")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_is_accessible(paper, browse, tmp_path, scheme):
+    text = paper.read_text(encoding="utf-8")
+    probe = f"<script>{AXE.read_text(encoding='utf-8')}</script>{CHECKS}"
+    (tmp_path / "page.html").write_text(text.replace("</body>", probe + "</body>"), encoding="utf-8")
+    dark = ["--blink-settings=preferredColorScheme=0"] if scheme == "dark" else []
+    assert reports(browse(tmp_path / "page.html", *dark)[0]) == [[]]

@@ -25,13 +25,59 @@ def prose(text):
     return list(enumerate(text.splitlines(), start=1))
 
 
+def typed_results(text):
+    """`(line number, line)` of decimals, percentages and numbers beside a measure or a unit without a cited source."""
+    measures = "AUC|F1|accuracy|precision|recall|interval|confidence"
+    units = "synapses|neurons|clefts|models|networks|sections|nm|µm"
+    typed = re.compile(rf"\d\s*%|\d[.,]\d|\b({measures})\b[^.]{{0,40}}\s\d|(?<![\w-])\d+ ({units})\b")
+    return [
+        (number, line) for number, line in prose(text) if typed.search(line) and not re.search(r"\[@[a-z]+\d{4}", line)
+    ]
+
+
 def test_no_result_is_typed(texts):
-    """Decimals, percentages and numbers beside a measure come from files, unless a source is cited for them."""
-    typed = re.compile(r"\d\s*%|\d[.,]\d|\b(AUC|accuracy|precision|interval)\b[^.]{0,40}\b\d|\d+ (synapses|neurons)\b")
+    for path, text in texts.items():
+        found = [f"{path.name}:{number}: a typed result? {line}" for number, line in typed_results(text)]
+        assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Its AUC was 0.95.",
+        "It missed 12% of them.",
+        "The test set has 343 synapses.",
+        "Of 181 clefts, most were found.",
+        "The F1 of edges was 1.",
+        "Boxes of 128 nm were hidden.",
+    ],
+)
+def test_a_typed_result_is_found_with_its_line(line):
+    text = f"---\ntitle: A\n---\n\nA sentence.\n$$\nx = 0.5\n$$\n{line}\nIn flies it is 87% [@eckstein2024].\n"
+    assert typed_results(text) == [(9, line)]
+
+
+def test_every_superlative_names_its_set(texts):
+    """What is best on validation need not be so on the test neurons, so a sentence says which it means."""
+    superlative = re.compile(r"\b(best|highest|lowest|strongest|weakest)\b")
+    compared = re.compile(r"\b(models?|networks?|controls?|representations?|AUC|F1|accuracy)\b")
+    named = re.compile(r"\b(validation|test (neurons|AUC|set|tissue)|same neurons|properties that were drawn)\b")
     for path, text in texts.items():
         for number, line in prose(text):
-            cited = re.search(r"\[@[a-z]+\d{4}", line)
-            assert cited or not typed.search(line), f"{path.name}:{number}: a typed result? {line}"
+            claims = superlative.search(line) and compared.search(line)
+            assert not claims or named.search(line), f"{path.name}:{number}: of which set? {line}"
+
+
+def test_the_main_text_is_short_and_begins_with_the_answer(texts, rendered, request):
+    """With made-up results, each of which is one word."""
+    whole = "\n".join(texts.values())
+    assert len(re.findall(r"::: \{#fig-", whole)) <= 6
+    assert len(re.findall(r"::: \{#tbl-", whole)) <= 3
+    result = rendered(request.node.callspec.params["texts"]).read_text(encoding="utf-8")
+    main = result[result.index("<main>") : result.index('id="data-and-code-availability"')]
+    main = re.sub(r"<(nav|figure|annotation|script)\b.*?</\1>", "", main, flags=re.DOTALL)
+    assert len(html.unescape(re.sub(r"<[^>]+>", " ", main)).split()) <= 3200
+    assert main.index('id="answer"') < main.index('id="edition"') < main.index('id="abstract"')
 
 
 def test_there_are_no_code_cells(texts):
@@ -47,12 +93,12 @@ def test_one_sentence_per_line(texts):
 
 def test_every_figure_and_table_is_shown_once_and_mentioned_in_the_text(texts):
     whole = "\n".join(texts.values())
-    labels = re.findall(r"\{#((?:fig|tbl)-[\w-]+)\}", whole)
+    labels = re.findall(r"\{#(s?(?:fig|tbl)-[\w-]+)\}", whole)
     assert len(labels) == len(set(labels)) > 0
     for label in labels:
         assert re.search(rf"@{label}\b", whole), f"{label} is shown and not mentioned"
         kind, name = label.split("-")
-        folder = {"fig": "figures", "tbl": "tables"}[kind]
+        folder = {"fig": "figures", "tbl": "tables"}[kind.removeprefix("s")]
         assert f"{folder}/{name}." in whole
         assert f"{{{{< include {folder}/{name}.caption.md >}}}}" in whole
 
@@ -84,7 +130,9 @@ def test_the_page_of_each_edition(rendered, kind):
     text = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", "", result)))
     assert "⟨performance.best_roc_auc⟩" in text
     assert "{{<" not in result
-    assert "Figure 1: Caption of" in text
+    assert "Figure 1: Caption of question." in text
+    assert "Figure S1: Caption of" in text
+    assert "Table S1: Caption of" in text
     assert "Table 1: Caption of cohort." in text
     assert result.count("Simulated data") == (kind == "simulated")
     notice = re.search(r'<div id="edition"[^>]*>', result).group()

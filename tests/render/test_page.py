@@ -9,7 +9,7 @@ import yaml
 
 from pipeline import artefacts, config
 from pipeline.render import page
-from pipeline.render.pandoc import RenderError, require_self_contained
+from pipeline.render.pandoc import RenderError, make_accessible, require_self_contained
 
 
 @pytest.fixture
@@ -146,6 +146,21 @@ def test_anything_that_a_browser_would_load_is_found(tmp_path, wrong):
     (tmp_path / "page.html").write_text(f'<a href="https://example.org">a link is not loaded</a>{wrong}')
     with pytest.raises(RenderError, match="is not self-contained"):
         require_self_contained(tmp_path / "page.html", Path("page.md"))
+
+
+def test_headers_say_what_they_head_and_boxes_that_scroll_can_be_focused(tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text(
+        "<table><thead><tr><th></th><th style='x'>A</th></tr></thead><tbody><tr><th>1</th><td>2</td></tr></tbody>"
+        '</table><table><thead><tr><th>B</th></tr></thead></table><span id="eq-a">x</span>'
+    )
+    for _ in range(2):  # nothing more where all is said
+        make_accessible(page)
+        assert page.read_text() == (
+            "<table><thead><tr><td></td><th scope=\"col\" style='x'>A</th></tr></thead><tbody><tr>"
+            '<th scope="row">1</th><td>2</td></tr></tbody></table><table><thead><tr><th scope="col">B</th></tr></thead>'
+            '</table><span id="eq-a" tabindex="0">x</span>'
+        )
 
 
 def test_links_and_embedded_data_are_no_requests(tmp_path):

@@ -16,6 +16,10 @@ from pipeline.render.pandoc import RenderError, convert
 QUARTO_YML = """
 bibliography: references.bib
 link-citations: true
+crossref:
+  custom:
+    - {kind: float, key: sfig, reference-prefix: "Figure\u00a0S", space-before-numbering: false}
+    - {kind: float, key: stbl, reference-prefix: Table S, space-before-numbering: false, caption-location: top}
 format:
   html:
     theme: none
@@ -67,6 +71,24 @@ A table.
 ![](dot.svg){fig-alt="The same square"}
 
 The second.
+:::
+
+::: {.callout-note collapse="true" title="Folded *away*"}
+As @sfig-extra and [-@stbl-extra] show.
+
+::: {#sfig-extra}
+![](dot.svg){fig-alt="A square once more"}
+
+An extra.
+:::
+
+::: {#stbl-extra}
+| a |
+|---|
+| 1 |
+
+More.
+:::
 :::
 
 ::: {.callout-note}
@@ -161,7 +183,9 @@ def test_captions_are_numbered_and_take_included_text_and_variables(paper):
     assert captions.split("|")[1:] == [
         " Figure 1: A square by Gray, like Figure 2. ",
         " Table 1: A table. ",
-        " Figure 2: The second.",
+        " Figure 2: The second. ",
+        " Figure S1: An extra. ",
+        " Table S1: More.",
     ]
 
 
@@ -190,6 +214,13 @@ def test_citations_and_references(paper):
     text = text_of(paper)
     assert "see Gray (1959) and (Gray 1959, 3)" in text
     assert "Gray, E. G. 1959. “Synapses.” J Anat." in text
+
+
+def test_a_folded_callout_is_a_details_element(paper):
+    fold = re.search(r'<div class="fold">.*?</details>', paper, re.DOTALL).group()
+    assert "<summary>\nFolded <em>away</em>" in fold
+    assert "As Figure S1 and 1 show." in text_of(fold)
+    assert fold.count("<figure") == 2
 
 
 NOTICE = r'<div class="notice notice-(\w+)" role="note">\s*<div class="notice-title">\s*(.*?)\s*</div>'
