@@ -224,7 +224,7 @@ class _Builder:
         for _ in range(60):
             if found >= wanted:
                 return
-            path = self.walk(self.rng.uniform(EDGE_NM, self.size - EDGE_NM), rng.normal(size=3), STEP_NM, 12e3)
+            path = self.walk(rng.uniform(EDGE_NM, self.size - EDGE_NM), rng.normal(size=3), STEP_NM, 12e3)
             found += self._add_branch(label, cell, effects, path, wanted - found)
         raise SimulationError(
             f"source: after 60 branches a neuron has room for {found} of {wanted} synapses; enlarge size_um, or lower "
@@ -240,9 +240,8 @@ class _Builder:
         # kept until a partner of that kind is in reach: shafts are rarer there than places for spines
         on_spine = bool(rng.random() < classes.ON_SPINE[label])
         while at < len(path) - 3 and len(sites) < at_most:
-            bouton = float(
-                np.clip(classes.lognormal(rng, effects["bouton"], classes.BOUTON_RADIUS[label][2]), 180, 450)
-            )
+            drawn = classes.lognormal(rng, effects["bouton"], classes.BOUTON_RADIUS[label][2])
+            bouton = float(np.clip(drawn, 180, 450))
             partner = self._find_partner(path[at], bouton, on_spine)
             if partner is None:
                 at += 1
@@ -254,8 +253,7 @@ class _Builder:
             return 0
         for at, bouton, _ in sites:
             along = (np.arange(len(path)) - at) * STEP_NM / (bouton * rng.uniform(1.1, 1.6))
-            bump = bouton * np.sqrt(np.clip(1 - along**2, 0, 1))
-            radii = np.maximum(radii, bump)
+            radii = np.maximum(radii, bouton * np.sqrt(np.clip(1 - along**2, 0, 1)))
         nodes = self.add_chain(cell, path, radii)
         for at, bouton, partner in sites:
             self._connect(label, cell, effects, nodes[at], bouton, partner)
@@ -277,8 +275,7 @@ class _Builder:
                 return None
             # as likely per length of thin as of thick dendrites, and rather where the bouton need not be moved far
             weight = np.exp(-np.abs(gap[near] - bouton) / 120) / radius[near]
-            best = self.rng.choice(near, p=weight / weight.sum())
-            return int(targets[best]), None
+            return int(self.rng.choice(targets[near], p=weight / weight.sum())), None
         head = float(np.clip(classes.lognormal(self.rng, *classes.HEAD_RADIUS), 140, 330))
         near = np.flatnonzero((gap > bouton + 2 * head + 80) & (gap < bouton + 2 * head + 1300))
         for best in sorted(self.rng.choice(near, min(4, len(near)), replace=False), key=lambda i: gap[i]):
@@ -293,8 +290,8 @@ class _Builder:
         chosen = {}
         for on_spine in (False, True):
             nodes = np.array([node for node, spiny in self.targets if spiny or not on_spine])
-            position = np.array(self.position)[nodes]
-            chosen[on_spine] = (nodes, position, np.array(self.radius)[nodes]), KDTree(position)
+            listed = nodes, np.array(self.position)[nodes], np.array(self.radius)[nodes]
+            chosen[on_spine] = listed, KDTree(listed[1])
         return chosen
 
     def _crowded(self, centre: np.ndarray, radius: float) -> bool:
