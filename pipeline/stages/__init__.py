@@ -18,7 +18,7 @@ from typing import Any
 
 import click
 
-from pipeline import artefacts, config, freshness
+from pipeline import artefacts, config, freshness, locks
 from pipeline.artefacts import Build
 from pipeline.errors import PipelineError
 
@@ -89,7 +89,8 @@ class Run:
 
         `name` is the stage's where it makes a single artefact; `settings` replace what of the settings this artefact
         depends on, where that is less than the stage reads, or an argument of the command line; `build` is the tree
-        that it belongs to, where that is one of a folder beside the edition. StageError where an input is missing.
+        that it belongs to, where that is one of a folder beside the edition. StageError where an input is missing,
+        LockError where another process makes the same artefact.
         """
         inputs = list(inputs)
         if missing := [path for path in inputs if not Path(path).exists()]:
@@ -98,8 +99,9 @@ class Run:
             raise StageError(f"{what} needs {missing[0]}, which does not exist{more}{advice}")
         key = self.stage.key(self.config, script, files)
         narrowed = key | {"settings": key["settings"] | (settings or {})}
-        step = artefacts.step(build or self.build, name or self.stage.name, shown, narrowed, inputs, outputs)
-        with step as running:
+        tree, name = build or self.build, name or self.stage.name
+        step = artefacts.step(tree, name, shown, narrowed, inputs, outputs)
+        with locks.locked(tree.root / "locks" / name), step as running:
             running.facts["stage_key_hash"] = artefacts.key_hash(key)  # what `plan` compares Make's key file with
             yield running
 
