@@ -12,11 +12,16 @@ import queue
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import dask
 import distributed
 from tqdm import tqdm
 
 from pipeline.config import Compute
 from pipeline.errors import PipelineError
+
+# A worker that profiles itself lists the frames of all threads 100 times a second, in which Python before 3.11.9 can
+# lock up for good (python/cpython#106883); docs/cluster.md says how workers that others start are told.
+dask.config.set({"distributed.worker.profile.enabled": False})
 
 # Silence Dask's messages about workers that come and go: failures reach us as exceptions.
 logging.getLogger("distributed").setLevel(logging.ERROR)

@@ -143,3 +143,13 @@ def test_a_scheduler_that_does_not_answer(address):
     soon = dask.config.set({"distributed.comm.timeouts.connect": "0.2s"})
     with soon, pytest.raises(compute.ComputeError, match=text), reached:
         pass
+
+
+def _profiles(dask_worker):
+    return "profile" in dask_worker.periodic_callbacks
+
+
+def test_workers_do_not_list_the_frames_of_their_threads():
+    """In Python before 3.11.9 that can end in a deadlock (python/cpython#106883), in which extractions were seen."""
+    with compute.workers(config.Compute(workers=1)) as client:
+        assert list(client.run(_profiles).values()) == [False]

@@ -179,6 +179,10 @@ def test_the_figure_of_the_page_can_be_drawn(tmp_path):
     assert "3 in all" in (build.figures / "spread.caption.md").read_text()
 
 
+#: What the page asks of Slurm, all of which dask-jobqueue 0.9 takes.
+SLURM_OPTIONS = {"account", "cores", "processes", "memory", "walltime", "worker_extra_args", "job_script_prologue"}
+
+
 def test_a_cluster_does_the_work_as_the_page_says(monkeypatch):
     """With a stand-in for Slurm: its workers come when there is work, on a scheduler that listens as the page says."""
     (code,), (edition,) = blocks("docs/cluster.md", "python"), blocks("docs/cluster.md", "yaml")
@@ -188,7 +192,8 @@ def test_a_cluster_does_the_work_as_the_page_says(monkeypatch):
     settings = config.Compute(**yaml.safe_load(edition.replace("8786", str(port)))["compute"])
 
     class Cluster(distributed.LocalCluster):
-        def __init__(self, *, account, cores, processes, memory, walltime, worker_extra_args, scheduler_options):
+        def __init__(self, *, scheduler_options, **of_slurm):
+            assert set(of_slurm) == SLURM_OPTIONS
             worker = {"n_workers": 0, "threads_per_worker": 1, "processes": False, "protocol": "tcp"}
             super().__init__(
                 **worker, host="127.0.0.1", scheduler_port=scheduler_options["port"], dashboard_address=":0"

@@ -1,7 +1,7 @@
 """Boxes of a precomputed volume from its stored chunks, which several threads fetch and decode.
 
-tensorstore reads as cheaply as its decoders, but its Python futures, waited for by several threads while requests fail,
-were seen to leave all threads waiting for the interpreter's lock: no run of many hours may hang.
+tensorstore reads as cheaply as its decoders, but extractions with it were seen to hang. The cause was probably not in
+it (see `pipeline.compute`); these threads are as fast where the latency of a server counts.
 """
 
 import collections
