@@ -17,7 +17,7 @@ assert len(cohort) >= 1000, f"{len(cohort)} usable synapses, fewer than 1,000"
 assert len(neurons) >= 80, f"{len(neurons)} presynaptic neurons, fewer than 80"
 assert (neurons == 0).sum() >= 25, f"{(neurons == 0).sum()} inhibitory neurons, fewer than 25"
 auc = values["performance.best_roc_auc"]
-assert auc["value"] >= 0.75, f"best test AUC {auc['text']}, below 0.75"
+assert auc["value"] >= 0.80, f"best test AUC {auc['text']}, below 0.80"
 assert difference["low"] > 0, f"not above every untrained control: {values['performance.difference_roc_auc']['text']}"
 
 leaky, honest = values["leakage.leaky_balanced_accuracy"], values["leakage.honest_pre_weight"]

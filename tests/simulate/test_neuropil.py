@@ -218,7 +218,7 @@ def test_class_shows_in_the_pixels_as_an_asymmetric_density(volumes, synapses):
         segment, em = volumes["segmentation"][box], volumes["em"][box].astype(float)
         pre, post = (em[band & (segment == side)] for side in (row.pre_neuron_id, row.post_neuron_id))
         difference.append(np.mean(pre) - np.mean(post))
-    assert roc_auc_score(synapses.label, difference) > 0.6
+    assert roc_auc_score(synapses.label, difference) > 0.7
 
 
 def test_too_many_synapses_for_the_box_are_refused():
