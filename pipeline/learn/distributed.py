@@ -24,9 +24,8 @@ def group() -> Iterator[int]:
         yield 0
         return
     backend = "nccl" if torch.cuda.is_available() else "gloo"
-    distributed.init_process_group(
-        backend, timeout=datetime.timedelta(hours=1)
-    )  # in which the slowest ends its part of a prediction
+    an_hour = datetime.timedelta(hours=1)  # in which the slowest ends its part of a prediction
+    distributed.init_process_group(backend, timeout=an_hour)
     try:
         yield distributed.get_rank()
     finally:

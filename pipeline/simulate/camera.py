@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from scipy import ndimage
 
 from pipeline.simulate import noise
 
@@ -63,5 +64,5 @@ def photograph(grey: np.ndarray, rng: np.random.Generator, gain: float, offset: 
     shading = noise.enlarge(coarse, shape, shape)
     image = MIDDLE + np.float32(gain * CONTRAST) * (grey - DRAWN_MIDDLE) + np.float32(offset) + 2 * shading
     image += np.float32(NOISE * np.exp(rng.normal(0, NOISE_SPREAD))) * rng.standard_normal(shape, np.float32)
-    image = noise.smooth(image, FOCUS_PX * np.exp(rng.normal(0, FOCUS_SPREAD)), "symmetric", truncate=4)
+    image = ndimage.gaussian_filter(image, FOCUS_PX * np.exp(rng.normal(0, FOCUS_SPREAD)), truncate=4)
     return np.clip(np.rint(image), 1, 255).astype(np.uint8)

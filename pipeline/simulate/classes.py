@@ -17,8 +17,8 @@ VESICLE_FLATNESS = {1: (1.10, 0.05, 0.05, 0.07), 0: (1.40, 0.12, 0.10, 0.25)}  #
 #: Log-normal: median and spreads. Asymmetric density 25-45 nm, symmetric one thin (Colonnier 1968; Harris & Weinberg).
 PSD_THICKNESS = {1: (25.0, 0.15, 0.20), 0: (10.0, 0.20, 0.25)}
 #: Greys by which a density is darker than the cytoplasm, log-normal. At 8 x 8 x 40 nm it is a faint thickening of the
-#: membrane: from the mean profile across all junctions of kasthuri_ac3, with which those of minnie65 agree
-#: (`extract.junction`). Symmetric densities stain less; by how much is chosen.
+#: membrane: from the profile across the junctions of kasthuri_ac3, nearly all of which are excitatory, and with which
+#: those of minnie65 agree (`extract.junction`). Symmetric densities stain less; by how much is chosen.
 PSD_DARKNESS = {1: (49.0, 0.15, 0.20), 0: (28.0, 0.20, 0.25)}
 #: Vesicles per um3 of bouton, log-normal (chosen to look as dense as AC3's boutons).
 VESICLES_PER_UM3 = {1: (6200.0, 0.25, 0.22), 0: (5700.0, 0.25, 0.22)}
