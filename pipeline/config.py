@@ -144,7 +144,8 @@ class Partners(Section):
         names = {entry.name for entry in self.networks}
         missing = [name for name in ASSIGNERS if name not in names]
         if names and (missing or names <= {*ASSIGNERS}):
-            raise ValueError(f"networks: it takes {', '.join(ASSIGNERS)} and a detector (detect_...), not {sorted(names)}")
+            wanted = f"{', '.join(ASSIGNERS)} and a detector (detect_...)"
+            raise ValueError(f"networks: partner assignment is measured with {wanted}, not {sorted(names)} alone")
         return self
 
     def network(self, name: str) -> PartnerNetwork:
