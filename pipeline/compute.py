@@ -48,7 +48,7 @@ def workers(settings: Compute) -> Iterator[distributed.Client]:
         return
     local = {"threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
     with (
-        distributed.LocalCluster(n_workers=settings.workers, **local) as cluster,
+        distributed.LocalCluster(n_workers=settings.n_workers, **local) as cluster,
         distributed.Client(cluster) as client,
     ):
         yield client

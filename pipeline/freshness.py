@@ -12,7 +12,7 @@ import hashlib
 import json
 import sys
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,19 +55,27 @@ def _closure(entry: Path) -> tuple[Path, ...]:
 
 def digest(path: Path) -> str:
     """Digest of a Python file: of its syntax tree, of a script of `analysis/` of its text."""
-    return _sha256(path.read_bytes()) if path.parent == REPOSITORY / "analysis" else _parsed(path)[0]
+    return _sha256(path.read_bytes()) if path.parent == REPOSITORY / "analysis" else parsed(path, _parse)[0]
 
 
 @functools.cache
 def _imported(path: Path) -> tuple[Path, ...]:
-    candidates = (base.joinpath(*name.split(".")) for name in _parsed(path)[1] for base in (REPOSITORY, path.parent))
-    files = (file for stem in candidates for file in (stem.with_suffix(".py"), stem / "__init__.py"))
+    bases = (REPOSITORY, path.parent)
+    ours = ((base, name) for name in parsed(path, _parse)[1] for base in bases if _holds(base, name.partition(".")[0]))
+    stems = (base.joinpath(*name.split(".")) for base, name in ours)
+    files = (file for stem in stems for file in (stem.with_suffix(".py"), stem / "__init__.py"))
     return tuple(sorted({file for file in files if file.is_file()}))
+
+
+@functools.cache
+def _holds(folder: Path, name: str) -> bool:
+    """Whether a folder has a module or package of that name: most imports are of other software."""
+    return (folder / f"{name}.py").is_file() or (folder / name).is_dir()
 
 
 #: What was parsed before, by content: parsing all of the code takes longer than the rest of what Make asks each time.
 _MEMORY = Path(__file__).parent / "__pycache__" / "freshness.json"
-_used: dict[str, list[Any]] = {}
+_used: dict[str, Any] = {}
 
 
 def remember() -> None:
@@ -77,7 +85,7 @@ def remember() -> None:
 
 
 @functools.cache
-def _remembered() -> dict[str, list[Any]]:
+def _remembered() -> dict[str, Any]:
     try:
         return read_json(_MEMORY)
     except (OSError, ValueError):
@@ -85,15 +93,19 @@ def _remembered() -> dict[str, list[Any]]:
 
 
 @functools.cache
-def _parsed(path: Path) -> list[Any]:
-    """`[digest of the syntax tree without docstrings, dotted names that it imports]` of a Python file."""
+def parsed(path: Path, parse: Callable[[bytes], Any]) -> Any:
+    """`parse` of a file's content, which gives JSON; what an earlier process remembered of the same is not done again.
+
+    `parse` is a function of a module, and depends on nothing but the code of that module.
+    """
     content = path.read_bytes()
-    state = _sha256(sys.version.encode() + content)
-    _used[state] = _remembered().get(state) or _parse(content)
+    state = _sha256(f"{sys.version} {_sha256(Path(parse.__code__.co_filename).read_bytes())}".encode() + content)
+    _used[state] = _remembered().get(state) or parse(content)
     return _used[state]
 
 
 def _parse(content: bytes) -> list[Any]:
+    """`[digest of the syntax tree without docstrings, dotted names that it imports]` of a Python file."""
     tree = ast.parse(content)
     names = sorted(set(_names(tree)))
     for node in ast.walk(tree):

@@ -9,7 +9,9 @@ import dataclasses
 import functools
 import re
 from pathlib import Path
+from typing import Any
 
+from pipeline import freshness
 from pipeline.artefacts import REPOSITORY, Build
 from pipeline.config import Config
 
@@ -39,39 +41,17 @@ class Reads:
 def scripts() -> list[Path]:
     """All scripts, as paths in the repository, sorted."""
     found = (path for folder in FOLDERS for path in (REPOSITORY / folder).glob("*.py"))
-    return sorted(path.relative_to(REPOSITORY) for path in found if _opens_a_study(path))
+    paths = (path.relative_to(REPOSITORY) for path in found)
+    return sorted(path for path in paths if _scanned(path)["opens_study"])
 
 
 @functools.cache
 def reads(script: Path) -> Reads:
     """What `script`, a path in the repository, reads, from its own code."""
-    named: dict[str, set[str]] = {field.name: set() for field in dataclasses.fields(Reads)}
-    called = {
-        "study.values": "analyses",
-        "study.rows": "analyses",
-        "study.values_if_any": "if_any",
-        "study.edition.values": "of_edition",
-        "study.edition.rows": "of_edition",
-    }
-    owners = {
-        "study.build": "stores",
-        "study": "stores",
-        "study.edition.build": "edition_stores",
-        "study.edition": "edition_stores",
-        "study.config": "settings",
-    }
-    on_data = False
-    for node in ast.walk(_tree(REPOSITORY / script)):
-        if isinstance(node, ast.Attribute) and (owner := ast.unparse(node.value)) in owners:
-            named[owners[owner]].add(node.attr)
-        elif isinstance(node, ast.Call):
-            function = ast.unparse(node.func)
-            on_data |= function == "glue.study" and any(keyword.arg == "on_data" for keyword in node.keywords)
-            if function in called:
-                if not (node.args and isinstance(node.args[0], ast.Constant)):
-                    raise ValueError(f"{script}:{node.lineno}: {function} needs a literal name, for Make to know of it")
-                named[called[function]].add(str(node.args[0].value))
-    return Reads(**{name: frozenset(found) for name, found in named.items() if name != "on_data"}, on_data=on_data)
+    found = _scanned(script)
+    for line, function in found["unclear"]:
+        raise ValueError(f"{script}:{line}: {function} needs a literal name, for Make to know of it")
+    return Reads(**{name: frozenset(names) for name, names in found["reads"].items()}, on_data=found["on_data"])
 
 
 def scope(script: Path, edition: Config, build: Build) -> Build:
@@ -111,8 +91,7 @@ def inputs(script: Path, edition: Config, build: Build) -> list[Path]:
 
 def literal_files(script: Path) -> list[Path]:
     """Files of the repository that `script` names in its code, such as a reference beside the analyses."""
-    texts = {node.value for node in ast.walk(_tree(REPOSITORY / script)) if isinstance(node, ast.Constant)}
-    named = (REPOSITORY / text for text in texts if isinstance(text, str) and "/" in text and "\n" not in text)
+    named = (REPOSITORY / text for text in _scanned(script)["texts"])
     return sorted(path for path in named if path.is_file() and path.suffix != ".py")
 
 
@@ -171,10 +150,48 @@ def _sources(layers: tuple[Path, ...]) -> set[Path]:
     return found
 
 
-@functools.cache
-def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_bytes())
+def _scanned(script: Path) -> dict[str, Any]:
+    return freshness.parsed(REPOSITORY / script, _scan)
 
 
-def _opens_a_study(path: Path) -> bool:
-    return any(isinstance(n, ast.Call) and ast.unparse(n.func) == "glue.study" for n in ast.walk(_tree(path)))
+def _scan(content: bytes) -> dict[str, Any]:
+    """Of a script: what it `reads`, as `Reads` names it, texts that may be paths, and calls that are `unclear`."""
+    names = (field.name for field in dataclasses.fields(Reads) if field.name != "on_data")
+    named: dict[str, set[str]] = {name: set() for name in names}
+    called = {
+        "study.values": "analyses",
+        "study.rows": "analyses",
+        "study.values_if_any": "if_any",
+        "study.edition.values": "of_edition",
+        "study.edition.rows": "of_edition",
+    }
+    owners = {
+        "study.build": "stores",
+        "study": "stores",
+        "study.edition.build": "edition_stores",
+        "study.edition": "edition_stores",
+        "study.config": "settings",
+    }
+    opens_study, on_data, texts, unclear = False, False, set(), []
+    for node in ast.walk(ast.parse(content)):
+        if isinstance(node, ast.Attribute) and (owner := ast.unparse(node.value)) in owners:
+            named[owners[owner]].add(node.attr)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if "/" in node.value and "\n" not in node.value:
+                texts.add(node.value)
+        elif isinstance(node, ast.Call):
+            function = ast.unparse(node.func)
+            if function == "glue.study":
+                opens_study = True
+                on_data |= any(keyword.arg == "on_data" for keyword in node.keywords)
+            elif function in called and node.args and isinstance(node.args[0], ast.Constant):
+                named[called[function]].add(str(node.args[0].value))
+            elif function in called:
+                unclear.append((node.lineno, function))
+    return {
+        "reads": {name: sorted(found) for name, found in named.items()},
+        "opens_study": opens_study,
+        "on_data": on_data,
+        "texts": sorted(texts),
+        "unclear": unclear,
+    }

@@ -108,7 +108,7 @@ def _images(run: Run, expected: Expected) -> None:
     _say("volume", expected.em_path)
     _say("voxels read", f"{_sizes(volume.frame.resolution_nm)} nm (XYZ), from {_sizes(low)} to {_sizes(high)} nm")
     plan.check_inside(expected.rows, expected.em_path, volume)
-    rows, workers = expected.rows.head(2 * SAMPLED), run.config.compute.workers
+    rows, workers = expected.rows.head(2 * SAMPLED), run.config.compute.n_workers
     cut = functools.partial(patches.cut_synapse, settings=settings, volume=volume)
     needed = _cuts("images", cut, rows, expected.n_synapses, settings, workers)
     if any(model.trained and not model.folds and model.dimensions == 3 for model in run.config.models):
