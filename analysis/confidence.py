@@ -18,23 +18,21 @@ from pipeline import glue
 from pipeline.stats import coverage
 
 N_NEURONS = (6, 12, 30, 60, 120)
-N_REPEATS = 500
 N_SYNAPSES = 75  # mean number per neuron
 POPULATION = {"distance": 1.5, "spread": 0.7, "n_synapses": N_SYNAPSES}
 N_REPLICATES = 300  # fewer than in the report, since thousands of intervals are computed
 
 AUCS = (0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 NEURONS = ((18, 9), (14, 13), (60, 60), (90, 30))  # excitatory, inhibitory
-N_CEILING = 600
 N_SYNAPSES_CEILING = 14
 
 study = glue.study("analysis/confidence.py")
-seed, confidence = study.config.seed, study.config.stats.confidence
+seed, confidence, n_repeats = study.config.seed, study.config.stats.confidence, study.config.stats.n_test_sets
 table = coverage.coverage(
-    N_NEURONS, N_REPEATS, seed, population=POPULATION, n_replicates=N_REPLICATES, confidence=confidence
+    N_NEURONS, n_repeats, seed, population=POPULATION, n_replicates=N_REPLICATES, confidence=confidence
 )
 ceiling = coverage.ceiling(
-    AUCS, NEURONS, N_CEILING, seed, POPULATION["spread"], n_synapses=N_SYNAPSES_CEILING, confidence=confidence
+    AUCS, NEURONS, n_repeats, seed, POPULATION["spread"], n_synapses=N_SYNAPSES_CEILING, confidence=confidence
 )
 
 # %% [markdown]
@@ -71,14 +69,13 @@ glue.require(
 )
 lowest, highest = (ceiling.loc[row] for row in (ceiling["coverage"].idxmin(), ceiling["coverage"].idxmax()))
 values = {
-    "n_repeats": glue.count(N_REPEATS),
+    "n_repeats": glue.count(n_repeats),
     "n_replicates": glue.count(N_REPLICATES),
     "synapses_per_neuron": glue.count(N_SYNAPSES),
     "n_fewest": glue.count(min(N_NEURONS)),
     "n_fewest_synapses": glue.count(min(N_NEURONS) * N_SYNAPSES),
     "n_most": glue.count(max(N_NEURONS)),
     "nominal": glue.percent(confidence),
-    "ceiling_n_repeats": glue.count(N_CEILING),
     "ceiling_synapses_per_neuron": glue.count(N_SYNAPSES_CEILING),
     "ceiling_n_fewest": glue.count(min(map(sum, NEURONS))),
     "ceiling_n_most": glue.count(max(map(sum, NEURONS))),

@@ -177,6 +177,7 @@ class Stats(Section):
 
     n_bootstrap: int = pydantic.Field(10_000, ge=100)
     confidence: float = pydantic.Field(0.95, gt=0, lt=1)
+    n_test_sets: int = pydantic.Field(600, ge=40)  # drawn to count how many intervals contain the truth
 
 
 class Compute(Section):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -18,6 +19,24 @@ def isolated_home(tmp_path_factory):
     patch.delenv("CAVE_TOKEN", raising=False)
     yield
     patch.undo()
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory):
+    """A folder of this run that all processes of pytest-xdist have in common."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session")
+def tiny_truth(shared_folder):
+    """Folder with `em/`, `segmentation/`, `clefts/`, `truth/` and `manifest.json` of a tiny simulated neuropil."""
+    from tiny_tissue import generate
+
+    with FileLock(shared_folder / "tiny.lock"):
+        if not (shared_folder / "tiny" / "manifest.json").is_file():
+            generate(shared_folder / "tiny")
+    return shared_folder / "tiny"
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -14,9 +15,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import zarr
+from numba.core.caching import UserProvidedCacheLocator
 from sklearn.metrics import roc_auc_score
 
-from pipeline import config
+from pipeline import __main__, compute, config
 from pipeline.artefacts import Build
 from pipeline.cave import sandbox
 
@@ -35,8 +37,8 @@ def _without_network():
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory):
-    """A copy of the repository, so that its files can be touched and edited."""
+def house(tmp_path_factory, tiny_truth):
+    """A copy of the repository, so that its files can be touched and edited, with what compiling `tiny_truth` left."""
     if not list((REPOSITORY / ".venv").glob(".installed-*")):
         pytest.skip("no .venv of the Makefile: run `make test`")
     root = tmp_path_factory.mktemp("house")
@@ -50,7 +52,16 @@ def house(tmp_path_factory):
         if (REPOSITORY / name).is_file():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(REPOSITORY / name, root / name)
+    _copy_compiled(REPOSITORY / "pipeline" / "simulate", root / "pipeline" / "simulate")
     return root
+
+
+def _copy_compiled(source, target):
+    """Copy the compiled functions of a package, which Numba keeps in a folder named by where the package is."""
+    shutil.copytree(source / "__pycache__", target / "__pycache__", ignore=shutil.ignore_patterns("*.pyc", "*.lock"))
+    names = [UserProvidedCacheLocator.get_suitable_cache_subpath(folder / "render.py") for folder in (source, target)]
+    for folder in (target / "__pycache__").glob(f"*/{names[0]}"):
+        folder.rename(folder.with_name(names[1]))
 
 
 def _make(house, *arguments, check=True):
@@ -240,7 +251,7 @@ EDITS = {
         [(TINY, "patch_px: 128", "patch_px: 120")],
         {"cohort", "extract", "units", "masks", *SCRIPTS},
     ),
-    "epochs of a classifier": ([(TINY, "epochs: 2", "epochs: 3")], {"train", "units", *SCRIPTS}),
+    "epochs of a classifier": ([(TINY, "epochs: 1", "epochs: 2")], {"train", "units", *SCRIPTS}),
     "the test tissue": (
         [(TINY, "n_excitatory: 5", "n_excitatory: 6")],
         {"partner-tissue", "partner-networks", "partner-tests", "masks", *SCRIPTS},
@@ -267,23 +278,45 @@ EDITS = {
 }
 
 
-def _keys(house):
-    """`{step: key}` after `plan`, as Make runs it first."""
-    command = [REPOSITORY / ".venv/bin/python", "-m", "pipeline", "plan", "--config", TINY]
-    subprocess.run(command, cwd=house, env=os.environ | {"PYTHONPATH": str(house)}, check=True)
-    return {path.stem: path.read_text() for path in (house / "build" / "tiny" / "keys").glob("*.json")}
+#: Runs `plan` for each edition that it is told, in a copy of itself: imports take longer than the rest.
+PLANNER = """
+import os, sys
+from pipeline import __main__, stages
+stages.load()
+for line in sys.stdin:
+    child = os.fork()
+    if not child:
+        os._exit(__main__.main(["plan", "--config", line.strip()]))
+    print(os.waitpid(child, 0)[1], flush=True)
+"""
 
 
 @pytest.fixture(scope="module")
-def keys(built, house):
-    return _keys(house)
+def planned(built, house):
+    """A function that runs `plan` in the house, as Make does first, and returns `{step: key}`."""
+    environment = os.environ | {"PYTHONPATH": str(house)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", PLANNER], cwd=house, env=environment, **pipes) as planner:
+
+        def plan():
+            print(TINY, file=planner.stdin, flush=True)
+            assert planner.stdout.readline() == "0\n"
+            return {path.stem: path.read_text() for path in (house / "build" / "tiny" / "keys").glob("*.json")}
+
+        yield plan
+        planner.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def keys(planned):
+    return planned()
 
 
 @pytest.mark.parametrize("what", EDITS)
-def test_an_edit_makes_stale_what_it_can_change_and_no_more(keys, house, what):
+def test_an_edit_makes_stale_what_it_can_change_and_no_more(keys, planned, house, what):
     edits, expected = EDITS[what]
     with edited(house, *edits):
-        found = _keys(house)
+        found = planned()
     assert found.keys() == keys.keys()
     stale = {step for step, key in found.items() if key != keys[step]}
     kinds = ("analysis", "figures", "tables", "companion")
@@ -291,13 +324,13 @@ def test_an_edit_makes_stale_what_it_can_change_and_no_more(keys, house, what):
     assert stale == {step for name in expected for step in folders.get(name, {name})}
 
 
-def test_facts_of_an_edition_do_not_depend_on_how_its_file_is_written(keys, house):
+def test_facts_of_an_edition_do_not_depend_on_how_its_file_is_written(keys, planned, house):
     edits, _ = EDITS["the source in flow style"]
     included = house / "build" / "make" / "tiny.mk"
     before = included.read_text()
     assert "KIND := simulated\n" in before
     with edited(house, *edits):
-        _keys(house)
+        planned()
         assert included.read_text() == before
 
 
@@ -336,17 +369,26 @@ def test_a_changed_figure_script_rebuilds_its_figure_and_the_page(built, house):
     _make(house)
 
 
-def test_predict_on_a_folder_agrees_with_the_build(built, tmp_path):
+@pytest.fixture
+def command(monkeypatch):
+    """Runs a command for one's own data in this process: interpreters and workers take seconds to start."""
+    monkeypatch.setattr(compute, "workers", lambda settings: contextlib.nullcontext())
+
+    def run(*arguments):
+        assert __main__.main([str(argument) for argument in arguments]) == 0
+
+    return run
+
+
+def test_predict_on_a_folder_agrees_with_the_build(built, command, tmp_path):
     """The command for one's own data, on the simulated volumes as a folder: the same pixels, the same numbers."""
     cohort = pd.read_parquet(built.synapses).head(20)
     rows = cohort[["synapse_id"]].copy()
     for axis, size in zip("xyz", (8, 8, 40), strict=True):
         rows[f"{axis}_vx"] = np.floor(cohort[f"center_{axis}_nm"] / size).astype(int)
     rows.to_csv(tmp_path / "mine.csv", index=False)
-    command = [REPOSITORY / ".venv/bin/python", "-m", "pipeline", "predict", "--run", built.run("small")]
-    command += ["--volumes", built.source, "--synapses", tmp_path / "mine.csv", "--out", tmp_path / "mine.parquet"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    mine = ["--synapses", tmp_path / "mine.csv", "--out", tmp_path / "mine.parquet"]
+    command("predict", "--run", built.run("small"), "--volumes", built.source, *mine)
     ours = pd.read_parquet(tmp_path / "mine.parquet").set_index("synapse_id")["p_excitatory"]
     theirs = pd.read_parquet(built.predictions("small")).set_index("synapse_id")["p_excitatory"]
     np.testing.assert_allclose(ours, theirs.loc[ours.index], atol=1e-5)
@@ -378,27 +420,23 @@ def test_a_model_that_fails_does_not_stop_the_others(built, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["unet3d", "cnn"])
-def test_published_models_tell_the_classes_of_tissue_that_they_never_saw(built, tmp_path, name):
+def test_published_models_tell_the_classes_of_tissue_that_they_never_saw(built, command, tmp_path, name):
     truth = pd.read_parquet(built.source / "truth" / "synapses.parquet")
     rows = truth[["synapse_id"]].assign(cell_type=truth["label"].map({1: "excitatory", 0: "inhibitory"}))
     for axis, size in zip("xyz", (8, 8, 40), strict=True):
         rows[f"{axis}_vx"] = np.floor(truth[f"center_{axis}_nm"] / size).astype(int)
     rows.to_csv(tmp_path / "mine.csv", index=False)
-    command = [REPOSITORY / ".venv/bin/python", "-m", "pipeline", "predict", "--run", REPOSITORY / "pretrained" / name]
-    command += ["--volumes", built.source, "--synapses", tmp_path / "mine.csv", "--out", tmp_path / "mine.parquet"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    mine = ["--synapses", tmp_path / "mine.csv", "--out", tmp_path / "mine.parquet"]
+    command("predict", "--run", REPOSITORY / "pretrained" / name, "--volumes", built.source, *mine)
     found = pd.read_parquet(tmp_path / "mine.parquet")
     assert sorted(found["synapse_id"]) == sorted(truth["synapse_id"])
     assert roc_auc_score(found["label"].astype(int), found["p_excitatory"]) > 0.8
 
 
-def test_the_published_avan_joins_clefts_of_tissue_that_it_never_saw(built, tmp_path):
+def test_the_published_avan_joins_clefts_of_tissue_that_it_never_saw(built, command, tmp_path):
     """From the folder alone: the clefts are those of `clefts/`, and no truth is read."""
     source = built.partners / "source"
-    command = [REPOSITORY / ".venv/bin/python", "-m", "pipeline", "partners", "--volumes", source]
-    done = subprocess.run([*command, "--out", tmp_path / "p.parquet"], cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    command("partners", "--volumes", source, "--out", tmp_path / "p.parquet")
     found = pd.read_parquet(tmp_path / "p.parquet").set_index("synapse_id")
     truth = pd.read_parquet(source / "truth" / "synapses.parquet").set_index("synapse_id").loc[found.index]
     assert len(found) == len(pd.read_parquet(source / "truth" / "synapses.parquet"))

@@ -19,6 +19,7 @@ from cloudvolume import CloudVolume
 
 from pipeline import artefacts, compute, config, space
 from pipeline.simulate import camera, render, tissue
+from pipeline.simulate.kernels import compiled_once
 from pipeline.simulate.scene import Scene, build_scene
 
 log = logging.getLogger("pipeline")
@@ -70,7 +71,8 @@ def generate(settings: config.Simulated, seed: int, out: Path, client: distribut
     for path in (out / "manifest.json", *out.glob(f"{SCENE_PREFIX}*")):  # a killed run leaves its scene behind
         path.unlink(missing_ok=True)
 
-    plan, scene = build_scene(settings, seed)
+    with compiled_once("scene"):
+        plan, scene = build_scene(settings, seed)
     log.info("simulate: %d cells, %d planned junctions", len(plan.cells), len(plan.junctions))
     drawn = Drawn(
         scene, plan.cells.root_id.to_numpy(np.uint64), camera.flaws(z, np.random.default_rng([seed, 1])), size_vx
@@ -80,6 +82,8 @@ def generate(settings: config.Simulated, seed: int, out: Path, client: distribut
     slabs = [(first, min(first + CHUNK[2], z)) for first in range(0, z, CHUNK[2])]
     with tempfile.NamedTemporaryFile(dir=out, prefix=SCENE_PREFIX) as file:
         joblib.dump(drawn, file.name)
+        with compiled_once("section"):
+            render.section(_mapped(file.name).scene, 0, CHUNK[:2], np.random.SeedSequence(seed))
         write = functools.partial(_write_slab, out, seed, file.name)
         found = dict(compute.run(client, write, slabs, "sections"))
     voxels = np.concatenate([found[slab] for slab in slabs])

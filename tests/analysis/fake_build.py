@@ -56,7 +56,7 @@ def build_fake(folder, models=MODELS, seed=7, **sections):
         "name": "fake",
         "source": {"kind": "simulated"},
         "extract": {"patch_px": 128},
-        "stats": {"n_bootstrap": 500},
+        "stats": {"n_bootstrap": 500, "n_test_sets": 40},
         "models": list(models),
     } | sections
     path.write_text(yaml.safe_dump(settings))

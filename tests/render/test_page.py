@@ -44,7 +44,7 @@ def test_staging_gives_values_settings_and_the_words_of_the_edition(stage, kind)
     variables = yaml.safe_load((build.paper / "_variables.yml").read_text(encoding="utf-8"))
     assert variables["cohort"]["n_synapses"] == "⟨cohort.n_synapses⟩"
     assert variables["config"]["extract"]["voxel_nm"] == "8 × 8 × 40"
-    assert variables["config"]["stats"] == {"n_bootstrap": "10,000", "confidence": "0.95"}
+    assert variables["config"]["stats"] == {"n_bootstrap": "10,000", "confidence": "0.95", "n_test_sets": "600"}
     assert variables["config"]["source"]["materialization_version"] == "1300"
     assert ("simulated" in variables["edition"]["data"]) == (kind == "simulated")
     assert (build.paper / "figures" / "performance.svg").is_file()

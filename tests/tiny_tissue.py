@@ -1,4 +1,4 @@
-"""A tiny simulated neuropil, and how the tests of this folder make it."""
+"""A tiny simulated neuropil, and how tests make it."""
 
 import contextlib
 from pathlib import Path
