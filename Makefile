@@ -33,8 +33,8 @@ export MALLOC_TRIM_THRESHOLD_ ?= 17179869184
 STEP = $(RUN) $(1) $(EDITION) && touch $@
 
 .DELETE_ON_ERROR:
-.PHONY: paper test bench clean help check simulate cohort extract models pretrained partners queue partners-transfer \
-	pretrained-partners transfer realism reference connectivity FORCE
+.PHONY: paper test style behaviour bench clean help check simulate cohort extract models pretrained partners queue \
+	partners-transfer pretrained-partners transfer realism reference connectivity FORCE
 
 paper:                                          ## the report, from data to page
 help:                                           ## this list
@@ -57,7 +57,7 @@ $(MK): FORCE | $(ENV)
 # Until an edition that reads the annotation service has its cohort, everything waits for the check.
 CHECKED = $(if $(filter cave,$(KIND)),$(if $(wildcard $(B)/cohort/synapses.parquet),,| check))
 
-ifneq ($(filter-out help test bench clean,$(or $(MAKECMDGOALS),paper)),)
+ifneq ($(filter-out help test style behaviour bench clean,$(or $(MAKECMDGOALS),paper)),)
 include $(MK)
 $(K)/%.json $(R)/keys/%.json: $(CHECKED) ;
 endif
@@ -184,11 +184,15 @@ connectivity:                                   ## neurons told from connections
 
 # --- Checks --------------------------------------------------------------------------------------------------------------
 
-test: $(ENV)                                    ## style, types and the whole test suite
+test: style behaviour                           ## style, types and the whole test suite
+
+style: $(ENV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/test_end_to_end.py tests
+
+behaviour: $(ENV)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 bench: $(ENV)                                   ## ratios of speed, each measured within one run
 	$(BIN)/python tests/bench.py

@@ -11,6 +11,11 @@ from filelock import FileLock
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+def pytest_collection_modifyitems(items):
+    """The build from end to end first: it takes about as long as all else, which another process does meanwhile."""
+    items.sort(key=lambda item: item.path.name != "test_end_to_end.py")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def isolated_home(tmp_path_factory):
     """Point HOME at an empty folder: caveclient and cloud-volume read secrets and caches from the user's home."""
