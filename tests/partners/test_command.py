@@ -49,11 +49,9 @@ def one_process(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def avan(tmp_path_factory):
+def avan(toy_run):
     """Folder of an AVAN that was trained for seconds."""
-    folder = tmp_path_factory.mktemp("command")
-    toy.train(toy.write(folder / "samples"), toy.settings("avan"), folder / "avan", 5)
-    return folder / "avan"
+    return toy_run[1]
 
 
 @pytest.fixture(scope="module")

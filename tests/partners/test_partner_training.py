@@ -21,8 +21,8 @@ UNSEEN = {"n_train": 0, "n_background": 0, "n_val": 24, "seed": 99}
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return toy.write(tmp_path_factory.mktemp("toy") / "samples")
+def store(toy_run):
+    return toy_run[0]
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +36,9 @@ def small(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def avan(store, tmp_path_factory):
+def avan(toy_run):
     """Folder of a finished run of AVAN."""
-    folder = tmp_path_factory.mktemp("runs") / "avan"
-    toy.train(store, toy.settings("avan"), folder, 5)
-    return folder
+    return toy_run[1]
 
 
 def weights(folder):
