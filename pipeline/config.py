@@ -183,16 +183,10 @@ class Stats(Section):
 class Compute(Section):
     """Dask workers for simulation and extraction: local processes, or an existing scheduler's address."""
 
-    workers: int | None = pydantic.Field(None, ge=1)  # local ones; None: one a core
+    workers: int | None = pydantic.Field(None, ge=1)  # None: as cores and memory allow
     scheduler: str | None = None
     training_processes: int = pydantic.Field(1, ge=1)  # one a GPU, started by torchrun
     networks_at_once: int | None = pydantic.Field(None, ge=1)  # trained side by side; None: as the machine allows
-
-    @property
-    def n_workers(self) -> int:
-        import joblib  # which knows the limits of a container, but takes longer to import than all that is needed here
-
-        return self.workers or joblib.cpu_count()
 
 
 class Config(Section):
