@@ -40,7 +40,7 @@ def check(run: Run) -> None:
     """
     source = run.config.source
     if isinstance(source, config.Connectome):
-        raise StageError(f"config {run.config.name!r} reads two tables, which `make connectivity` checks at once")
+        raise StageError(f"config {run.config.name!r} reads two tables, which `make real` checks at once")
     expected = _of_folder(run) if isinstance(source, config.Folder) else _of_service(run, source)
     _images(run, expected)
     _machine(run.config)
