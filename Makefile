@@ -9,6 +9,7 @@
 
 CONFIG  ?= demo
 DATA    ?=
+NETWORKS ?= pretrained
 SPLIT_Z ?= 75
 VENV    ?= .venv
 PYTHON  ?= $(shell command -v python3.11 || command -v python3)
@@ -34,13 +35,13 @@ STEP = $(RUN) $(1) $(EDITION) && touch $@
 
 .DELETE_ON_ERROR:
 .PHONY: paper test style behaviour bench clean help check simulate cohort extract models pretrained partners queue \
-	partners-transfer pretrained-partners transfer realism reference connectivity FORCE
+	partners-transfer pretrained-partners realism real FORCE
 
 paper:                                          ## the report, from data to page
 help:                                           ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' $(firstword $(MAKEFILE_LIST)) | column -t -s @
 	@echo "  make figures/<name>, make tables/<name>: one figure or table, with all that it needs"
-	@echo "  CONFIG=demo|study|full|minnie65_small|minnie65|kasthuri|<file>.yaml  DATA=<folder>  VENV=<folder>  PYTHON=<interpreter>"
+	@echo "  CONFIG=demo|study|full|minnie65_small|minnie65|kasthuri|<file>.yaml  DATA=<folder>  NETWORKS=<folders>  VENV=<folder>  PYTHON=<interpreter>"
 
 # --- Environment and facts ---------------------------------------------------------------------------------------------
 
@@ -156,8 +157,10 @@ ifneq ($(R),)
 $(R)/patches/manifest.json: $(R)/keys/real-patches.json $(DATA)/synapses.csv
 	$(call STEP,real-patches)
 
-$(R)/transfer/volume.json: $(R)/keys/transfer.json $(R)/patches/manifest.json $(B)/models.json $(PREDICTIONS)
-	$(call STEP,transfer)
+# The tables of a connectome are analysed by an edition of their own
+$(R)/statistics.json: $(R)/keys/real.json FORCE
+	$(if $(wildcard $(DATA)/connections.parquet),$(MAKE) figures/connectome tables/connectome CONFIG=connectome DATA=$(DATA))
+	$(RUN) real $(NETWORKS:%=--networks %) $(EDITION)
 
 $(R)/partners/assignments.parquet: $(R)/keys/partner-transfer.json $(P)/networks.json $(DATA)/synapses.csv FORCE
 	$(RUN) partner-transfer --split-z $(SPLIT_Z) $(EDITION)
@@ -171,22 +174,17 @@ $(R)/figures/%.png: $(R)/keys/figures-%.json
 $(R)/tables/%.md: $(R)/keys/tables-%.json
 	$(call STEP,draw tables/$*.py)
 else
-transfer realism partners-transfer: ; @echo "name the folder of real data: make $@ DATA=<folder>"; exit 1
+real realism partners-transfer: ; @echo "name the folder of real data: make $@ DATA=<folder>"; exit 1
 endif
 
-transfer: $(R:%=%/tables/transfer.md)           ## this edition's networks on real EM (DATA=<folder of real EM>)
+real: $(R:%=%/statistics.json)                  ## all that applies to real EM or a connectome, for the paper (DATA=<folder>)
+	cp $< paper/reference/$(notdir $(abspath $(DATA))).json
+
 realism: $(R:%=%/figures/gallery.png)           ## simulated beside real patches (DATA=<folder of real EM>)
 partners-transfer: $(R:%=%/tables/partner_transfer.md) ## partners in real EM, as trained and tuned (DATA=, SPLIT_Z=<section>)
 
 pretrained-partners: partners-transfer          ## publish AVAN, tuned on that folder, in pretrained/avan, with its card
 	$(RUN) publish-partners $(EDITION) --out pretrained/avan
-
-reference:                                      ## measure the real texture again (DATA=<folder of real EM>)
-	$(MAKE) extract CONFIG=kasthuri DATA=$(DATA)
-	$(RUN) reference --config kasthuri --build $(BUILD) --data $(DATA) --out analysis/reference/kasthuri_ac3.json
-
-connectivity:                                   ## neurons told from connections alone (DATA=<folder of a connectome>)
-	$(MAKE) figures/connectome tables/connectome CONFIG=connectome DATA=$(DATA)
 
 # --- Checks --------------------------------------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from pipeline.stats import bootstrap
 study = glue.study("analysis/connectome.py")
 folder = study.config.data
 if folder is None or not study.config.reads_folder:
-    raise glue.StudyError("this analysis reads a connectome: name its folder with `make connectivity DATA=<folder>`")
+    raise glue.StudyError("this analysis reads a connectome: name its folder with `make real DATA=<folder>`")
 links = connectome.scored(folder, study.config.seed)
 tables = connectome.tables(links)
 neurons = links.groupby("pre_neuron_id")["label"].first()

@@ -3,14 +3,14 @@
 #
 # The reference is 71 patches around synapses of mouse somatosensory cortex (Kasthuri et al. 2015, cutout AC3),
 # resampled to voxels of 8x8x40 nm.
-# `analysis/reference/kasthuri_ac3.json` holds their statistics, not their pixels; `make reference` measures them again.
+# `paper/reference/kasthuri_ac3.json` holds their statistics, not their pixels; `make real` measures them again.
 
 # %%
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
 
-from pipeline import artefacts, glue
+from pipeline import artefacts, glue, reference
 from pipeline.stats import texture
 
 study = glue.study("analysis/realism.py")
@@ -18,10 +18,11 @@ if not study.simulated:
     display(Markdown("**The patches of this edition are real, so this page compares two real volumes.**"))
 synapses = study.read(study.build.patches / "index.parquet")["synapse_id"]
 voxel_nm = study.read(study.build.patches / "manifest.json")["voxel_nm"]
-real = study.read(artefacts.REPOSITORY / "analysis/reference/kasthuri_ac3.json")
+kasthuri = reference.load(artefacts.REPOSITORY / "paper/reference/kasthuri_ac3.json").tissues["kasthuri_ac3"]
+real = kasthuri.texture.model_dump()
 ours = texture.summary(study.patches(synapses), voxel_nm)
 if ours["level"] != real["level"] or ours["frequency_per_um"] != real["frequency_per_um"]:
-    raise glue.StudyError("the reference has other quantiles or bands than this edition: run `make reference` again")
+    raise glue.StudyError("the reference has other quantiles or bands than this edition: run `make real` again")
 
 # %% [markdown]
 # ## Grey levels

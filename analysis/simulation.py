@@ -10,7 +10,7 @@ import pandas as pd
 from cloudvolume import CloudVolume
 from sklearn.metrics import roc_auc_score
 
-from pipeline import artefacts, glue
+from pipeline import artefacts, glue, reference
 from pipeline.extract import junction
 
 study = glue.study("analysis/simulation.py")
@@ -133,7 +133,8 @@ pd.DataFrame({"clefts": cleft_label.map(glue.CLASSES).value_counts()})
 known = synapses.rename(columns={"pre_neuron_id": "pre_segment_id", "post_neuron_id": "post_segment_id"})
 paths = [f"precomputed://file://{(source / name).resolve()}" for name in ("em", "segmentation")]
 ours = junction.profiles(known, *paths)
-real = pd.DataFrame(study.read(artefacts.REPOSITORY / "analysis/reference/kasthuri_ac3.json")["junctions"])
+kasthuri = reference.load(artefacts.REPOSITORY / "paper/reference/kasthuri_ac3.json").tissues["kasthuri_ac3"]
+real = pd.DataFrame(kasthuri.junctions.model_dump())
 junctions = pd.concat([ours.assign(tissue="ours"), real.assign(tissue="real")], ignore_index=True)
 deviation = ours.merge(real, on=["label", "distance_nm"], suffixes=("", "_real"))
 deviation["difference"] = deviation["grey"] - deviation["grey_real"]

@@ -44,7 +44,7 @@ class Build:
         self.detected_clefts = self.partners / "clefts.zarr"  # those that `partners/volume.parquet` lists
         self.queue = self.partners / "queue"
         self.units = self.root / "faults" / "units"
-        self.transfer = self.root / "transfer"
+        self.statistics = self.root / "statistics.json"  # of a folder of real data, see `on`
         self.analysis = self.root / "analysis"
         self.figures = self.root / "figures"
         self.tables = self.root / "tables"
@@ -95,7 +95,7 @@ class Build:
             "models": models,
             "partners": [self.partners / "assignments.parquet"],
             "units": [self.units / "model.json"],
-            "transfer": [self.transfer / "volume.json"],
+            "statistics": [self.statistics],
         }.get(store, [])
 
 
@@ -178,7 +178,7 @@ def sha256(path: Path) -> str:
 
 
 @functools.cache
-def _surroundings() -> dict[str, Any]:
+def surroundings() -> dict[str, Any]:
     """Commit, package versions and device of this process, for provenance."""
     git = ["git", "-C", str(REPOSITORY)]
     commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
@@ -248,7 +248,7 @@ def step(
             "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "seconds": round(seconds, 2),
         }
-        | _surroundings()
+        | surroundings()
         | running.facts,
     )
     log.info("%s: done in %.1f s", name, seconds)

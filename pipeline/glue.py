@@ -166,6 +166,12 @@ class Study:
         return f"{data} of the folder {self.config.data.resolve().name}" if self.config.data else data
 
     @property
+    def folder(self) -> artefacts.Build | None:
+        """What was made of the folder of real data that is given beside this edition, if one is."""
+        beside = self.config.data and not self.config.reads_folder
+        return self.build.on(self.config.data) if beside else None
+
+    @property
     def interval_phrase(self) -> str:
         """What brackets and error bars show, for captions, with a link to the paper's box on statistics."""
         return f"{percent(self.config.stats.confidence).text} [intervals](#statistics) over neurons"

@@ -34,6 +34,7 @@ class Reads:
     stores: frozenset[str]  # attributes of Build
     of_edition: frozenset[str]  # analyses of the edition, of a script that is about a folder beside it
     edition_stores: frozenset[str]  # stores likewise
+    folder_stores: frozenset[str]  # stores of the folder of real data beside the edition, where one is given
     settings: frozenset[str]  # sections of the configuration that it names itself
     on_data: bool  # whether it is about a folder of real data beside an edition (`glue.study(..., on_data=True)`)
 
@@ -72,6 +73,8 @@ def prerequisites(script: Path, edition: Config, build: Build) -> list[Path]:
     paths |= {build.analysis / f"{name}.json" for name in found.of_edition}
     paths |= {path for store in found.stores for path in own.files_of(store)}
     paths |= {path for store in found.edition_stores for path in build.files_of(store)}
+    if edition.data and not edition.reads_folder:
+        paths |= {path for store in found.folder_stores for path in build.on(edition.data).files_of(store)}
     if edition.data and "data" in found.settings:
         paths |= set(edition.data.glob("*.parquet"))
     return sorted(paths)
@@ -170,6 +173,7 @@ def _scan(content: bytes) -> dict[str, Any]:
         "study": "stores",
         "study.edition.build": "edition_stores",
         "study.edition": "edition_stores",
+        "study.folder": "folder_stores",
         "study.config": "settings",
     }
     opens_study, on_data, texts, unclear = False, False, set(), []

@@ -156,7 +156,7 @@ ROWS = [
             "synapses split at random {connectome.prior_leaky_synapse_balanced_accuracy}; neurons held out "
             "{connectome.prior_honest_synapse_balanced_accuracy}"
         ),
-        "Not reported before. Needs a connectome (`make connectivity DATA=<folder>`).",
+        "Not reported before. Needs a connectome (`make real DATA=<folder>`).",
     ),
     (
         "Confidence: test set [@domassoudi]",
@@ -236,7 +236,7 @@ ROWS = [
             f"Real connectivity, {words}: AUC of connections",
             reported,
             ours(f"{{connectome.{key}}}"),
-            "Measured before on a superset of this table. Needs a connectome (`make connectivity DATA=<folder>`).",
+            "Measured before on a superset of this table. Needs a connectome (`make real DATA=<folder>`).",
         )
         for words, reported, key in (
             ("multiplicity", "0.629", "multiplicity_logistic_connection"),

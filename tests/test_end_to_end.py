@@ -217,7 +217,7 @@ EDITS = {
     "a docstring": ([("pipeline/learn/losses.py", '"""', '"""Reworded. ')], set()),
     "where work is done": ([(TINY, "networks_at_once: 2", "networks_at_once: 1")], set()),
     "code that only evidence maps use": ([("pipeline/learn/evidence.py", CODE)], {"analysis-evidence"}),
-    "code that only real tissue needs": ([("pipeline/learn/matching.py", CODE)], set()),
+    "code that only real tissue needs": ([("pipeline/stats/real.py", CODE)], set()),
     "code of the command line": ([("pipeline/__main__.py", CODE)], set()),
     "code of a command for one's own data": ([("pipeline/stages/predict.py", CODE)], set()),
     "code of the simulation": ([("pipeline/simulate/packing.py", CODE)], {"simulate", "partner-tissue"}),
@@ -242,7 +242,10 @@ EDITS = {
     "the style of pages": ([("paper/style.css", "\n")], {"page", "companion"}),
     "the renderer": ([("pipeline/render/quarto.lua", "\n")], {"page"}),
     "the template of proofreading": ([("pipeline/render/queue.html", "\n")], {"queue"}),
-    "a reference": ([("analysis/reference/kasthuri_ac3.json", " ")], {"analysis-realism", "analysis-simulation"}),
+    "a reference": (
+        [("paper/reference/kasthuri_ac3.json", " ")],
+        {"analysis-realism", "analysis-simulation", "analysis-reference", "page"},
+    ),
     "synapses of the tissue": (
         [(TINY, "synapses_per_neuron: 7", "synapses_per_neuron: 8")],
         {"simulate", "cohort", *SCRIPTS},
@@ -354,10 +357,13 @@ def test_a_folder_of_real_data_has_results_of_its_own(built, house):
     for data in ("somewhere/first", "somewhere/second"):
         (house / data).mkdir(parents=True)
         (house / data / "synapses.csv").write_text("")
-        done = _make(house, "-n", "transfer", f"DATA={data}")
-        assert {"real-patches", "transfer", "transfer.py"} <= _recipes(done)
-        assert f"build/tiny/real/{Path(data).name}/tables/transfer.md" in done.stdout
-    assert "name the folder of real data" in _make(house, "transfer", check=False).stdout
+        done = _make(house, "-n", "realism", f"DATA={data}")
+        assert {"real-patches", "gallery.py"} <= _recipes(done)
+        assert f"build/tiny/real/{Path(data).name}/figures/gallery.png" in done.stdout
+        done = _make(house, "-n", "real", f"DATA={data}")
+        name = Path(data).name
+        assert f"cp build/tiny/real/{name}/statistics.json paper/reference/{name}.json" in done.stdout
+    assert "name the folder of real data" in _make(house, "real", check=False).stdout
 
 
 def test_a_changed_figure_script_rebuilds_its_figure_and_the_page(built, house):

@@ -40,6 +40,8 @@ class Card:
     voxel_nm: tuple[float, float, float]  # XYZ
     shape_zyx: tuple[int, int, int]  # of the network's input, a central crop; a patch has one section
     decision: dict[str, float]  # what the task needs to turn outputs into decisions
+    trained: bool = True  # False: an untrained control, random weights under a fitted head
+    tuned_on: str = ""  # folder of real data whose synapses it has seen
     normalisation: str = NORMALISATION
 
     def check(self, stored: Stored) -> None:

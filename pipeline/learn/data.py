@@ -35,16 +35,12 @@ class Images:
     """The stored patches or cubes of some synapses, read by row.
 
     `stores` is `{channel: folder in the format of patches/}`, EM first; `array` is `patch` or `cube`; `synapse_ids`
-    fixes the row order; `levels` `[256]` uint8, where given, replaces grey levels on reading. `voxel_nm` is XYZ,
-    `shape_zyx` the stored size. DataError names synapses without an image.
+    fixes the row order. `voxel_nm` is XYZ, `shape_zyx` the stored size. DataError names synapses without an image.
     """
 
-    def __init__(
-        self, stores: Mapping[str, Path], array: str, synapse_ids: Sequence[int], levels: np.ndarray | None = None
-    ):
+    def __init__(self, stores: Mapping[str, Path], array: str, synapse_ids: Sequence[int]):
         self.folder = Path(stores["em"])
         self.channels, self.array = tuple(stores), array
-        self._levels = levels
         self.voxel_nm: tuple[float, float, float] = tuple(read_json(manifest(self.folder))["voxel_nm"])
         self._stored = [_Store(Path(folder), array, synapse_ids) for folder in stores.values()]
         *deep, height, width = self._stored[0].images.shape[1:]
@@ -58,8 +54,6 @@ class Images:
         wanted = shape_zyx or self.shape_zyx
         box = _central(self.shape_zyx, wanted)
         em, *masks = (store.read(rows, box).reshape(-1, *wanted) for store in self._stored)
-        if self._levels is not None:
-            em = self._levels[em]
         return torch.from_numpy(np.stack([em, *masks], axis=1) if masks else em[:, None])
 
     def input_zyx(self, model: Model) -> tuple[int, int, int]:

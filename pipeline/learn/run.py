@@ -119,6 +119,7 @@ def _fit(
             voxel_nm=images.voxel_nm,
             shape_zyx=shape_zyx,
             decision={"tau": tau, "temperature": temperature},
+            trained=model.trained,
         ),
     )
     result = facts | {
@@ -166,15 +167,14 @@ def _cross_validate(
     return p, mean | same | {"tau": 0.5, "validation": validation, "synapses": {"test": len(synapses)}}
 
 
-def predict(path: Path, stores: Stores, synapses: pd.DataFrame, levels: np.ndarray | None = None) -> pd.DataFrame:
+def predict(path: Path, stores: Stores, synapses: pd.DataFrame) -> pd.DataFrame:
     """Predictions of the model file `path` for all rows of `synapses` that have an image, as `table` gives them.
 
-    `synapses` needs `synapse_id`. `levels` `[256]` uint8 replaces grey levels on reading (`matching.lookup`).
-    CheckpointError where model and images do not belong together.
+    `synapses` needs `synapse_id`. CheckpointError where model and images do not belong together.
     """
     array = classification.array_of(checkpoint.read_card(path))
     synapses = data.with_images(synapses, stores["em"])
-    images = data.Images(stores, array, synapses["synapse_id"], levels)
+    images = data.Images(stores, array, synapses["synapse_id"])
     return table(synapses, _p_excitatory(path, images, device.prepare(THREADS)))
 
 

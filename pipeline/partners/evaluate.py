@@ -7,8 +7,8 @@ import pandas as pd
 from torch import nn
 
 from pipeline.learn.checkpoint import Card
-from pipeline.models.names import ASSIGNERS
 from pipeline.partners import assign, candidates, polyadic, predict, rules
+from pipeline.partners.model import ASSIGNMENT
 from pipeline.partners.samples import Samples
 
 Models = Mapping[str, tuple[nn.Module, Card]]  # {name: (network, its card)}
@@ -17,10 +17,12 @@ Models = Mapping[str, tuple[nn.Module, Card]]  # {name: (network, its card)}
 def assignments(models: Models, samples: Samples, rows: Sequence[int] | np.ndarray, seed: int) -> pd.DataFrame:
     """Table of assignments (see `assign.assignments`) of the store's `rows` by every method.
 
-    `models` holds AVAN and the pruners; the rules see the same patches, and draw from `seed`.
+    Methods are the assigners among `models`, by their names there, and the rules, which see the patches of the first
+    assigner and draw from `seed`.
     """
-    found = {name: predict.decisions(*models[name], samples, rows) for name in ASSIGNERS}
-    card = models["avan"][1]
+    assigners = {name: found for name, found in models.items() if found[1].task == ASSIGNMENT}
+    _, card = next(iter(assigners.values()))
+    found = {name: predict.decisions(*model, samples, rows) for name, model in assigners.items()}
     found |= {name: _by_rule(rule, card, samples, rows, seed) for name, rule in rules.RULES.items()}
     tables = [assign.assignments(name, made, samples.index, samples.segments) for name, made in found.items()]
     return pd.concat(tables, ignore_index=True)

@@ -50,7 +50,7 @@ def check(run: Run, before: str | None) -> None:
         _images(run, _of_cohort(run))
         return
     if isinstance(source, config.Connectome):
-        raise StageError(f"config {run.config.name!r} reads two tables, which `make connectivity` checks at once")
+        raise StageError(f"config {run.config.name!r} reads two tables, which `make real` checks at once")
     expected = _of_folder(run) if isinstance(source, config.Folder) else _of_service(run, source)
     _images(run, expected)
     _machine(run.config)

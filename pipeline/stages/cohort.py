@@ -25,7 +25,7 @@ def cohort(run: Run) -> None:
 
     edition, build, source = run.config, run.build, run.config.source
     if isinstance(source, config.Connectome):
-        raise StageError(f"config {edition.name!r} has no images: `make connectivity DATA=<folder>` is all it makes")
+        raise StageError(f"config {edition.name!r} has no images: `make real DATA=<folder>` is all it makes")
     inputs = []
     if isinstance(source, config.Simulated):
         inputs = [build.source / "manifest.json", build.source / "tables"]

@@ -51,7 +51,9 @@ def publish(run: Run, model: str, out: Path) -> None:
             },
         },
     )
-    _write(out, trained, text)
+    with artefacts.atomic_folder(out) as folder:
+        shutil.copyfile(trained, folder / "model.safetensors")
+        (folder / "README.md").write_text(text, encoding="utf-8")
 
 
 @stage()
@@ -59,6 +61,7 @@ def publish(run: Run, model: str, out: Path) -> None:
 def publish_partners(run: Run, out: Path) -> None:
     """Copy AVAN, tuned on all synapses of a folder of real EM, into a folder of its own, with a model card."""
     from pipeline.learn import checkpoint
+    from pipeline.partners import model
     from pipeline.render import model_card
     from pipeline.stages.partner_transfer import PUBLISHED_RUN
 
@@ -90,10 +93,7 @@ def publish_partners(run: Run, out: Path) -> None:
             "config_hash": record["config_hash"],
         },
     )
-    _write(out, trained / "model.safetensors", text)
-
-
-def _write(out: Path, trained: Path, card: str) -> None:
     with artefacts.atomic_folder(out) as folder:
-        shutil.copyfile(trained, folder / "model.safetensors")
-        (folder / "README.md").write_text(card, encoding="utf-8")
+        network, _ = model.load(trained / "model.safetensors")
+        checkpoint.save(folder / "model.safetensors", network, dataclasses.replace(card, tuned_on=volume["datastack"]))
+        (folder / "README.md").write_text(text, encoding="utf-8")

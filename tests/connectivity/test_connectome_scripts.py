@@ -83,4 +83,4 @@ def test_without_a_folder_it_says_what_to_do(analysed, monkeypatch, tmp_path):
     monkeypatch.delenv("SYNAPSE_EI_DATA", raising=False)
     done = _run("analysis/connectome.py", {name: environment[name] for name in environment if "DATA" not in name})
     assert done.returncode
-    assert "make connectivity DATA=<folder>" in done.stderr
+    assert "make real DATA=<folder>" in done.stderr
