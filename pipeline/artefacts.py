@@ -178,7 +178,7 @@ def sha256(path: Path) -> str:
 
 
 @functools.cache
-def _surroundings() -> dict[str, Any]:
+def surroundings() -> dict[str, Any]:
     """Commit, package versions and device of this process, for provenance."""
     git = ["git", "-C", str(REPOSITORY)]
     commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
@@ -248,7 +248,7 @@ def step(
             "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "seconds": round(seconds, 2),
         }
-        | _surroundings()
+        | surroundings()
         | running.facts,
     )
     log.info("%s: done in %.1f s", name, seconds)

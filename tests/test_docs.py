@@ -23,6 +23,7 @@ from pipeline.partners import assign
 
 stages.load()
 from pipeline.stages import docs  # noqa: E402 (the stages above are what it describes)
+from pipeline.stages import tune as tuning  # noqa: E402
 
 PAGES = {str(path.relative_to(REPOSITORY)): path.read_text(encoding="utf-8") for path in docs.pages()}
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
@@ -151,6 +152,21 @@ def test_synapses_of_a_folder_are_classified_as_the_page_says(my_tissue):
     (found,) = run_examples("docs/own-synapses.md")
     assert found["synapse_id"].tolist() == [1]
     assert found["p_excitatory"].between(0, 1).all()
+
+
+def test_a_network_is_tuned_on_labels_and_applied_as_the_page_says(my_tissue, monkeypatch):
+    """One epoch, on noise: the files are those that the page lists."""
+    of_card = tuning.settings_of
+    monkeypatch.setattr(tuning, "settings_of", lambda *card: of_card(*card).model_copy(update={"epochs": 1}))
+    rows = [f"{n},{60 + 3 * n},{90 - 2 * n},20,{('excitatory', 'inhibitory')[n % 2]},{n}" for n in range(12)]
+    text = "\n".join(["synapse_id,x_vx,y_vx,z_vx,cell_type,axon_id", *rows])
+    (my_tissue / "my_tissue" / "labelled.csv").write_text(text)
+    for arguments in commands("docs/tuning.md", ".venv/bin/python -m pipeline"):
+        assert __main__.main(arguments) == 0
+    rows = re.findall(r"^\| `(\S+?)`", PAGES["docs/tuning.md"].split("| in `my_tissue/tuned` |")[1], re.MULTILINE)
+    made = {path.name for path in (my_tissue / "my_tissue" / "tuned").iterdir()}
+    assert {name.rstrip("/") for name in rows} <= made <= {*(name.rstrip("/") for name in rows), "fold1", "fold2"}
+    assert pd.read_parquet("tuned.parquet")["synapse_id"].tolist() == [1]
 
 
 def test_the_readme_shows_an_example_that_is_run():

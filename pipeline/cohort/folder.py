@@ -8,6 +8,7 @@ Without `axon_id` every synapse counts as a neuron of its own; where neurons hav
 
 import csv
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,14 +28,15 @@ INTEGER = r"[+-]?\d{1,19}"
 LARGEST = 2**63 - 1
 
 
-def read(path: Path, frame: VoxelFrame) -> pd.DataFrame:
+def read(path: Path, frame: VoxelFrame, needed: Sequence[str] = ()) -> pd.DataFrame:
     """Synapses of a CSV file in the cohort's schema, without `split` and `fold`, sorted by `synapse_id`.
 
-    `frame` is that of the volume; `label` is a nullable integer, missing where there is no `cell_type`;
-    `post_neuron_id` is 0 and `size` missing where unknown; `on_spine` and `quality` are kept where given. Raises
-    CohortError, in whose text a row is a line of the file (the header is row 1).
+    `frame` is that of the volume; `needed` are optional columns that this file must have; `label` is a nullable
+    integer, missing where there is no `cell_type`; `post_neuron_id` is 0 and `size` missing where unknown; `on_spine`
+    and `quality` are kept where given. Raises CohortError, in whose text a row is a line of the file (the header is
+    row 1).
     """
-    table = _Table(path)
+    table = _Table(path, needed)
     rows = table.rows
     located = _points(table, frame)
     label = pd.Series(pd.NA, index=rows.index, dtype="Int64")
@@ -89,7 +91,7 @@ def _points(table: "_Table", frame: VoxelFrame) -> pd.DataFrame:
 class _Table:
     """The file's cells as text, indexed by line; its checks raise CohortError and name the first bad cell."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, needed: Sequence[str] = ()) -> None:
         self.path = Path(path)
         lines, cells = [], []
         try:
@@ -109,8 +111,13 @@ class _Table:
             raise CohortError(f"{path}, row {reader.line_num}: {error}") from None
         if not header:
             raise CohortError(f"{path} is empty; its first row must name the columns {REQUIRED}")
-        if missing := [name for name in REQUIRED if name not in header]:
+        if missing := [name for name in [*REQUIRED, *needed] if name not in header]:
             advice = "; separate cells by commas" if any(mark in "".join(header) for mark in ";\t") else ""
+            if missing == ["axon_id"]:
+                advice = (
+                    "; without it a neuron's synapses would be trained on and tested on, and scores come out too high: "
+                    "give synapses of one neuron one number"
+                )
             raise CohortError(f"{path} lacks the columns {missing}; its first row names {header}{advice}")
         if len(set(header)) < len(header):
             raise CohortError(f"{path}, row 1 names a column twice: {header}")

@@ -98,8 +98,11 @@ class Classification:
         return f"synapses {self.synapse_ids[rows].tolist()}"
 
 
-def build(settings: Model) -> tuple[Classifier, dict[str, Any]]:
-    """A network with fresh weights, or published ones, and the arguments for its card."""
+def build(settings: Model, start: Path | None = None) -> tuple[Classifier, dict[str, Any]]:
+    """A network and the arguments for its card. Its weights are fresh, published ones, or those of the file `start`.
+
+    CheckpointError where that file holds another network.
+    """
     arguments: dict[str, Any] = {
         "sections": settings.sections,
         "channels": len(settings.channels),
@@ -108,6 +111,13 @@ def build(settings: Model) -> tuple[Classifier, dict[str, Any]]:
     network = registry.build(
         settings.network, **arguments, pretrained=settings.pretrained, dropout=settings.recipe.dropout
     )
+    if start is not None:
+        trained, card = load(start)
+        if (card.network, card.build) != (settings.network, arguments):
+            raise checkpoint.CheckpointError(
+                f"{start} holds {card.network} built by {card.build}, not {settings.network} by {arguments}"
+            )
+        network.load_state_dict(trained.state_dict())
     return _laid_out(network), arguments
 
 

@@ -27,17 +27,27 @@ COLUMNS = ["synapse_id", "pre_neuron_id", "label", "split", "fold"]  # what pred
 Stores = Mapping[str, Path]  # {channel: folder in the format of patches/}, EM first
 
 
-def train(stores: Stores, synapses_path: Path, model: Model, run_dir: Path, predictions_path: Path, seed: int) -> None:
+def train(
+    stores: Stores,
+    synapses_path: Path,
+    model: Model,
+    run_dir: Path,
+    predictions_path: Path,
+    seed: int,
+    start: Path | None = None,
+) -> None:
     """Train `model`, or fit the untrained control, and predict every synapse of the cohort.
 
     With `model.folds` a network is trained for every fold, in `run_dir/fold<k>/`, and predicts the neurons of its fold,
-    see `_cross_validate`. Interrupted, a run goes on from its last epoch and ends with the same bytes; a finished run
+    see `_cross_validate`. `start`, where given, is a model file of the same network from whose weights training begins
+    (tuning). Interrupted, a run goes on from its last epoch and ends with the same bytes; a finished run
     is left alone; a run of other settings, images or code starts over. Under `torchrun` all processes call this, and
     the first one writes.
-    Raises DataError for a cohort that cannot be split so or has no images, TrainingError for a loss that is not finite
+    Raises DataError for a cohort that cannot be split so or has no images, CheckpointError for a `start` that does not
+    fit, TrainingError for a loss that is not finite
     and where memory does not suffice.
     """
-    wanted = identity(stores, synapses_path, model, seed)
+    wanted = identity(stores, synapses_path, model, seed, start)
     distributed.from_first(lambda: engine.open_folder(run_dir, wanted, model.name))
     if engine.is_up_to_date(run_dir, wanted, predictions_path):
         log.info("%s: already trained", model.name)
@@ -48,7 +58,7 @@ def train(stores: Stores, synapses_path: Path, model: Model, run_dir: Path, pred
     fit = _cross_validate if model.folds else _fit
     with engine.memory_advice(model):
         used = data.share_of_neurons(synapses, model.train_share, own_seed)
-        p, result = fit(images, used, model, own_seed, run_dir)
+        p, result = fit(images, used, model, own_seed, run_dir, start)
     if distributed.rank():
         return
     if model.folds:
@@ -58,19 +68,20 @@ def train(stores: Stores, synapses_path: Path, model: Model, run_dir: Path, pred
     log.info("%s: validation AUC %.3f, tau %.3f", model.name, result["validation"]["roc_auc"], result["tau"])
 
 
-def identity(stores: Stores, synapses_path: Path, model: Model, seed: int) -> dict[str, Any]:
+def identity(stores: Stores, synapses_path: Path, model: Model, seed: int, start: Path | None = None) -> dict[str, Any]:
     """All that the result depends on, as JSON."""
     return {
         "model": model.model_dump(mode="json"),
         "seed": seed,
         "images": {channel: sha256(data.manifest(folder)) for channel, folder in stores.items()},
         "synapses": sha256(synapses_path),
+        "start": None if start is None else sha256(start),
         "code": code_hash(Path(__file__)),
     }
 
 
 def _fit(
-    images: data.Images, synapses: pd.DataFrame, model: Model, seed: int, folder: Path
+    images: data.Images, synapses: pd.DataFrame, model: Model, seed: int, folder: Path, start: Path | None
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Train one network on the splits of `synapses`, in `folder`; returns p_excitatory of all rows, and the result.
 
@@ -82,7 +93,7 @@ def _fit(
     if distributed.from_first(result_path.is_file):
         return _p_excitatory(path, images, place), read_json(result_path)
     torch.manual_seed(seed)
-    network, arguments = classification.build(model)
+    network, arguments = classification.build(model, start)
     network.to(place)
     shape_zyx = images.input_zyx(model)
     facts: dict[str, Any] = {}
@@ -138,7 +149,7 @@ def _fit(
 
 
 def _cross_validate(
-    images: data.Images, synapses: pd.DataFrame, model: Model, seed: int, folder: Path
+    images: data.Images, synapses: pd.DataFrame, model: Model, seed: int, folder: Path, start: Path | None
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Train a network a fold; returns p_excitatory of each row by the network that never saw it, and the result.
 
@@ -152,7 +163,7 @@ def _cross_validate(
         part = folder / f"fold{fold}"
         part.mkdir(exist_ok=True)
         log.info("%s: fold %d of %d", model.name, len(results) + 1, len(folds))
-        found, result = _fit(images, synapses.assign(split=split), model, seed, part)
+        found, result = _fit(images, synapses.assign(split=split), model, seed, part, start)
         if not distributed.rank():
             test = (split == "test").to_numpy()
             p[test] = expit(special.logit(found[test]) - special.logit(result["tau"]))

@@ -12,8 +12,6 @@ def text(model: Model, card: dict, result: dict, scores: pd.DataFrame, facts: di
     `scores` are rows `metric, value, low, high` on the test neurons; `facts` says `data`, `simulated`, `command`,
     `commit`, `config_hash`, `confidence`, `n_bootstrap`, and how many synapses and neurons each split has.
     """
-    depth, height, width = card["shape_zyx"]
-    x, y, z = card["voxel_nm"]
     table = "\n".join(
         f"| {glue.METRICS[row.metric]} | {glue.estimate(row.value, row.low, row.high).text} |"
         for row in scores.itertuples()
@@ -28,6 +26,48 @@ def text(model: Model, card: dict, result: dict, scores: pd.DataFrame, facts: di
         if facts["simulated"]
         else ""
     )
+    tested = f"""| split | synapses | presynaptic neurons |
+|---|---|---|
+{counts}
+
+No presynaptic neuron is in two splits. On the test neurons, with {glue.percent(facts["confidence"]).text} intervals
+from {glue.count(facts["n_bootstrap"]).text} resamples of neurons:
+
+| metric | value |
+|---|---|
+{table}"""
+    return _classifier(model, card, result, facts, warning, tested)
+
+
+def tuned_text(model: Model, card: dict, result: dict, scores: pd.DataFrame, facts: dict) -> str:
+    """Markdown of a classifier that was tuned on a laboratory's own synapses.
+
+    Arguments as for `text`, but `scores` are rows `model, metric, value, low, high`, where `model` is one of `before`,
+    `tuned` and `difference`, and `facts` has, instead of `simulated` and `splits`, `start` (the model before tuning),
+    `synapses`, `neurons` (`{class: number}`) and `folds` (their number).
+    """
+    cells = {(row.model, row.metric): glue.estimate_of(row).text for row in scores.itertuples()}
+    table = "\n".join(
+        f"| {words} | {' | '.join(cells[column, metric] for column in ('before', 'tuned', 'difference'))} |"
+        for metric, words in glue.METRICS.items()
+    )
+    neurons = " and ".join(f"{glue.count(n).text} {name}" for name, n in facts["neurons"].items())
+    tested = f"""Tuned from `{facts["start"]}` on {glue.count(facts["synapses"]).text} synapses of {neurons} neurons.
+The neurons were dealt into {facts["folds"]} folds. Each fold was scored by a network (`fold<k>/`) that was tuned,
+stopped and calibrated on the others. The model of this folder was tuned on all folds: it has no test neurons of its
+own, and the scores of the folds stand for it.
+{glue.percent(facts["confidence"]).text} intervals whose unit is the presynaptic neuron:
+
+| metric | before tuning | tuned | difference |
+|---|---|---|---|
+{table}"""
+    return _classifier(model, card, result, facts, "", tested)
+
+
+def _classifier(model: Model, card: dict, result: dict, facts: dict, warning: str, tested: str) -> str:
+    """The card of a classifier; `tested` is the part on how it was tested."""
+    depth, height, width = card["shape_zyx"]
+    x, y, z = card["voxel_nm"]
     return f"""# {model.name}: is the presynaptic neuron excitatory or inhibitory?
 
 {warning}Apply it with `python -m pipeline predict --run <this folder> ...`, see the repository's README.
@@ -41,16 +81,7 @@ def text(model: Model, card: dict, result: dict, scores: pd.DataFrame, facts: di
 | made by | `{facts["command"]}` at commit `{facts["commit"]}`, configuration hash `{facts["config_hash"][:16]}` |
 | seed | {model.seed} |
 
-| split | synapses | presynaptic neurons |
-|---|---|---|
-{counts}
-
-No presynaptic neuron is in two splits. On the test neurons, with {glue.percent(facts["confidence"]).text} intervals
-from {glue.count(facts["n_bootstrap"]).text} resamples of neurons:
-
-| metric | value |
-|---|---|
-{table}
+{tested}
 
 ## Limits
 

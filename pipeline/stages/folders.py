@@ -1,6 +1,7 @@
 """What several stages read of a folder: anybody's volumes and synapses, and a simulated tissue's truth."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +13,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def read_synapses(volumes: Path, csv: Path) -> tuple["pd.DataFrame", dict[str, Any]]:
-    """Synapses of a CSV file in the frame of `<volumes>/em` at its finest resolution, and the `volume.json` entry."""
+def read_synapses(volumes: Path, csv: Path, needed: Sequence[str] = ()) -> tuple["pd.DataFrame", dict[str, Any]]:
+    """Synapses of a CSV file in the frame of `<volumes>/em` at its finest resolution, and the `volume.json` entry.
+
+    `needed` are optional columns that this file must have.
+    """
     from pipeline.cohort import folder
     from pipeline.extract.volume import Volume
 
     check_precomputed(volumes / "em")
     em_path = f"precomputed://file://{volumes.resolve() / 'em'}"
     finest = Volume(em_path, (0.0, 0.0, 0.0)).frame
-    return folder.read(csv, finest), {"kind": "folder", "em_path": em_path, "datastack": volumes.resolve().name}
+    return folder.read(csv, finest, needed), {"kind": "folder", "em_path": em_path, "datastack": volumes.resolve().name}
 
 
 def volumes(folder: Path) -> dict[str, str]:
@@ -55,6 +59,17 @@ def check_output(out: Path) -> None:
         raise StageError(f"--out {out}: a Parquet file is written; let its name end in .parquet")
     if out.is_dir():
         raise StageError(f"--out {out} is a folder; name a file")
+    _check_writable(out)
+
+
+def check_new_folder(out: Path) -> None:
+    """StageError where the folder `out` exists, so that nothing is overwritten, or cannot be written."""
+    if out.exists():
+        raise StageError(f"--out {out} exists; name a new folder")
+    _check_writable(out)
+
+
+def _check_writable(out: Path) -> None:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out.parent):

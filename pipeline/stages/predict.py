@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from dask.distributed import Client
 
+    from pipeline.learn.checkpoint import Card
+
 
 @command
 @click.option(
@@ -37,31 +39,16 @@ def predict(run: Path, volumes: Path, synapses: Path, out: Path, partners_run: P
     """
     import pandas as pd
 
-    from pipeline import artefacts, compute
-    from pipeline.extract import patches
-    from pipeline.learn import checkpoint, classification
+    from pipeline import artefacts
     from pipeline.learn import run as training
     from pipeline.stages.folders import check_output, read_synapses
 
     check_output(out)
     file = run / "model.safetensors"
-    card = checkpoint.read_card(file)
-    if card.task != classification.TASK:
-        raise StageError(f"{run} holds {card.network}, which classifies no synapses: name a classifier")
+    card = classifier_card(file)
     rows, volume = read_synapses(volumes, synapses)
-    (depth, *_, width), is_patch = card.shape_zyx, classification.array_of(card) == "patch"
-    cut = config.Extract(
-        voxel_nm=card.voxel_nm,
-        patch_px=width if is_patch else 16,  # the array that the model does not read is kept small
-        cube_zyx=(depth, 16, 16) if is_patch else card.shape_zyx,
-    )
     work = out.parent / f".{out.stem}-work"
-    stores = {"em": work / "patches"}
-    with compute.workers(config.Compute()) as client:
-        patches.extract(rows, volume["em_path"], cut, stores["em"], client)
-        if "presynaptic" in card.channels:
-            stores["presynaptic"] = work / "masks"
-            _write_masks(partners_run, volumes, rows, cut, work, client)
+    stores = cut_images(card, volumes, volume["em_path"], rows, work, partners_run)
     artefacts.write_parquet(out, training.predict(file, stores, rows))
     shutil.rmtree(work)
     predictions, tau = pd.read_parquet(out), card.decision["tau"]
@@ -69,6 +56,43 @@ def predict(run: Path, volumes: Path, synapses: Path, out: Path, partners_run: P
     print(f"{out}: {len(predictions)} synapses, {called} excitatory at the model's threshold {tau:.3f}")
     if predictions["label"].notna().all() and predictions["label"].nunique() == 2:
         print(_scores(predictions, tau))
+
+
+def classifier_card(file: Path) -> "Card":
+    """The card of a model file; StageError unless it is a classifier's."""
+    from pipeline.learn import checkpoint, classification
+
+    card = checkpoint.read_card(file)
+    if card.task != classification.TASK:
+        raise StageError(f"{file.parent} holds {card.network}, which classifies no synapses: name a classifier")
+    return card
+
+
+def cut_images(
+    card: "Card", volumes: Path, em_path: str, rows: "pd.DataFrame", work: Path, partners_run: Path, margin_vx: int = 0
+) -> dict[str, Path]:
+    """Cut what a classifier reads of some synapses, into folders of `work`; returns them by channel.
+
+    `margin_vx` is stored around its input in the plane, so that it can be moved and turned in training.
+    """
+    from pipeline import compute
+    from pipeline.extract import patches
+    from pipeline.learn import classification
+
+    depth, height, width = card.shape_zyx
+    is_patch, side = classification.array_of(card) == "patch", max(height, width) + 2 * margin_vx
+    cut = config.Extract(
+        voxel_nm=card.voxel_nm,
+        patch_px=side if is_patch else 16,  # the array that the model does not read is kept small
+        cube_zyx=(depth, 16, 16) if is_patch else (depth, side, side),
+    )
+    stores = {"em": work / "patches"}
+    with compute.workers(config.Compute()) as client:
+        patches.extract(rows, em_path, cut, stores["em"], client)
+        if "presynaptic" in card.channels:
+            stores["presynaptic"] = work / "masks"
+            _write_masks(partners_run, volumes, rows, cut, work, client)
+    return stores
 
 
 def _scores(predictions: "pd.DataFrame", tau: float) -> str:
