@@ -236,7 +236,9 @@ values = {
     "n_pres": glue.count(assignments["true_pre_segment_id"].nunique()),
     "passes_avan": glue.count(passes["avan"]),
     "passes_pruners": glue.text(" and ".join(str(passes[name]) for name in list(labels.PARTNER_NETWORKS)[1:])),
-    "passes_detectors": glue.text(", ".join(str(n) for name, n in passes.items() if name.startswith("detect_"))),
+    "detectors": glue.text(
+        ", ".join(f"{row.label}, {passes[f'detect_{row.representation}']} passes" for row in systems.itertuples())
+    ),
 }
 for row in methods.itertuples():
     values |= {
@@ -263,6 +265,9 @@ values |= {
     "n_true_test": glue.count(best["test_n_true"]),
     "best_representation": glue.text(best["label"]),
     "best_edge_f1": glue.number(best["test_edge_f1"]),
+    "f1_by_representation": glue.text(
+        ", ".join(f"{glue.number(row.test_edge_f1).text} ({row.label})" for row in systems.itertuples())
+    ),
     "n_detected": glue.count(len(queue)),
     "n_detected_false": glue.count((~queue["real"]).sum()),
     "n_disagreements": glue.count(queue["disagree"].sum()),

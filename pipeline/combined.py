@@ -122,6 +122,7 @@ class System:
                 name, functools.partial(self._detect, regions, name), known, thresholds, self.min_sizes_vx
             )
             for name, thresholds in detections.THRESHOLDS.items()
+            if f"detect_{name}" in self.files
         ]
         table = pd.concat(searched, ignore_index=True)
         chosen = table[table["chosen"] & (table["region"] == "val")]

@@ -12,6 +12,7 @@ import pydantic
 import yaml
 
 from pipeline.errors import PipelineError
+from pipeline.models.names import ASSIGNERS
 from pipeline.recipes import Entry, Model, PartnerNetwork, Section
 
 CONFIG_DIR = Path(__file__).parent / "configs"
@@ -130,7 +131,7 @@ class Partners(Section):
     voxel_nm: tuple[float, float, float] = (16.0, 16.0, 40.0)  # XYZ
     patch_zyx: tuple[int, int, int] = (14, 48, 48)  # of the networks' input
     margin_vx: int = pydantic.Field(12, ge=0)  # stored around a patch in the plane, so that it can be moved and turned
-    n_background: int = pydantic.Field(200, ge=0)  # training patches anywhere, for detection
+    background: float = pydantic.Field(1.0, ge=0)  # training patches from random places for each cleft, for detection
     val_fraction: float = pydantic.Field(0.15, gt=0, lt=1)  # of the tissue, the end of its X axis
     dilation_nm: float = pydantic.Field(80.0, gt=0)  # candidates overlap the cleft grown by this, at most one section
     tuning_epochs: int = pydantic.Field(15, ge=1)  # on the few synapses of another volume, from trained weights
@@ -140,6 +141,11 @@ class Partners(Section):
     @pydantic.model_validator(mode="after")
     def _each_network_once(self) -> Self:
         _no_name_twice("networks", self.networks)
+        names = {entry.name for entry in self.networks}
+        missing = [name for name in ASSIGNERS if name not in names]
+        if names and (missing or names <= {*ASSIGNERS}):
+            wanted = f"{', '.join(ASSIGNERS)} and a detector (detect_...)"
+            raise ValueError(f"networks: partner assignment is measured with {wanted}, not {sorted(names)} alone")
         return self
 
     def network(self, name: str) -> PartnerNetwork:

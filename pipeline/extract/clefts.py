@@ -96,8 +96,8 @@ def cut(
     (voxels no multiple or fraction of its own, or bounds beyond it).
 
     Where the table has no `region`, the tissue is for training: the last `val_fraction` of its X extent is `val`, the
-    rest `train`, and `border` are clefts whose samples need voxels of both, which serve neither; and `n_background`
-    samples at random places of `train` are added, with `synapse_id` 0, if there is a cleft volume.
+    rest `train`, and `border` are clefts whose samples need voxels of both, which serve neither; and
+    `background` samples a cleft at random places of `train` are added, with `synapse_id` 0, if there is a cleft volume.
 
     A store that was published from the same plan is kept as it is. An interrupted run continues from its finished
     blocks when called again with the same arguments, and ends with the same bytes; they depend on `seed`, not on
@@ -105,7 +105,7 @@ def cut(
     """
     training, run = "region" not in clefts, uuid.uuid4().hex
     volumes = _open(paths, settings, run)
-    n_background = settings.n_background if training and volumes.clefts else 0
+    n_background = round(settings.background * len(clefts)) if training and volumes.clefts else 0
     em = cached_em(str(paths["em"]), settings.voxel_nm, run)
     planned = rows.planned(clefts, em, settings, shape_zyx(settings), n_background, seed)
     mismatch = volumes.mismatch()

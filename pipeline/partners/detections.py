@@ -16,11 +16,11 @@ REPRESENTATIONS = ("mask", "stdt", "proximity")
 #: component; a true cleft has some 2e6 nm3, 200 voxels of 16x16x40 nm. A true cleft's STDT reaches no more than
 #: tanh(16 nm / 50 nm) = 0.3 where it is two voxels of 16 nm thick.
 THRESHOLDS = {
-    "mask": (0.25, 0.4),
-    "stdt": (-0.5, -0.35),
-    "proximity": (0.3, 0.45),
+    "mask": (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5),
+    "stdt": (-0.7, -0.6, -0.5, -0.42, -0.35, -0.25, -0.1),
+    "proximity": (0.15, 0.2, 0.25, 0.3, 0.38, 0.45, 0.55),
 }
-MIN_SIZES_NM3 = (1.5e5, 4e5, 8e5)
+MIN_SIZES_NM3 = (4e5, 8e5, 1.2e6)
 
 #: How near both sides of a cleft must be, where signed proximity is predicted: one section of 40 nm, so that clefts
 #: that lie flat in the section are found. Parag's code (EMSynConn, `generate_proposals.py`) takes regions up to 50 nm

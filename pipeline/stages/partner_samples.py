@@ -2,7 +2,7 @@
 
 from pipeline.stages import Run, stage
 
-SAMPLE_SETTINGS = ("voxel_nm", "patch_zyx", "margin_vx", "n_background", "val_fraction")
+SAMPLE_SETTINGS = ("voxel_nm", "patch_zyx", "margin_vx", "background", "val_fraction")
 
 
 @stage(settings=tuple(f"partners.{name}" for name in SAMPLE_SETTINGS))

@@ -24,7 +24,7 @@ from pipeline.space import VoxelFrame
 
 SIZE, OFFSET, RESOLUTION = np.array((128, 72, 24)), np.array((40, 30, 7)), np.array((8, 8, 40))  # XYZ
 PRE, POST = 2**60 + 1, 2**60 + 3  # not told apart by a float
-SETTINGS = config.Partners(voxel_nm=(8, 8, 40), patch_zyx=(6, 16, 16), margin_vx=2, n_background=0)
+SETTINGS = config.Partners(voxel_nm=(8, 8, 40), patch_zyx=(6, 16, 16), margin_vx=2, background=0)
 SHAPE = (6, 20, 20)
 
 
@@ -196,7 +196,7 @@ def test_samples_are_those_of_the_format(tissue, tmp_path):
 
 def test_training_and_validation_share_no_voxel(tissue, tmp_path):
     arrays, paths, synapses = tissue
-    settings = SETTINGS.model_copy(update={"val_fraction": 0.25, "n_background": 30})
+    settings = SETTINGS.model_copy(update={"val_fraction": 0.25, "background": 2.0})
     store = cut(synapses, paths, tmp_path / "store", settings, seed=4)
     border = (OFFSET[0] + 96) * 8  # three quarters of 128 voxels
     real = store.index[store.index["synapse_id"] > 0]
@@ -208,7 +208,7 @@ def test_training_and_validation_share_no_voxel(tissue, tmp_path):
     assert (real["region"].value_counts()[["train", "val", "border"]] > 0).all()
     assert (real["region"] == "border").sum() == 2, "those at 94 of 96 voxels"
     background = store.index[store.index["synapse_id"] == 0]
-    assert len(background) == 30
+    assert len(background) == 2 * len(synapses)
     assert (background["region"] == "train").all()
     assert not (store.arrays["cleft"][:][background["row"]] == 1).any()
     again = cut(synapses, paths, tmp_path / "again", settings, seed=5)
