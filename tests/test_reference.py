@@ -35,7 +35,7 @@ def test_the_files_of_the_repository_are_those_of_its_networks(path):
             "tissues.kasthuri_ac3.scores.0.value: Input should be less than or equal to 1",
         ),
         (lambda f: f["tissues"]["kasthuri_ac3"].update(more=1), "tissues.kasthuri_ac3.more: Extra inputs are not"),
-        (lambda f: f.update(connectivity={"auc": 0.8}), "connectivity.auc: Input should be a valid dictionary"),
+        (lambda f: f.update(connectivity={"auc": 0.8}), "connectivity.auc: Input should be an object"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_named_with_its_key(tmp_path, edit, message):
