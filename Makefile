@@ -162,6 +162,9 @@ $(R)/statistics.json: $(R)/keys/real.json FORCE
 	$(if $(wildcard $(DATA)/connections.parquet),$(MAKE) figures/connectome tables/connectome CONFIG=connectome DATA=$(DATA))
 	$(RUN) real $(NETWORKS:%=--networks %) $(EDITION)
 
+real: $(R)/statistics.json                      ## all that applies to real EM or a connectome, for the paper (DATA=<folder>)
+	cp $< paper/reference/$(notdir $(abspath $(DATA))).json
+
 $(R)/partners/assignments.parquet: $(R)/keys/partner-transfer.json $(P)/networks.json $(DATA)/synapses.csv FORCE
 	$(RUN) partner-transfer --split-z $(SPLIT_Z) $(EDITION)
 
@@ -176,9 +179,6 @@ $(R)/tables/%.md: $(R)/keys/tables-%.json
 else
 real realism partners-transfer: ; @echo "name the folder of real data: make $@ DATA=<folder>"; exit 1
 endif
-
-real: $(R:%=%/statistics.json)                  ## all that applies to real EM or a connectome, for the paper (DATA=<folder>)
-	cp $< paper/reference/$(notdir $(abspath $(DATA))).json
 
 realism: $(R:%=%/figures/gallery.png)           ## simulated beside real patches (DATA=<folder of real EM>)
 partners-transfer: $(R:%=%/tables/partner_transfer.md) ## partners in real EM, as trained and tuned (DATA=, SPLIT_Z=<section>)

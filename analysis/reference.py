@@ -64,7 +64,15 @@ sample
 
 # %%
 scores = pd.DataFrame({"tissue": name} | row.model_dump() for name, tissue in tissues.items() for row in tissue.scores)
-scores["label"] = [labels.NETWORKS.get(name, FLOORS.get(name, name)) for name in scores["score"]]
+network = scores["score"].str.partition("_untrained")
+scores["label"] = (
+    scores["score"]
+    .map(FLOORS)
+    .fillna(
+        network[0].map(labels.NETWORKS) + network[1].str.replace("_", ", ") + network[2].str.replace("_seed", ", seed ")
+    )
+)
+glue.require(scores["label"].notna().all(), "every score has a name")
 scores
 
 # %% [markdown]
@@ -97,9 +105,16 @@ glue.require(
 )
 for row in real.itertuples():
     values[f"{row.score}_{row.subset}"] = glue.estimate_of(row)
-for subset, rows in real[real["kind"] == "control"].groupby("subset"):
-    ends = " to ".join(glue.number(end).text for end in (rows["value"].min(), rows["value"].max()))
-    values[f"controls_{subset}"] = glue.text(f"{ends} ({glue.count(len(rows)).text} networks)")
+for key, rows in {
+    "all": real[real["subset"] == "all"],
+    "shaft": real[real["subset"] == "shaft"],
+    "patches": scores[scores["tissue"] == "patches"],
+}.items():
+    controls = rows.loc[rows["kind"] == "control", "value"]
+    if controls.empty:
+        raise glue.StudyError(f"{key}: no untrained control was run on real tissue; see docs/real-em.md")
+    ends = " to ".join(glue.number(end).text for end in (controls.min(), controls.max()))
+    values[f"controls_{key}"] = glue.Value(controls.tolist(), f"{ends} ({len(controls)} networks)")
 for row in direction.itertuples():
     values[f"{row.method}_{row.tissue}"] = glue.text(f"{row.n_right} of {row.n}")
 values["cnn_patches"] = glue.estimate_of(scores.query("tissue == 'patches' and score == 'cnn'").iloc[0])

@@ -168,8 +168,8 @@ class Study:
     @property
     def folder(self) -> artefacts.Build | None:
         """What was made of the folder of real data that is given beside this edition, if one is."""
-        beside = self.config.data and not self.config.reads_folder
-        return self.build.on(self.config.data) if beside else None
+        data = None if self.config.reads_folder else self.config.data
+        return self.build.on(data) if data else None
 
     @property
     def interval_phrase(self) -> str:

@@ -16,7 +16,7 @@ for (tissue, _), part in scores.groupby(["tissue", "score"], sort=False):
     rows.append(
         {
             "Tissue": TISSUES[tissue],
-            "Score": f"{first['label']} ({first['kind']})",
+            "Score": f"Floor: {first['label'].lower()}" if first["kind"] == "floor" else first["label"],
             "AUC, all": auc["all"],
             "AUC, shaft": auc.get("shaft", "–"),
             "Direction": "–",
@@ -36,12 +36,11 @@ for row in study.rows("reference", "direction").itertuples():
 
 study.save_table(
     pd.DataFrame(rows),
-    f"""Networks trained on simulated neuropil alone, applied to real electron microscopy, beside untrained controls,
-    floors and rules; the report's own data are {study.data_phrase}.
+    f"""Published networks on real electron microscopy, beside untrained controls, floors and rules; all were trained on
+    {study.data_phrase} alone, apart from AVAN, which was then tuned on Kasthuri's synapses.
     AUC for excitatory against inhibitory, with {study.interval_phrase}; direction, the share of true pairs whose
     presynaptic side was found.
     Kasthuri AC3 ({values["kasthuri_run"].text}) has {values["n_all"].text} synapses, {values["n_shaft"].text} on
-    shafts, and {values["n_all_inhibitory"].text} inhibitory ones; minnie65 ({values["pixels_run"].text}) so few that
-    hardly anything can be said.""",
+    shafts, and {values["n_all_inhibitory"].text} inhibitory ones; minnie65: {values["pixels_run"].text}.""",
     words=("Score",),
 )

@@ -24,7 +24,7 @@ def sample(synapses: pd.DataFrame) -> list[dict[str, Any]]:
     """One row a subset: `subset`, and `n_<class>` synapses and `n_<class>_neurons` of each class."""
     found = []
     for subset, rows in subsets(synapses).items():
-        counts = {}
+        counts = dict[str, int]()
         for label, name in CLASSES.items():
             neurons = rows.loc[rows["label"] == label, "pre_neuron_id"]
             counts |= {f"n_{name}": len(neurons), f"n_{name}_neurons": neurons.nunique()}
