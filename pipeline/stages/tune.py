@@ -86,7 +86,7 @@ def tune(run: Path, volumes: Path, synapses: Path, out: Path, seed: int, partner
             },
             "folds": rows["fold"].nunique(),
             "command": "python -m pipeline tune",
-            "commit": artefacts.surroundings()["commit"],
+            "commit": artefacts.commit(),
             "config_hash": artefacts.key_hash(settings.model_dump(mode="json")),
             "confidence": STATS.confidence,
         },
