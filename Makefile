@@ -33,7 +33,7 @@ export MALLOC_TRIM_THRESHOLD_ ?= 17179869184
 STEP = $(RUN) $(1) $(EDITION) && touch $@
 
 .DELETE_ON_ERROR:
-.PHONY: paper test bench clean help check simulate cohort extract models pretrained partners queue partners-transfer \
+.PHONY: paper test bench clean help check simulate cohort extract models pretrained partners queue atlas partners-transfer \
 	pretrained-partners transfer realism reference connectivity FORCE
 
 paper:                                          ## the report, from data to page
@@ -140,8 +140,12 @@ paper: $(B)/site/index.html
 $(B)/site/%.html: $(K)/companion-%.json $(B)/analysis/%.json
 	$(call STEP,companion $*)
 
+atlas: $(B)/site/atlas.html                     ## the page of the test synapses, with their sections
+$(B)/site/atlas.html: $(K)/atlas.json $(B)/analysis/performance.json $(filter %/evidence.json,$(ANALYSIS:%=$(B)/analysis/%.json))
+	$(call STEP,atlas)
+
 $(B)/site/index.html: $(K)/page.json $(ANALYSIS:%=$(B)/site/%.html) $(FIGURES:%=$(B)/figures/%.png) \
-		$(TABLES:%=$(B)/tables/%.md)
+		$(TABLES:%=$(B)/tables/%.md) $(B)/site/atlas.html
 	$(call STEP,page)
 
 # --- A folder of real data beside the edition: $(R) is named by it ---------------------------------------------------------
