@@ -98,8 +98,8 @@ partners: $(P)/assignments.parquet              ## train the networks of partner
 $(P)/assignments.parquet: $(K)/partner-tests.json $(P)/networks.json
 	$(call STEP,partner-tests)
 
-queue: $(P)/queue/queue-1.html                  ## pages for proofreading: clefts on whose partners two methods disagree
-$(P)/queue/queue-1.html: $(K)/queue.json $(P)/assignments.parquet
+queue: $(B)/site/queue/queue-1.html             ## pages for proofreading: clefts on whose partners two methods disagree
+$(B)/site/queue/queue-1.html: $(K)/queue.json $(P)/assignments.parquet
 	$(call STEP,queue)
 
 $(P)/masks/manifest.json: $(K)/masks.json $(P)/networks.json $(B)/patches/manifest.json
@@ -145,7 +145,7 @@ $(B)/site/atlas.html: $(K)/atlas.json $(B)/analysis/performance.json $(filter %/
 	$(call STEP,atlas)
 
 $(B)/site/index.html: $(K)/page.json $(ANALYSIS:%=$(B)/site/%.html) $(FIGURES:%=$(B)/figures/%.png) \
-		$(TABLES:%=$(B)/tables/%.md) $(B)/site/atlas.html
+		$(TABLES:%=$(B)/tables/%.md) $(B)/site/atlas.html $(if $(filter partners,$(ANALYSIS)),$(B)/site/queue/queue-1.html)
 	$(call STEP,page)
 
 # --- A folder of real data beside the edition: $(R) is named by it ---------------------------------------------------------

@@ -153,7 +153,7 @@ def files_of(stage: str) -> list[Path]:
         "page": [*PAPER.rglob("*"), *render.glob("*.lua")],
         "companion": [PAPER / "style.css", PAPER / "head.html"],
         "atlas": [*render.glob("atlas.*"), *sections, *PAPER.glob("editions/*/words.yml")],
-        "queue": render.glob("queue.*"),
+        "queue": [*render.glob("queue.*"), *sections],
     }
     return sorted(path for path in found.get(stage, ()) if path.is_file())
 

@@ -107,7 +107,7 @@ def test_the_page_is_made_and_says_that_it_is_simulated(built):
 
 def test_every_link_within_the_site_leads_somewhere(built):
     pages = sorted(built.site.rglob("*.html"))
-    assert {"index.html", "atlas.html", "performance.html"} <= {page.name for page in pages}
+    assert {"index.html", "atlas.html", "queue-1.html", "performance.html"} <= {page.name for page in pages}
     for page in pages:
         for address in set(re.findall(r'<a [^>]*href="([^":#]+)', page.read_text())):
             assert (page.parent / address).is_file(), f"{page.name}: {address}"
@@ -240,7 +240,7 @@ EDITS = {
     "a remark in a notebook": ([("analysis/cohort.py", "\n# A remark\n")], {"analysis-cohort"}),
     "one way to write numbers": ([("pipeline/glue.py", CODE)], {"analysis", "figures", "tables", "atlas"}),
     "a sentence": ([("paper/index.qmd", "\nOne more sentence.\n")], {"page"}),
-    "the style of pages": ([("paper/style.css", "\n")], {"page", "companion", "atlas"}),
+    "the style of pages": ([("paper/style.css", "\n")], {"page", "companion", "atlas", "queue"}),
     "the renderer": ([("pipeline/render/quarto.lua", "\n")], {"page"}),
     "the template of proofreading": ([("pipeline/render/queue.html", "\n")], {"queue"}),
     "the template of the atlas": ([("pipeline/render/atlas.html", "\n")], {"atlas"}),
