@@ -35,7 +35,7 @@ STEP = $(RUN) $(1) $(EDITION) && touch $@
 
 .DELETE_ON_ERROR:
 .PHONY: paper test style behaviour bench clean help check simulate cohort extract models pretrained partners queue \
-	partners-transfer pretrained-partners realism real FORCE
+	atlas partners-transfer pretrained-partners realism real FORCE
 
 paper:                                          ## the report, from data to page
 help:                                           ## this list
@@ -103,8 +103,8 @@ partners: $(P)/assignments.parquet              ## train the networks of partner
 $(P)/assignments.parquet: $(K)/partner-tests.json $(P)/networks.json
 	$(call STEP,partner-tests)
 
-queue: $(P)/queue/queue-1.html                  ## pages for proofreading: clefts on whose partners two methods disagree
-$(P)/queue/queue-1.html: $(K)/queue.json $(P)/assignments.parquet
+queue: $(B)/site/queue/queue-1.html             ## pages for proofreading: clefts on whose partners two methods disagree
+$(B)/site/queue/queue-1.html: $(K)/queue.json $(P)/assignments.parquet
 	$(call STEP,queue)
 
 $(P)/masks/manifest.json: $(K)/masks.json $(P)/networks.json $(B)/patches/manifest.json
@@ -147,8 +147,12 @@ paper: $(B)/site/index.html
 $(B)/site/%.html: $(K)/companion-%.json $(B)/analysis/%.json
 	$(call STEP,companion $*)
 
+atlas: $(B)/site/atlas.html                     ## the page of the test synapses, with their sections
+$(B)/site/atlas.html: $(K)/atlas.json $(B)/analysis/performance.json $(filter %/evidence.json,$(ANALYSIS:%=$(B)/analysis/%.json))
+	$(call STEP,atlas)
+
 $(B)/site/index.html: $(K)/page.json $(ANALYSIS:%=$(B)/site/%.html) $(FIGURES:%=$(B)/figures/%.png) \
-		$(TABLES:%=$(B)/tables/%.md)
+		$(TABLES:%=$(B)/tables/%.md) $(B)/site/atlas.html $(if $(filter partners,$(ANALYSIS)),$(B)/site/queue/queue-1.html)
 	$(call STEP,page)
 
 # --- A folder of real data beside the edition: $(R) is named by it ---------------------------------------------------------

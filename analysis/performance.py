@@ -18,6 +18,7 @@ from pipeline.columns import CENTER_NM
 from pipeline.learn.threshold import best_threshold
 from pipeline.stats import bootstrap
 from pipeline.stats.metrics import Scored
+from pipeline.stats.shares import balanced_interval
 
 study = glue.study("analysis/performance.py")
 label_of = labels.of_models(study.config)
@@ -54,6 +55,7 @@ for model in models:
         tau = best_threshold(validation["label"], validation["p_excitatory"])
         validation_auc = Scored(validation["label"], validation["p_excitatory"]).metrics()["roc_auc"].item()
     dimensionality, sections = labels.input_of(model, study.config)
+    stored = {"patch": study.config.extract.patch_px, "cube": study.config.extract.cube_zyx[-1]}
     runs.append(
         {
             "model": model.name,
@@ -63,6 +65,7 @@ for model in models:
             "network": model.network,
             "dimensionality": dimensionality,
             "sections": sections,
+            "side_px": model.crop[-1] if model.crop else stored[model.array],
             "trained": model.trained,
             "folds": model.folds,
             "tau": float(tau),
@@ -163,6 +166,29 @@ confidence = pd.concat(
 ).reset_index(drop=True)
 
 # %% [markdown]
+# ## Other thresholds
+#
+# A page of [the test synapses](atlas.html) lets its reader move the threshold of every model; here are the counts and
+# the balanced accuracy that it shows.
+
+# %%
+CELLS = {"tp": (1, 1), "fn": (1, 0), "fp": (0, 1), "tn": (0, 0)}  # (label, call)
+thresholds, aucs = [], []
+for row in held_out.itertuples():
+    scored = of_set(row.model, "test")
+    auc = bootstrap.closed_intervals([scored], [row.tau], study.config.stats.confidence).set_index("metric")
+    aucs.append({"model": row.model} | dict(auc.loc["roc_auc"]))
+    label, neuron = scored["label"].to_numpy(), scored["pre_neuron_id"].to_numpy()
+    for threshold in np.union1d(np.arange(101) / 100, row.tau):
+        call = (scored["p_excitatory"] >= threshold).to_numpy(int)
+        counts = {cell: int(((label == one) & (call == other)).sum()) for cell, (one, other) in CELLS.items()}
+        balanced = balanced_interval(label, neuron, call == label, study.config.stats.confidence)
+        of = {"model": row.model, "threshold": threshold} | counts
+        thresholds.append(of | dict(zip(glue.ESTIMATE, balanced, strict=True)))
+thresholds, aucs = pd.DataFrame(thresholds), pd.DataFrame(aucs)
+aucs
+
+# %% [markdown]
 # ## Accuracy of each neuron
 #
 # If the synapses of a neuron were independent draws at the accuracy of their class, about the stated share of neurons
@@ -254,4 +280,5 @@ for row in metrics.itertuples():
 for row in difference.itertuples():
     values[f"difference_{row.metric}"] = glue.estimate_of(row)
 results = {"runs": runs, "metrics": metrics, "difference": difference, "controls": controls, "curves": curves}
-study.save(values, **results, confusion=confusion, confidence=confidence, neurons=neurons)
+results |= {"thresholds": thresholds, "aucs": aucs, "confusion": confusion, "confidence": confidence}
+study.save(values, **results, neurons=neurons)

@@ -42,7 +42,6 @@ class Build:
         self.partners = self.root / "partners"
         self.masks = self.partners / "masks"  # AVAN's, in the format of `patches`
         self.detected_clefts = self.partners / "clefts.zarr"  # those that `partners/volume.parquet` lists
-        self.queue = self.partners / "queue"
         self.units = self.root / "faults" / "units"
         self.statistics = self.root / "statistics.json"  # of a folder of real data, see `on`
         self.analysis = self.root / "analysis"
@@ -50,6 +49,7 @@ class Build:
         self.tables = self.root / "tables"
         self.paper = self.root / "paper"
         self.site = self.root / "site"
+        self.queue = self.site / "queue"
         self.provenance = self.root / "provenance.json"
 
     def store(self, channel: str) -> Path:

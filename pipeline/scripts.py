@@ -130,6 +130,7 @@ def _shown(layers: tuple[Path, ...]) -> dict[str, set[str]]:
 def files_of(stage: str) -> list[Path]:
     """Files that a stage reads beside the build's, such as the manuscript and templates."""
     render = REPOSITORY / "pipeline" / "render"
+    sections = [PAPER / "style.css", *render.glob("sections.*")]
     found = {
         "page": [*PAPER.rglob("*"), *render.glob("[!c]*.lua"), *render.glob("*.typ"), REPOSITORY / "CITATION.cff"],
         "companion": [
@@ -137,7 +138,8 @@ def files_of(stage: str) -> list[Path]:
             render / "companion.lua",
             *(PAPER / "editions").glob("*/companions.md"),
         ],
-        "queue": render.glob("*.html"),
+        "atlas": [*render.glob("atlas.*"), *sections, *PAPER.glob("editions/*/words.yml")],
+        "queue": [*render.glob("queue.*"), *sections],
     }
     return sorted(path for path in found.get(stage, ()) if path.is_file())
 

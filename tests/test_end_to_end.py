@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -113,6 +114,17 @@ def test_the_page_is_made_and_says_that_it_is_simulated(built):
     assert "Simulated data" in page
     values = json.loads((built.analysis / "values.json").read_text())
     assert values["performance.best_roc_auc"]["text"].replace("&nbsp;", " ") in page.replace("\u00a0", " ")
+
+
+def test_every_link_within_the_site_leads_somewhere(built):
+    pages = sorted(built.site.rglob("*.html"))
+    assert {"index.html", "atlas.html", "queue-1.html", "performance.html"} <= {page.name for page in pages}
+    for page in pages:
+        for address in set(re.findall(r'<a [^>]*href="([^":#]+)', page.read_text())):
+            assert (page.parent / address).is_file(), f"{page.name}: {address}"
+    cohort = pd.read_parquet(built.synapses)
+    tested = cohort.loc[cohort["split"] == "test", "synapse_id"]
+    assert {path.name for path in (built.site / "atlas").glob("[0-9]*[0-9].webp")} == {f"{n}.webp" for n in tested}
 
 
 def test_provenance_names_every_step_and_its_files_hash_as_they_are(built):
@@ -237,11 +249,12 @@ EDITS = {
     "the style of figures": ([("figures/style.py", CODE)], {"figures"}),
     "a table's script": ([("tables/results.py", CODE)], {"tables-results"}),
     "a remark in a notebook": ([("analysis/cohort.py", "\n# A remark\n")], {"analysis-cohort"}),
-    "one way to write numbers": ([("pipeline/glue.py", CODE)], {"analysis", "figures", "tables"}),
+    "one way to write numbers": ([("pipeline/glue.py", CODE)], {"analysis", "figures", "tables", "atlas"}),
     "a sentence": ([("paper/index.qmd", "\nOne more sentence.\n")], {"page"}),
-    "the style of pages": ([("paper/style.css", "\n")], {"page", "companion"}),
+    "the style of pages": ([("paper/style.css", "\n")], {"page", "companion", "atlas", "queue"}),
     "the renderer": ([("pipeline/render/quarto.lua", "\n")], {"page"}),
     "the template of proofreading": ([("pipeline/render/queue.html", "\n")], {"queue"}),
+    "the template of the atlas": ([("pipeline/render/atlas.html", "\n")], {"atlas"}),
     "a reference": (
         [("paper/reference/kasthuri_ac3.json", " ")],
         {"analysis-realism", "analysis-simulation", "analysis-reference", "page"},

@@ -2,13 +2,11 @@
 
 Each page is one file that opens from disk and loads nothing. Proposals are called A and B, whichever method made them;
 the methods' names appear only in the CSV file of decisions. Micrographs are embedded once and proposals as transparent
-overlays of few colours, so that a page stays small.
+overlays of few colours, so that a page stays small. All sections in the plane can be scrolled through; beside them are
+the two planes across it, through the centre of the cleft.
 """
 
-import base64
 import hashlib
-import html
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,10 +17,11 @@ from PIL import Image
 from scipy.ndimage import binary_dilation, binary_erosion
 
 from pipeline import artefacts
+from pipeline.render import template
 
-TEMPLATE = Path(__file__).with_suffix(".html")
-CLEFTS_PER_PAGE = 40
-CSS_PIXELS_PER_VOXEL = 1.3
+CLEFTS_PER_PAGE = 20
+CSS_PIXELS_PER_VOXEL = 1.3  # where there is room
+BAR_NM = 500
 
 #: The first columns of the CSV file of decisions.
 COLUMNS = ("cleft_id", "disagreement", "a_method", "a_pre", "a_post", "b_method", "b_pre", "b_post")
@@ -31,9 +30,12 @@ COLUMNS = ("cleft_id", "disagreement", "a_method", "a_pre", "a_post", "b_method"
 PALETTE = ((0, 0, 0, 0), (230, 159, 0, 90), (86, 180, 233, 110), (230, 159, 0, 255), (86, 180, 233, 255), (255,) * 4)
 NOTHING, PRE, POST, PRE_BORDER, POST_BORDER, CLEFT = range(len(PALETTE))
 
-#: The three planes through the centre: name, the axis that the plane cuts (index into ZYX), and whether the picture is
-#: transposed. XZ lies below XY and YZ to its right, on the same scale.
-PLANES = (("XY", 0, False), ("YZ", 2, True), ("XZ", 1, False))
+#: The planes across the sections: name, the axis that the plane cuts (index into ZYX), and whether the picture is
+#: transposed. XZ lies below the section and YZ to its right, on the same scale.
+PLANES = (("YZ", 2, True), ("XZ", 1, False))
+
+#: What a reader can decide, and its key.
+DECISIONS = {"A": "a", "B": "b", "neither": "n", "not a synapse": "s", "cannot tell": "c"}
 
 #: EM (uint8), segment ids (uint64) and the cleft (bool), `[Z, Y, X]` on one grid.
 Boxes = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -67,33 +69,40 @@ def _page(part: pd.DataFrame, articles: list[str], name: str, names: list[str]) 
     proposals = part[list(COLUMNS)].to_csv(index=False)
     fields = {
         "columns": ",".join(COLUMNS),
+        "keys": template.as_json({key: decision for decision, key in DECISIONS.items()}),
         "queue": hashlib.sha256(proposals.encode()).hexdigest()[:16],  # decisions belong to exactly these proposals
         "file": name.removesuffix(".html") + ".csv",
         "pages": f"<nav aria-label=Pages>Pages: {links}</nav>" if len(names) > 1 else "",
         "items": "\n".join(articles) or "<p>The two methods agree on every cleft: there is nothing to decide.</p>",
     }
-    page = TEMPLATE.read_text(encoding="utf-8")
-    for field, text in fields.items():
-        page = page.replace(f"<!-- {field} -->", text)
-    return page
+    return template.fill("queue", fields)
 
 
 def _article(item: Any, boxes: Boxes, center: Sequence[int], voxel_nm: Sequence[float], place: str) -> str:
+    em, _, cleft = boxes
+    depth, height, width = em.shape
     planes = {name: _plane(boxes, center, voxel_nm, axis, transposed) for name, axis, transposed in PLANES}
-    backgrounds = [f"--{name.lower()}:url({_uri(Image.fromarray(grey))})" for name, (grey, _, _) in planes.items()]
+    pictures = {"XY": em} | {name: grey[None] for name, (grey, *_) in planes.items()}
+    style = [f"--{name.lower()}:url({template.uri(template.strip(grey))})" for name, grey in pictures.items()]
+    style += [f"--section:{center[0]}", f"--sections:{depth}", f"--aspect:{width / height:.4f}"]
+    style += [f"--side:{planes['YZ'][2].shape[1] / width:.4f}", f"--width:{width * CSS_PIXELS_PER_VOXEL:.0f}px"]
+    bar = f'<span class="bar" style="width:{100 * BAR_NM / (width * voxel_nm[0]):.2f}%">{BAR_NM} nm</span>'
     proposals = [
-        _proposal(letter, getattr(item, f"{letter}_pre"), getattr(item, f"{letter}_post"), planes) for letter in "ab"
+        _proposal(letter, getattr(item, f"{letter}_pre"), getattr(item, f"{letter}_post"), boxes, planes, bar)
+        for letter in "ab"
     ]
     choices = "".join(
-        f'<label><input type="radio" name="cleft-{item.cleft_id}" value="{value}"> {value.capitalize()} '
-        f"<kbd>{value[0].lower()}</kbd></label>"
-        for value in ("A", "B", "neither", "unsure")
+        f'<label><input type="radio" name="cleft-{item.cleft_id}" value="{decision}"> '
+        f"{decision[0].upper()}{decision[1:]} <kbd>{key}</kbd></label>"
+        for decision, key in DECISIONS.items()
     )
     row = ",".join(str(getattr(item, name)) for name in COLUMNS)
     return (
-        f'<article tabindex="-1" aria-labelledby="cleft-{item.cleft_id}" data-row="{html.escape(row)}" '
-        f'style="{";".join(backgrounds)}"><h2 id="cleft-{item.cleft_id}">Cleft {item.cleft_id} '
+        f'<article tabindex="-1" aria-labelledby="cleft-{item.cleft_id}" data-row="{template.escape(row)}" '
+        f'style="{";".join(style)}"><h2 id="cleft-{item.cleft_id}">Cleft {item.cleft_id} '
         f"<small>{place}, disagreement: {item.disagreement}</small></h2>"
+        f'<label class="section">Section <input type="range" min="0" max="{depth - 1}" value="{center[0]}">'
+        f" <output>{center[0] + 1} of {depth}</output></label>"
         f'<div class="proposals">{"".join(proposals)}</div>'
         f"<fieldset><legend>Which proposal is right?</legend>{choices}</fieldset></article>"
     )
@@ -113,23 +122,26 @@ def _plane(
     return [plane.T for plane in (em, *labels)] if transposed else [em, *labels]
 
 
-def _proposal(letter: str, pre: int, post: int, planes: dict[str, list[np.ndarray]]) -> str:
-    """One proposal over the three planes; the micrographs are backgrounds in the article's style."""
-    name, scale = letter.upper(), CSS_PIXELS_PER_VOXEL
-    views = []
-    for plane, (_, segments, cleft) in planes.items():
-        overlay = _overlay((segments == pre) & bool(pre), (segments == post) & bool(post), cleft)
-        height, width = cleft.shape
-        views.append(
-            f'<span class="view {plane.lower()}" style="width:{width * scale:.0f}px;height:{height * scale:.0f}px">'
-            f'<img alt="{plane} plane, proposal {name}" src="{_uri(overlay)}"></span>'
-        )
+def _proposal(letter: str, pre: int, post: int, boxes: Boxes, planes: dict[str, list[np.ndarray]], bar: str) -> str:
+    """One proposal over the sections and the planes across them; the micrographs are in the article's style."""
+    name = letter.upper()
+
+    def overlay(segments: np.ndarray, cleft: np.ndarray) -> np.ndarray:
+        return _overlay((segments == pre) & bool(pre), (segments == post) & bool(post), cleft)
+
+    strip = np.concatenate([overlay(segments, cleft) for segments, cleft in zip(*boxes[1:], strict=True)])
+    pictures = {"XY": strip} | {plane: overlay(*labels) for plane, (_, *labels) in planes.items()}
+    views = [
+        f'<span class="view {plane.lower()}{" stack" if plane == "XY" else ""}">'
+        f'<img alt="{plane} plane, proposal {name}" src="{_uri(picture)}">{bar if plane == "XY" else ""}</span>'
+        for plane, picture in pictures.items()
+    ]
     pair = f"presynaptic {pre}, postsynaptic {post}" if pre else "no pair"
     return f'<figure><figcaption><b>{name}</b>: {pair}</figcaption><div class="views">{"".join(views)}</div></figure>'
 
 
-def _overlay(pre: np.ndarray, post: np.ndarray, cleft: np.ndarray) -> Image.Image:
-    """Palette image of two masks `[Y, X]` and the cleft's outline.
+def _overlay(pre: np.ndarray, post: np.ndarray, cleft: np.ndarray) -> np.ndarray:
+    """Two masks `[Y, X]` and the cleft's outline, as indices into PALETTE.
 
     The postsynaptic mask is also hatched, for readers who cannot distinguish the colours.
     """
@@ -140,14 +152,10 @@ def _overlay(pre: np.ndarray, post: np.ndarray, cleft: np.ndarray) -> Image.Imag
     for mask, border in ((pre, PRE_BORDER), (post, POST_BORDER)):
         picture[mask & ~binary_erosion(mask, border_value=1)] = border
     picture[binary_dilation(cleft) & ~cleft] = CLEFT
-    image = Image.fromarray(picture)
-    image.putpalette([level for colour in PALETTE for level in colour[:3]])
-    image.info["transparency"] = bytes(colour[3] for colour in PALETTE)
-    return image
+    return picture
 
 
-def _uri(image: Image.Image) -> str:
-    """The image as a PNG in a `data:` address."""
-    file = io.BytesIO()
-    image.save(file, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+def _uri(picture: np.ndarray) -> str:
+    """Indices into PALETTE as a picture in a `data:` address."""
+    colours = np.array(PALETTE, np.uint8)[picture]
+    return template.uri(template.webp(Image.fromarray(colours), lossless=True, exact=True))

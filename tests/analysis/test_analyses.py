@@ -43,6 +43,25 @@ def test_test_metrics_are_those_of_scikit_learn(performed):
         assert {name: values[f"{model}_{name}"] for name in expected} == pytest.approx(expected)
 
 
+def test_the_thresholds_of_the_atlas_have_the_counts_of_scikit_learn(performed):
+    build, _ = performed
+    found = pd.read_parquet(build.analysis / "performance.thresholds.parquet")
+    runs = pd.read_parquet(build.analysis / "performance.runs.parquet").query("not folds").set_index("model")
+    assert set(found["model"]) == set(runs.index)
+    for model, rows in found.groupby("model"):
+        test = _part(build, model, "test")
+        assert set(np.arange(101) / 100) | {runs.loc[model, "tau"]} == set(rows["threshold"])
+        for row in rows.iloc[::10].itertuples():
+            called = test["p_excitatory"] >= row.threshold
+            assert [row.tn, row.fp, row.fn, row.tp] == metrics.confusion_matrix(test["label"], called).ravel().tolist()
+            assert row.value == pytest.approx(metrics.balanced_accuracy_score(test["label"], called))
+            assert row.low <= row.value <= row.high
+    quoted = pd.read_parquet(build.analysis / "performance.metrics.parquet").query("metric == 'balanced_accuracy'")
+    for row in quoted.itertuples():
+        at_tau = found[(found["model"] == row.model) & (found["threshold"] == runs.loc[row.model, "tau"])]
+        assert at_tau[["value", "low", "high"]].to_numpy() == pytest.approx([[row.value, row.low, row.high]])
+
+
 def test_the_best_model_is_chosen_on_validation_even_where_test_disagrees(performed):
     build, _ = performed
     values = _values(build, "performance")

@@ -3,34 +3,61 @@
 import base64
 import html
 import io
+import json
 import re
-import shutil
-import subprocess
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from test_browser import AXE, CHECKS, CHROMIUM, browse, reports  # noqa: F401
 
 from pipeline.render import queue
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 VOXEL_NM = (8.0, 8.0, 40.0)
 PRE, POST = 2**63, 2**63 + 1
 
 #: Appended to a copy of a page: presses keys, clicks, and shows the CSV where `--dump-dom` prints it.
 PROBE = """<script>
-for (const key of ["a", "n", "k", "k", "B", "j", "j"]) {
-  document.dispatchEvent(new KeyboardEvent("keydown", { key }));
-}
-document.querySelectorAll("article")[3].querySelector("[value=unsure]").click();
-document.dispatchEvent(new KeyboardEvent("keydown", { key: "h" }));
+const press = (...keys) => keys.forEach((key) => document.dispatchEvent(new KeyboardEvent("keydown", { key })));
+const decided = () => items.map((item) => decisions[fields(item)[0]] ?? "").join();
+press("a", "n", "k", "k", "B", "j", "j");
+items[3].querySelector("[value='cannot tell']").click();
+press("j", "s");
+const before = decided();
+press("z");
+element("undo").click();
+const undone = [decided(), items.indexOf(document.querySelector("[aria-current]"))].join();
+press("c", "j", "s");
+element("shortcuts").click();
+press("a", "h", "z");
+const off = decided();
+element("shortcuts").click();
+press("k", ".", ".", ",", "h");
+const slider = items[3].querySelector(".section input");
+const shown = [...items[3].querySelectorAll(".stack")].map((stack) => {
+  const picture = stack.querySelector("img").getBoundingClientRect();
+  return Math.round((stack.getBoundingClientRect().top - picture.top) / (picture.height / 9));
+});
 const report = document.createElement("pre");
 report.id = "probe";
-report.textContent = [csv(), localStorage.getItem(queue), document.getElementById("progress").textContent,
-  getComputedStyle(document.querySelector(".view img")).opacity,
+report.className = "probe";
+const rest = { before, undone, off, section: slider.value, shown,
+  visible: items.filter((item) => item.offsetParent).length };
+report.textContent = [csv(), JSON.stringify(rest), localStorage.getItem(queue),
+  element("progress").textContent, getComputedStyle(document.querySelector(".view img")).opacity,
   [...document.images].every((image) => image.naturalWidth > 0),
   document.documentElement.scrollWidth <= innerWidth].join("|");
+document.body.append(report);
+</script>"""
+
+#: Reports what a page shows of decisions made before.
+RELOADED = """<script>
+const report = document.createElement("pre");
+report.className = "probe";
+report.textContent = JSON.stringify({ progress: element("progress").textContent,
+  checked: document.querySelectorAll("[type=radio]:checked").length,
+  current: items.indexOf(document.querySelector("[aria-current]")) });
 document.body.append(report);
 </script>"""
 
@@ -53,23 +80,25 @@ def proposals(n):
 
 
 def pictures(page):
-    """RGBA arrays of the overlays of a page, in its order."""
-    sources = re.findall(r'<img alt="[^"]+" src="data:image/png;base64,([^"]+)"', page)
+    """RGBA arrays of the overlays of a page, in its order: XY (all sections), YZ and XZ of A, then of B."""
+    sources = re.findall(r'<img alt="[^"]+" src="data:image/webp;base64,([^"]+)"', page)
     return [np.asarray(Image.open(io.BytesIO(base64.b64decode(source))).convert("RGBA")) for source in sources]
 
 
 def test_the_two_proposals_are_drawn_over_the_right_cells(tmp_path):
     (path,) = queue.write(proposals(1), look, VOXEL_NM, tmp_path / "queue")
     overlays = pictures(path.read_text())
-    assert [overlay.shape[:2] for overlay in overlays] == 2 * [(40, 48), (40, 45), (45, 48)], "XY, YZ, XZ; 40 nm are 5"
+    assert [overlay.shape[:2] for overlay in overlays] == 2 * [(9 * 40, 48), (40, 45), (45, 48)], "40 nm are 5 pixels"
+    sections = [overlay.reshape(9, 40, 48, 4) for overlay in (overlays[0], overlays[3])]
+    assert (sections[0][0, 18, 21:] != queue.PALETTE[queue.CLEFT]).any(axis=-1).all(), "the cleft is in three sections"
     orange, blue = queue.PALETTE[queue.PRE], queue.PALETTE[queue.POST]
-    for overlay, left, right in ((overlays[0], orange, blue), (overlays[3], blue, orange)):
+    for (*_, overlay), left, right in ((sections[0][:5], orange, blue), (sections[1][:5], blue, orange)):
         assert tuple(overlay[5, 9]) == left, "left of the cleft"
         assert tuple(overlay[5, 40]) == right
         assert tuple(overlay[18, 21]) == right, "the cleft is outlined, not covered"
         assert tuple(overlay[18, 17]) == tuple(overlay[18, 23]) == queue.PALETTE[queue.CLEFT]
     y, x = 5, 31  # on a hatched line, in the postsynaptic cell of A
-    assert tuple(overlays[0][y, x]) == queue.PALETTE[queue.POST_BORDER]
+    assert tuple(sections[0][4][y, x]) == queue.PALETTE[queue.POST_BORDER]
 
 
 def test_a_proposal_without_a_pair_is_drawn_as_none(tmp_path):
@@ -99,7 +128,7 @@ def test_methods_are_not_shown_and_nothing_is_loaded(tmp_path):
     shown = re.sub(r"<script.*?</script>|<style.*?</style>|<[^>]*>", "", page, flags=re.DOTALL)
     assert "avan" not in shown.lower()
     assert "pruner" not in shown.lower()
-    assert not re.search(r"""(?:src|href)="(?!data:|queue-)|url\((?!data:)|https?://|<!-- """, page)
+    assert not re.search(r"""(?:src|href)="(?!data:|queue-|\.\./index\.html)|url\((?!data:)|https?://|<!-- """, page)
     assert all(alt for alt in re.findall(r'<img alt="([^"]*)"', page))
 
 
@@ -109,20 +138,38 @@ def test_a_queue_without_disagreements_says_so(tmp_path):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium binary on the PATH: the page is not opened here")
-def test_decisions_by_keyboard_and_click_end_in_the_csv(tmp_path):
+def test_decisions_by_keyboard_and_click_end_in_the_csv_and_outlive_the_page(tmp_path, browse):  # noqa: F811
     (path,) = queue.write(proposals(5), look, VOXEL_NM, tmp_path / "queue")
     path.write_text(path.read_text().replace("</body>", PROBE + "</body>"))
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--window-size=500,900"]
-    command += [f"--user-data-dir={tmp_path / 'profile'}", "--proxy-server=http://127.0.0.1:9", "--dump-dom"]
-    done = subprocess.run([*command, path.as_uri()], capture_output=True, text=True, timeout=120, check=True)
-    found = html.unescape(re.search(r'<pre id="probe">(.*?)</pre>', done.stdout, re.DOTALL).group(1))
-    written, kept, progress, opacity, drawn, fits = found.split("|")
+    document, requested = browse(path, "--window-size=500,900")
+    (text,) = re.findall(r'<pre id="probe" class="probe">(.*?)</pre>', document, re.DOTALL)
+    written, rest, kept, progress, opacity, drawn, fits = html.unescape(text).split("|")
     rows = pd.read_csv(io.StringIO(written), dtype=str, keep_default_na=False)
-    # a decides the 1st, n the 2nd; two steps back, B for the 1st after all; two steps on, then a click on the 4th
-    assert rows["decision"].tolist() == ["B", "neither", "", "unsure", ""]
-    assert rows["chosen"].tolist() == ["avan", "neither", "", "unsure", ""]
+    # a decides the 1st, n the 2nd; two steps back, B for the 1st after all; two steps on, a click on the 4th, s on the
+    # 5th; both are taken back; c on the 4th, s on the 5th; keys that are off; on the 4th one section on
+    assert rows["decision"].tolist() == ["B", "neither", "", "cannot tell", "not a synapse"]
+    assert rows["chosen"].tolist() == ["avan", "neither", "", "cannot tell", "not a synapse"]
+    rest = json.loads(rest)
+    assert rest["before"] == rest["off"] == "B,neither,,cannot tell,not a synapse"
+    assert rest["undone"] == "B,neither,,,,3", "the cleft whose decision was taken back is shown"
+    assert (rest["section"], rest["shown"]) == ("5", [5, 5]), "both proposals show the same section"
+    assert rest["visible"] == 1, "one card at a time where the screen is small"
     assert set(rows["a_pre"]) == {str(PRE)}, "ids are exact"
     assert set(rows["b_pre"]) == {str(POST)}
-    assert '"14":"unsure"' in kept
-    assert progress == "3 of 5 decided on this page"
+    assert '"14":"cannot tell"' in kept
+    assert progress == "4 of 5 decided on this page"
     assert (opacity, drawn, fits) == ("0", "true", "true")
+    assert requested == set()
+    (again,) = queue.write(proposals(5), look, VOXEL_NM, tmp_path / "queue")  # the same page, opened anew
+    again.write_text(again.read_text().replace("</body>", RELOADED + "</body>"))
+    assert reports(browse, again) == [{"progress": progress, "checked": 4, "current": 2}]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium binary on the PATH: the page is not opened here")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_queue_is_accessible(tmp_path, browse, scheme):  # noqa: F811
+    (path,) = queue.write(proposals(3), look, VOXEL_NM, tmp_path / "queue")
+    checks = f"<script>{AXE.read_text(encoding='utf-8')}</script>{CHECKS}"
+    path.write_text(path.read_text().replace("</body>", checks + "</body>"))
+    dark = ["--blink-settings=preferredColorScheme=0"] if scheme == "dark" else []
+    assert reports(browse, path, *dark) == [[]]
