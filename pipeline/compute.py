@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import dask
-import distributed
+import distributed.system
+import joblib
 from tqdm import tqdm
 
 from pipeline.config import Compute
@@ -28,12 +29,21 @@ logging.getLogger("distributed").setLevel(logging.ERROR)
 
 log = logging.getLogger("pipeline")
 
+#: Memory for each local worker. Extraction took at most 1.07 GiB at the default geometry, with a larger cache of chunks
+#: than today's (`make bench`); Dask ends a worker that needs more than its share.
+WORKER_BYTES = 2 << 30
 IN_FLIGHT = 1000  # tasks that the scheduler knows: as many threads can be kept busy
 SILENCE_S = 60.0  # without a result, after which we look whether there is any worker
 
 
 class ComputeError(PipelineError):
     """Workers or their scheduler are lost; the text names the scheduler or the last worker."""
+
+
+def number_of_workers(settings: Compute) -> int:
+    """Local workers: as many as the settings say, by default one a core, unless there is less memory than they need."""
+    cores = joblib.cpu_count()  # like the limit of memory, that of the container where there is one
+    return settings.workers or max(1, min(cores, distributed.system.MEMORY_LIMIT // WORKER_BYTES))
 
 
 @contextlib.contextmanager
@@ -48,7 +58,7 @@ def workers(settings: Compute) -> Iterator[distributed.Client]:
         return
     local = {"threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
     with (
-        distributed.LocalCluster(n_workers=settings.workers, **local) as cluster,
+        distributed.LocalCluster(n_workers=number_of_workers(settings), **local) as cluster,
         distributed.Client(cluster) as client,
     ):
         yield client

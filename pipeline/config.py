@@ -179,16 +179,10 @@ class Stats(Section):
     confidence: float = pydantic.Field(0.95, gt=0, lt=1)
 
 
-def _cores() -> int:
-    import joblib  # which knows the limits of a container, but takes longer to import than all that is needed here
-
-    return joblib.cpu_count()
-
-
 class Compute(Section):
     """Dask workers for simulation and extraction: local processes, or an existing scheduler's address."""
 
-    workers: int = pydantic.Field(default_factory=_cores, ge=1)  # by default one a core
+    workers: int | None = pydantic.Field(None, ge=1)  # None: as cores and memory allow
     scheduler: str | None = None
     training_processes: int = pydantic.Field(1, ge=1)  # one a GPU, started by torchrun
     networks_at_once: int | None = pydantic.Field(None, ge=1)  # trained side by side; None: as the machine allows

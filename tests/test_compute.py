@@ -145,6 +145,15 @@ def test_a_scheduler_that_does_not_answer(address):
         pass
 
 
+@pytest.mark.parametrize(
+    ("settings", "cores", "gib", "expected"), [({}, 4, 64, 4), ({}, 64, 9, 4), ({}, 2, 1, 1), ({"workers": 7}, 2, 1, 7)]
+)
+def test_workers_follow_cores_and_memory(monkeypatch, settings, cores, gib, expected):
+    monkeypatch.setattr("joblib.cpu_count", lambda: cores)
+    monkeypatch.setattr("distributed.system.MEMORY_LIMIT", gib * 2**30)
+    assert compute.number_of_workers(config.Compute(**settings)) == expected
+
+
 def _profiles(dask_worker):
     return "profile" in dask_worker.periodic_callbacks
 

@@ -99,6 +99,7 @@ def _of_folder(run: Run) -> Expected:
 
 def _images(run: Run, expected: Expected) -> None:
     """Cut some synapses, and reckon from it what all of them take."""
+    from pipeline import compute
     from pipeline.extract import misread, patches, plan
     from pipeline.extract.volume import Volume
 
@@ -108,7 +109,7 @@ def _images(run: Run, expected: Expected) -> None:
     _say("volume", expected.em_path)
     _say("voxels read", f"{_sizes(volume.frame.resolution_nm)} nm (XYZ), from {_sizes(low)} to {_sizes(high)} nm")
     plan.check_inside(expected.rows, expected.em_path, volume)
-    rows, workers = expected.rows.head(2 * SAMPLED), run.config.compute.workers
+    rows, workers = expected.rows.head(2 * SAMPLED), compute.number_of_workers(run.config.compute)
     cut = functools.partial(patches.cut_synapse, settings=settings, volume=volume)
     needed = _cuts("images", cut, rows, expected.n_synapses, settings, workers)
     if any(model.trained and not model.folds and model.dimensions == 3 for model in run.config.models):
