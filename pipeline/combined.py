@@ -100,7 +100,8 @@ class System:
     """
 
     def __init__(self, files: Mapping[str, Path], settings: Partners, work: Path, client: Client | None):
-        self.files, self.settings, self.work, self.client = files, settings, work, client
+        self.files = {name: Path(file).absolute() for name, file in files.items()}  # workers may be in another folder
+        self.settings, self.work, self.client = settings, Path(work).absolute(), client
         self.models = {name: model.load(files[name]) for name in ("avan", "proximity_pruner")}
         voxel_nm3 = np.prod(settings.voxel_nm)
         self.min_sizes_vx = [max(1, round(size / voxel_nm3)) for size in detections.MIN_SIZES_NM3]

@@ -1,5 +1,9 @@
 """The combined system where detection and assignment are known: every synapse's fate is the one it was built for."""
 
+import contextlib
+import os
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +11,7 @@ import torch
 import zarr
 from partner_volumes import write_volume
 
-from pipeline import combined, config
+from pipeline import combined, compute, config
 from pipeline.learn import checkpoint
 from pipeline.partners import detections, evaluate, model, predict, rules
 
@@ -129,6 +133,27 @@ def test_every_fate_is_counted_in_both_regions(system, known, tmp_path):
     labels = zarr.open_array(path, mode="r")[:]
     sizes = rows.set_index("cleft_id")["size_vx"]
     assert {n: (labels == n).sum() for n in sizes.index} == sizes.to_dict()
+
+
+def test_tasks_run_in_any_working_directory(system, tmp_path, monkeypatch):
+    volumes, truth, files = system
+
+    def elsewhere(client, function, items, what):
+        (tmp_path / "elsewhere").mkdir(exist_ok=True)
+        for item in items:
+            with contextlib.chdir(tmp_path / "elsewhere"):
+                result = function(item)
+            yield result
+
+    monkeypatch.setattr(compute, "run", elsewhere)
+    monkeypatch.chdir(files["avan"].parent)
+    relative = {name: file.relative_to(file.parent) for name, file in files.items()}
+    work = Path(os.path.relpath(tmp_path / "work"))
+    region = combined.Region("test", volumes["test"], truth["test"], SETTINGS)
+    _, path = combined.System(relative, SETTINGS, work, None)._clefts(region, "mask", -1.0)
+    assert path.is_dir()
+    assert not list((tmp_path / "elsewhere").iterdir())
+    assert (zarr.open_array(path, mode="r")[:] == 1).all(), "every score is above -1, so that all is one component"
 
 
 def test_scores_of_other_networks_are_not_taken_up(system, known, tmp_path, monkeypatch):
