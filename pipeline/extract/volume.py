@@ -69,7 +69,7 @@ class Volume(Readable):
     ):
         self._store = store = fetch.store(path, transfer)
         try:
-            info = store.info() if store else cloud.info(path)
+            info = store.info() if store else cloud.info(path, transfer)
         except fetch.Unreadable:
             raise ExtractionError(f"no precomputed volume at {path}: it has no readable `info` file") from None
         if info["data_type"] not in dtypes or info["num_channels"] != 1:
@@ -94,7 +94,7 @@ class Volume(Readable):
         self.identity = {"path": path, "info": info, "written": written}
         self._reader: ChunkReader | cloud.CloudReader
         if store is None or scale.get("sharding"):
-            self._reader = cloud.CloudReader(path, self.mip)
+            self._reader = cloud.CloudReader(path, self.mip, transfer)
         else:
             try:
                 self._reader = ChunkReader(store, scale, np.dtype(info["data_type"]))
