@@ -57,6 +57,9 @@ $(MK): FORCE | $(ENV)
 # Until an edition that reads the annotation service has its cohort, everything waits for the check.
 CHECKED = $(if $(filter cave,$(KIND)),$(if $(wildcard $(B)/cohort/synapses.parquet),,| check))
 
+# Later long stages of such an edition are each checked again, in seconds: the volume, the disk and the GPU.
+CHECK = $(if $(filter cave,$(KIND)),$(RUN) check --before $(1) $(EDITION))
+
 ifneq ($(filter-out help test bench clean,$(or $(MAKECMDGOALS),paper)),)
 include $(MK)
 $(K)/%.json $(R)/keys/%.json: $(CHECKED) ;
@@ -79,6 +82,7 @@ $(B)/cohort/synapses.parquet: $(K)/cohort.json $(SOURCE) $(if $(filter folder,$(
 
 extract: $(B)/patches/manifest.json             ## patches and cubes around every synapse
 $(B)/patches/manifest.json: $(K)/extract.json $(B)/cohort/synapses.parquet
+	$(call CHECK,extract)
 	$(call STEP,extract)
 
 # --- Partners: which two neurons does a cleft join? ----------------------------------------------------------------------
@@ -109,6 +113,7 @@ $(P)/masks/manifest.json: $(K)/masks.json $(P)/networks.json $(B)/patches/manife
 
 models: $(B)/models.json                        ## train every model of the edition that is not up to date
 $(B)/models.json: $(K)/train.json $(B)/patches/manifest.json $(if $(MASKS),$(P)/masks/manifest.json)
+	$(call CHECK,train)
 	$(call STEP,train)
 
 $(PREDICTIONS): | $(B)/models.json              # where one was lost
@@ -120,6 +125,7 @@ pretrained: $(B)/models.json                    ## publish this edition's small 
 	$(foreach model,$(PRETRAINED),$(RUN) publish $(EDITION) --model $(model) --out pretrained/$(model) &&) true
 
 $(B)/faults/units/model.json: $(K)/units.json $(B)/patches/manifest.json
+	$(call CHECK,units)
 	$(call STEP,units)
 
 # --- Analyses, figures, tables, page: prerequisites of each script are in $(MK) -------------------------------------------

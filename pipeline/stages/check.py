@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from tqdm import tqdm
 
-from pipeline import config
+from pipeline import artefacts, config
 from pipeline.columns import CENTER_NM, CLASS_OF_LABEL
 from pipeline.stages import Run, StageError, stage
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SAMPLED = 4  # neurons of each class whose synapses are asked for; one synapse of each is cut
+SAMPLED_AGAIN = 2  # synapses that are cut before a stage that reads the volume
+NETWORK_BYTES = 500e6  # while it trains: four copies (weights, their mean, the optimiser's two moments) of 31 million
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,13 +34,21 @@ class Expected:
 
 
 @stage()
-def check(run: Run) -> None:
+@click.option("--before", type=click.Choice(["extract", "units", "train"]), help="Only what this stage needs.")
+def check(run: Run, before: str | None) -> None:
     """Check token, tables, volume and machine, and estimate what the edition takes, before anything long starts.
 
     Samples of what the edition will read are read: of the tables, of the synapses and of the images. Answers of the
-    annotation service are kept, so that the cohort does not ask again.
+    annotation service are kept, so that the cohort does not ask again, and no later stage needs a token.
     """
     source = run.config.source
+    if before == "train":
+        _disk(run, NETWORK_BYTES * len(run.config.models))
+        _machine(run.config)
+        return
+    if before:
+        _images(run, _of_cohort(run))
+        return
     if isinstance(source, config.Connectome):
         raise StageError(f"config {run.config.name!r} reads two tables, which `make connectivity` checks at once")
     expected = _of_folder(run) if isinstance(source, config.Folder) else _of_service(run, source)
@@ -97,6 +107,14 @@ def _of_folder(run: Run) -> Expected:
     return Expected(rows, volume["em_path"], len(rows))
 
 
+def _of_cohort(run: Run) -> Expected:
+    import pandas as pd
+
+    synapses, volume = pd.read_parquet(run.build.synapses), artefacts.read_json(run.build.cohort / "volume.json")
+    rows = synapses.sample(min(SAMPLED_AGAIN, len(synapses)), random_state=run.config.seed)
+    return Expected(rows, volume["em_path"], len(synapses))
+
+
 def _images(run: Run, expected: Expected) -> None:
     """Cut some synapses, and reckon from it what all of them take."""
     from pipeline import compute
@@ -116,14 +134,24 @@ def _images(run: Run, expected: Expected) -> None:
         cut = functools.partial(misread.cut_synapse, settings=settings, volume=volume, seed=run.config.seed)
         n = min(expected.n_synapses, misread.MOST)
         needed += _cuts("images of the units fault", cut, rows, n, settings, workers)
+    _disk(run, needed - _stored(run.build.patches))
+
+
+def _disk(run: Run, needed: float) -> None:
     root = run.build.root.absolute()
     free = shutil.disk_usage(next(path for path in (root, *root.parents) if path.exists())).free
-    _say("disk", f"{_bytes(needed)} needed, {_bytes(free)} free")
+    _say("disk", f"{_bytes(max(needed, 0))} more needed, {_bytes(free)} free")
     if needed > free:
         raise StageError(
-            f"{_bytes(needed)} of images will not fit into the {_bytes(free)} that are free at {root}: take another "
+            f"another {_bytes(needed)} will not fit into the {_bytes(free)} that are free at {root}: take another "
             "BUILD, or fewer synapses by `cohort: {max_synapses_per_neuron: ...}`"
         )
+
+
+def _stored(folder: Path) -> int:
+    """Bytes of a published folder of images, or of one that an interrupted run left."""
+    folders = [folder, *folder.parent.glob(f".{folder.name}-work")]
+    return sum(path.stat().st_size for one in folders for path in one.rglob("*.*") if path.is_file())
 
 
 def _cuts(name: str, cut: Callable, rows: "pd.DataFrame", n: int, settings: config.Extract, workers: int) -> int:

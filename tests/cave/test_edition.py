@@ -57,7 +57,7 @@ def run(source, tmp_path, monkeypatch, edition_environment):
             values["source"]["server_address"] = address
             (tmp_path / "mine.yaml").write_text(yaml.safe_dump(values))
             arguments = ["--config", tmp_path / "mine.yaml", "--build", tmp_path / "build"]
-            return __main__.main([stage, *map(str, arguments)])
+            return __main__.main([*stage.split(), *map(str, arguments)])
 
     return run
 
@@ -186,3 +186,42 @@ def test_rejected_tokens_and_missing_rights_end_the_check(run, capsys):
     ):
         assert run("check", [Failure("/datastack/full", failure)]) == 1
         assert message in capsys.readouterr().err
+
+
+def test_before_a_long_stage_it_takes_seconds_and_asks_the_service_nothing(run, sent, capsys, monkeypatch):
+    assert run("cohort") == 0
+    sent.clear()
+    monkeypatch.delenv("CAVE_TOKEN")
+    for stage, what in (("extract", "images, sampled"), ("units", "images, sampled"), ("train", "GPU")):
+        assert run(f"check --before {stage}") == 0
+        said = capsys.readouterr().out
+        assert what in said
+        assert "GB free" in said
+    assert not sent
+
+
+def test_before_a_long_stage_the_disk_must_hold_what_is_not_there_yet(run, capsys, monkeypatch, tmp_path):
+    assert run("cohort") == 0
+    needed = 9216 * len(pd.read_parquet(tmp_path / "build" / "mine" / "cohort" / "synapses.parquet"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, needed))
+    assert run("check --before extract") == 1  # images of the units fault need as much again
+    out, err = capsys.readouterr()
+    assert err.startswith(f"error: another {2 * needed / 1e6:.2f}MB will not fit into the {needed / 1e6:.2f}MB that")
+    left = tmp_path / "build" / "mine" / ".patches-work" / "content" / "images.zarr" / "cube" / "c.0.0.0.0"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(bytes(needed))
+    assert run("check --before extract") == 0
+    assert run("check --before train") == 1
+    assert "error: another 500MB will not fit" in capsys.readouterr().err
+
+
+def test_before_images_are_cut_the_volume_must_answer(run, source, capsys):
+    assert run("cohort") == 0
+    info = source / "em" / "info"
+    described = info.read_text()
+    info.unlink()
+    try:
+        assert run("check --before extract") == 1
+    finally:
+        info.write_text(described)
+    assert "error: no precomputed volume at" in capsys.readouterr().err
