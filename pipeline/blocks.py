@@ -1,9 +1,13 @@
 """Work in blocks: planned, shared out, resumed after a kill with the same bytes, and published by a rename.
 
 A block depends on its plan alone and writes stored chunks that no other block touches, so that it matters neither who
-computes it nor how often. What is finished stands in a journal, one line a block, which the process that shares out
-the work writes when a block's result comes back: its chunks are stored by then. A line that a kill cut short is
-removed, and its block computed again.
+computes it nor how often. What is finished stands in journals, one line a block, which the process that shares out
+the work writes when a block's result comes back: its chunks are stored by then. A line that a kill cut short counts
+for nothing, and its block is computed again.
+
+Several runs of one plan divide its blocks. The first leads: it holds the folder's lock, waits for the others' last
+blocks and publishes. Each worker claims a block for its run before it computes it. Where a run dies, the others free
+what it had claimed; where the leading one does, another leads.
 """
 
 import contextlib
@@ -14,7 +18,9 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+import uuid
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,10 +32,13 @@ from distributed import Client
 
 from pipeline import compute, locks
 from pipeline.artefacts import read_json, write_json
+from pipeline.journals import Journals
 
 log = logging.getLogger("pipeline")
 
 CONTENT = "content"
+BEGINNING_S = 60.0  # for which a run that has just begun is waited for, to see what it plans
+LOG_EVERY_S = 60.0
 Region = tuple[slice, ...]  # of an array, one slice an axis
 Sizes = Sequence[int] | np.ndarray
 
@@ -41,14 +50,21 @@ class Work:
     locks.LockError. A folder that an interrupted run of the same plan left is continued; otherwise it is emptied, and
     `create(content)` makes the empty content; but nothing is begun where `is_published`. Raises OSError where nothing
     can be written.
+
+    Where it `divides`, a run that finds another of the same plan at work helps it instead: its only `run` does what
+    the other leaves, and as soon as the other has published, the body of the `with` ends there, without an error.
     """
 
-    def __init__(self, out: Path, plan: dict[str, Any], create: Callable[[Path], object]):
+    def __init__(self, out: Path, plan: dict[str, Any], create: Callable[[Path], object], divides: bool = False):
         self.out = Path(out).absolute()  # workers may have another working directory
         self.folder = _folder(self.out)
         self.content = self.folder / CONTENT
         self.plan_sha256 = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
         self._create = create
+        self._divides = divides
+        self._leads = True
+        self._id = ""  # of the run: what claims and the journal name
+        self._next_log = 0.0
         self._open = contextlib.ExitStack()
 
     @property
@@ -60,23 +76,52 @@ class Work:
             return False
 
     def __enter__(self) -> "Work":
+        self._id = uuid.uuid4().hex
         with contextlib.ExitStack() as opening:
             with writing(self.folder):
-                opening.enter_context(locks.locked(self.folder))
-                if self.is_published:
-                    shutil.rmtree(self.folder, ignore_errors=True)  # a kill right after publishing leaves it
-                elif not (self.content.exists() and _planned(self.folder) == self.plan_sha256):
-                    shutil.rmtree(self.folder, ignore_errors=True)
-                    self.folder.mkdir(parents=True)
-                    self._create(self.content)
-                    _plan(self.folder, self.plan_sha256)  # last: without it, the folder is unfinished
+                self._leads = self._locked(opening)
+                if self._leads:
+                    self._begin()
+                if not self.is_published:
+                    opening.enter_context(locks.locked(self._presence(self._id)))
             self._open = opening.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    ) -> bool:
         self._open.close()
+        if kind is _PublishedByAnother:
+            return True
+        over = not self._leads and _planned(self.folder) != self.plan_sha256  # published, and removed under its hands
+        return over and isinstance(error, Exception)
+
+    def _locked(self, stack: contextlib.ExitStack) -> bool:
+        """Whether this run leads; False where another run of the same plan does, and the work divides."""
+        given_up = time.monotonic() + BEGINNING_S
+        while True:
+            try:
+                stack.enter_context(locks.locked(self.folder))
+                return True
+            except locks.LockError:
+                planned = _planned(self.folder)
+                if self._divides and planned == self.plan_sha256:
+                    log.warning("%s: another run works on it too; the blocks are divided", self.out)
+                    return False
+                if not self._divides or planned or time.monotonic() > given_up:
+                    raise
+
+    def _begin(self) -> None:
+        if self.is_published:
+            shutil.rmtree(self.folder, ignore_errors=True)  # a kill right after publishing leaves it
+        elif not (self.content.exists() and _planned(self.folder) == self.plan_sha256):
+            for lock in (self.folder / "runs").glob("*.lock"):  # of helpers of another plan, whose leading run died
+                with locks.locked(lock.with_suffix("")):
+                    pass
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir(parents=True)
+            self._create(self.content)
+            _plan(self.folder, self.plan_sha256)  # last: without it, the folder is unfinished
 
     def run(
         self,
@@ -88,21 +133,70 @@ class Work:
     ) -> list[pd.DataFrame]:
         """The tables that `function(item)` returns for every item, in their order.
 
-        Items that an earlier run finished are not computed again, except those whose table is `unfinished`. Columns
-        hold numbers, booleans, texts, or lists of integers.
+        Items that an earlier run finished are not computed again, except those whose table is `unfinished`. What
+        tables may hold, Journals says.
         """
-        journal = self.folder / f"{name}.jsonl"
-        done = {number: table for number, table in _finished(journal) if not unfinished(table)}
-        waiting = [item for item in enumerate(items) if item[0] not in done]
+        journals, claims = Journals(self.folder, name, self._id), self.folder / f"{name}.claims"
+        done = {number: table for number, table in journals.of_others() if not unfinished(table)}
         if done:
             log.info("%s: %d of %d blocks are done already", name, len(done), len(items))
-        with journal.open("a", encoding="utf-8") as file:
-            for number, table in compute.run(client, functools.partial(_numbered, function), waiting, name):
-                done[number] = pd.DataFrame() if table is None else table
-                with writing(journal):
-                    file.write(_line(number, done[number]))
-                    file.flush()
-        return [done[number] for number in range(len(items))]
+        with writing(claims):
+            claims.mkdir(exist_ok=True)
+        if self._leads:
+            self._free(claims, done)
+        task = functools.partial(_claimed, function, claims, self._id)
+        while True:
+            waiting = [item for item in enumerate(items) if item[0] not in done]
+            with journals.adding() as add:
+                for number, table in compute.run(client, task, waiting, name):
+                    if table is not None:
+                        done[number] = table
+                        with writing(journals.own):
+                            add(number, table)
+            if not self._leads:
+                self._follow()
+            elif len(done) == len(items):
+                return [done[number] for number in range(len(items))]
+            done.update(journals.of_others())
+            self._free(claims, done)
+
+    def _follow(self) -> None:
+        """Wait until the leading run has ended, and lead; _PublishedByAnother where nothing is left to do."""
+        with contextlib.ExitStack() as leading:
+            while not self._leads and _planned(self.folder) == self.plan_sha256:
+                try:
+                    leading.enter_context(locks.locked(self.folder))
+                    self._leads = True
+                except locks.LockError as error:
+                    self._say_now_and_then(error)
+            if not self.content.exists() or _planned(self.folder) != self.plan_sha256:
+                raise _PublishedByAnother
+            log.warning("%s: the run that led has ended early; going on without it", self.out)
+            self._open.enter_context(leading.pop_all())
+
+    def _free(self, claims: Path, done: Container[int]) -> None:
+        """Remove the claims of dead runs to blocks that are not done."""
+        lives = functools.cache(self._lives)
+        for claim in claims.iterdir():
+            if int(claim.name) not in done and not lives(os.readlink(claim)):
+                claim.unlink()
+
+    def _lives(self, run: str) -> bool:
+        """Whether a run is at work, or may be: of one on another host, no one can tell."""
+        try:
+            with locks.locked(self._presence(run)):
+                return False
+        except locks.LockError as error:
+            self._say_now_and_then(error)
+            return True
+
+    def _presence(self, run: str) -> Path:
+        return self.folder / "runs" / run
+
+    def _say_now_and_then(self, error: locks.LockError) -> None:
+        if time.monotonic() > self._next_log:
+            self._next_log = time.monotonic() + LOG_EVERY_S
+            log.warning("waiting: %s", error)
 
     def publish(self) -> None:
         """Put the content in the place of `out`, without what killed writers left of files, and remove the folder."""
@@ -126,8 +220,9 @@ def reopen(out: Path, plan_sha256: str, name: str, tables: Mapping[int, pd.DataF
     with writing(folder), locks.locked(folder):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        lines = (_line(number, table) for number, table in tables.items())
-        (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+        with Journals(folder, name, "before").adding() as add:
+            for number, table in tables.items():
+                add(number, table)
         _plan(folder, plan_sha256)
         os.replace(out, folder / CONTENT)
 
@@ -141,33 +236,31 @@ def _plan(folder: Path, plan_sha256: str) -> None:
 
 
 def _planned(folder: Path) -> str | None:
-    record = folder / "plan.json"
-    return read_json(record).get("plan_sha256") if record.is_file() else None
+    try:
+        return read_json(folder / "plan.json").get("plan_sha256")
+    except FileNotFoundError:
+        return None
 
 
-def _numbered(function: Callable, item: tuple[int, Any]) -> tuple[int, pd.DataFrame | None]:
-    return item[0], function(item[1])
+class _PublishedByAnother(Exception):
+    """The run that this one helped has published, and the folder is gone."""
 
 
-def _line(number: int, table: pd.DataFrame) -> str:
-    columns = {name: [str(table[name].dtype), table[name].tolist()] for name in table}
-    return json.dumps({"number": number, "columns": columns}) + "\n"  # floats and 64-bit integers stay exact
+def _claimed(function: Callable, claims: Path, run: str, item: tuple[int, Any]) -> tuple[int, pd.DataFrame | None]:
+    """`function` of a block, or None where another run claimed it, or has published.
 
-
-def _finished(journal: Path) -> Iterator[tuple[int, pd.DataFrame]]:
-    """(number, table) of each block in a journal, from which a last line that was cut short is removed."""
-    if not journal.is_file():
-        return
-    lines = journal.read_bytes().splitlines(keepends=True)
-    if lines and not lines[-1].endswith(b"\n"):
-        os.truncate(journal, sum(map(len, lines[:-1])))
-        lines.pop()
-    for line in lines:
-        block = json.loads(line)
-        yield (
-            block["number"],
-            pd.DataFrame({k: pd.Series(v, dtype=dtype) for k, (dtype, v) in block["columns"].items()}),
-        )
+    A claim is a symbolic link to the name of its run: made in one step, which fails where there is one.
+    """
+    number, block = item
+    try:
+        os.symlink(run, claims / str(number))
+    except FileExistsError:
+        if os.readlink(claims / str(number)) != run:
+            return number, None
+    except FileNotFoundError:
+        return number, None
+    table = function(block)
+    return number, pd.DataFrame() if table is None else table
 
 
 @contextlib.contextmanager

@@ -118,7 +118,8 @@ def cut(
         "settings": settings.model_dump(mode="json", include={"voxel_nm", "patch_zyx", "margin_vx", "val_fraction"}),
         "seed": seed,
     }
-    with blocks.Work(out, plan, lambda folder: _create(folder / "samples.zarr", len(planned), settings)) as work:
+    create = lambda folder: _create(folder / "samples.zarr", len(planned), settings)  # noqa: E731
+    with blocks.Work(out, plan, create, divides=True) as work:
         if work.is_published:
             log.info("clefts: %s has these samples already", out)
             return Path(out)

@@ -129,7 +129,7 @@ def extract(
         "settings": settings.model_dump(mode="json", exclude={"faults"}),
         "cut": hashlib.sha256(pickle.dumps(cut)).hexdigest(),
     }
-    work = blocks.Work(out, wanted, lambda folder: _create(folder / "images.zarr", len(kept), settings))
+    work = blocks.Work(out, wanted, lambda folder: _create(folder / "images.zarr", len(kept), settings), divides=True)
     if work.is_published and settings.faults == "raise" and read_json(out / "manifest.json")["n_faults"]:
         store(out).reopen()  # what was listed before is an error now, unless the volume was mended
     with work:

@@ -84,13 +84,14 @@ class Run:
         files: Iterable[Path] = (),
         settings: dict[str, Any] | None = None,
         build: Build | None = None,
+        divides: bool = False,
     ) -> Iterator[artefacts.Step]:
         """`artefacts.step` under this stage's key; `shown` is the file that a reviewer should open.
 
         `name` is the stage's where it makes a single artefact; `settings` replace what of the settings this artefact
         depends on, where that is less than the stage reads, or an argument of the command line; `build` is the tree
         that it belongs to, where that is one of a folder beside the edition. StageError where an input is missing,
-        LockError where another process makes the same artefact.
+        LockError where another process makes the same artefact, unless the step `divides` its work with others.
         """
         inputs = list(inputs)
         if missing := [path for path in inputs if not Path(path).exists()]:
@@ -101,7 +102,8 @@ class Run:
         narrowed = key | {"settings": key["settings"] | (settings or {})}
         tree, name = build or self.build, name or self.stage.name
         step = artefacts.step(tree, name, shown, narrowed, inputs, outputs)
-        with locks.locked(tree.root / "locks" / name), step as running:
+        alone = contextlib.nullcontext() if divides else locks.locked(tree.root / "locks" / name)
+        with alone, step as running:
             running.facts["stage_key_hash"] = artefacts.key_hash(key)  # what `plan` compares Make's key file with
             yield running
 

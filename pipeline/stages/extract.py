@@ -15,7 +15,9 @@ def extract(run: Run) -> None:
     build = run.build
     # an edit of the simulation may change the images of the same synapses
     volume = [build.source / "manifest.json"] if run.config.source.kind == "simulated" else []
-    with run.step([build.synapses, *volume], [build.patches / "manifest.json"], "pipeline/extract/patches.py") as step:
+    with run.step(
+        [build.synapses, *volume], [build.patches / "manifest.json"], "pipeline/extract/patches.py", divides=True
+    ) as step:
         if step.is_current:
             return
         em_path = artefacts.read_json(build.cohort / "volume.json")["em_path"]

@@ -17,7 +17,7 @@ def partner_samples(run: Run) -> None:
     inputs = [source / "manifest.json" for source in sources.values()]
     out = build.partners / "samples"
     outputs = [out / name / "manifest.json" for name in sources]
-    with run.step(inputs, outputs, "pipeline/extract/clefts.py") as step:
+    with run.step(inputs, outputs, "pipeline/extract/clefts.py", divides=True) as step:
         if step.is_current:
             return
         with compute.workers(edition.compute) as client:

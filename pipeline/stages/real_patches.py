@@ -13,7 +13,7 @@ def real_patches(run: Run) -> None:
 
     real, csv = run.build.on(run.data), run.data / "synapses.csv"
     outputs = [real.patches / "manifest.json", real.synapses]
-    with run.step([csv], outputs, "pipeline/extract/patches.py", build=real) as step:
+    with run.step([csv], outputs, "pipeline/extract/patches.py", build=real, divides=True) as step:
         if step.is_current:
             return
         rows, volume = read_synapses(run.data, csv)

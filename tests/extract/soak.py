@@ -115,8 +115,7 @@ def soak(folder, n_synapses, worker_kills, client_kills, seed=0):
             return process
 
         def finished():
-            journal = out.parent / ".patches-work" / "extract.jsonl"
-            return journal.read_bytes().count(b"\n") if journal.is_file() else 0
+            return sum(path.read_bytes().count(b"\n") for path in out.parent.glob(".patches-work/extract.*.jsonl"))
 
         began = time.monotonic()
         client_arguments = (_extract, em_path, n_synapses, out, log_file)
