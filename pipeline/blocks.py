@@ -91,7 +91,10 @@ class Work:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         self._open.close()
-        return kind is _PublishedByAnother
+        if kind is _PublishedByAnother:
+            return True
+        over = not self._leads and _planned(self.folder) != self.plan_sha256  # published, and removed under its hands
+        return over and isinstance(error, Exception)
 
     def _locked(self, stack: contextlib.ExitStack) -> bool:
         """Whether this run leads; False where another run of the same plan does, and the work divides."""

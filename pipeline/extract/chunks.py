@@ -7,7 +7,7 @@ it (see `pipeline.compute`); these threads are as fast where the latency of a se
 import collections
 import functools
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -18,7 +18,8 @@ from pipeline.extract.fetch import Store, Unreadable
 
 CACHE_BYTES = 320 << 20  # decoded chunks, per volume and worker process
 
-Corners = Iterable[tuple[np.ndarray, np.ndarray]]  # (low, high) of chunks, XYZ voxels
+Corner = tuple[int, int, int]  # XYZ voxels
+Corners = Iterable[tuple[Corner, Corner]]  # (low, high) of chunks
 
 
 class ChunkReader:
@@ -42,23 +43,23 @@ class ChunkReader:
     def read(self, low_vx: np.ndarray, high_vx: np.ndarray, chunks: Corners) -> np.ndarray:
         """The box `[low_vx, high_vx)` as [Z, Y, X]; Unreadable names all that cannot be read of its `chunks`."""
         box = np.empty((high_vx - low_vx)[::-1], self._dtype)
-        begun: collections.deque[tuple[np.ndarray, Future]] = collections.deque()
+        begun: collections.deque[tuple[Corner, Corner, Future]] = collections.deque()
         faults: list[str] = []
+        corner, far = low_vx.tolist(), high_vx.tolist()
 
         def finish() -> None:
-            low, future = begun.popleft()
+            low, high, future = begun.popleft()
             try:
                 chunk = future.result()
             except Unreadable as fault:
                 faults.append(str(fault))
                 return
-            start = np.maximum(low, low_vx)
-            end = np.minimum(low + chunk.shape[::-1], high_vx)
-            box[_slices(start - low_vx, end - low_vx)] = chunk[_slices(start - low, end - low)]
+            shared = [(max(a, b), min(c, d)) for a, b, c, d in zip(low, corner, high, far, strict=True)]
+            box[_within(shared, corner)] = chunk[_within(shared, low)]
 
         for low, high in chunks:
             with self._lock:  # lru_cache may otherwise begin a chunk twice
-                begun.append((low, self._chunk(tuple(low.tolist()), tuple(high.tolist()))))
+                begun.append((low, high, self._chunk(low, high)))
             if len(begun) > 2 * self._store.parallel:  # of a large box, not all chunks are held at once
                 finish()
         while begun:
@@ -67,7 +68,7 @@ class ChunkReader:
             raise Unreadable("; ".join(faults))
         return box
 
-    def _begin(self, low: tuple[int, ...], high: tuple[int, ...]) -> Future:
+    def _begin(self, low: Corner, high: Corner) -> Future:
         name = "_".join(f"{first}-{end}" for first, end in zip(low, high, strict=True))
         shape = (*(end - first for first, end in zip(low, high, strict=True)), 1)
         decode = functools.partial(self._decode, shape)
@@ -83,7 +84,7 @@ class ChunkReader:
         return chunk[..., 0].T
 
 
-def _slices(start_vx: np.ndarray, end_vx: np.ndarray) -> tuple[slice, ...]:
-    """The box between two corners (XYZ) as an index of [Z, Y, X]."""
-    x, y, z = (slice(*ends) for ends in zip(start_vx.tolist(), end_vx.tolist(), strict=True))
+def _within(spans: list[tuple[int, int]], corner: Sequence[int]) -> tuple[slice, ...]:
+    """The box of `spans` (start, end; XYZ voxels) as an index of an array [Z, Y, X] that starts at a corner."""
+    x, y, z = (slice(start - first, end - first) for (start, end), first in zip(spans, corner, strict=True))
     return z, y, x

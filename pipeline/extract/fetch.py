@@ -85,7 +85,8 @@ class Folder(Store):
     def get(self, key: str, decode: Callable[[bytes], Value]) -> Value:
         for suffix, compression in SUFFIXES.items():
             try:
-                stored = (self._folder / f"{key}{suffix}").read_bytes()
+                with open(f"{self._folder}/{key}{suffix}", "rb", buffering=0) as file:  # half the time of pathlib
+                    stored = file.read()
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:

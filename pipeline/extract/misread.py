@@ -65,7 +65,7 @@ def cut_synapse(center_nm: np.ndarray, settings: Extract, volume: Volume, seed: 
     quality |= patches.statistics("cube", cube)
     quality["cube_padded"] = float(np.mean([one.padded for one in slices]))
     quality["cube_blank_sections"] = int(sum(one.blank_sections.all() for one in slices))
-    quality["n_chunks"] = len({tuple(low) for one in slices for low, _ in volume.chunks(one.low_vx, one.high_vx)})
+    quality["n_chunks"] = len({low for one in slices for low, _ in volume.chunks(one.low_vx, one.high_vx)})
     return patch, cube, quality
 
 

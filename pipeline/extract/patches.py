@@ -62,7 +62,7 @@ def cut_synapse(center_nm: np.ndarray, settings: Extract, volume: Volume) -> Cut
     offset = np.abs(np.stack([flat.center_nm, cube.center_nm]) - center_nm) / settings.voxel_nm
     if offset.max() > 1:
         raise ExtractionError(f"the centre of the patch or cube is {offset.max():.2f} voxels away from the synapse")
-    chunks = {tuple(low) for box in (flat, cube) for low, _ in volume.chunks(box.low_vx, box.high_vx)}
+    chunks = {low for box in (flat, cube) for low, _ in volume.chunks(box.low_vx, box.high_vx)}
     quality = {
         "center_offset_vx": float(offset.max()),
         "patch_padded": flat.padded,

@@ -17,7 +17,7 @@ import zarr
 from pipeline.config import Transfer
 from pipeline.errors import PipelineError
 from pipeline.extract import cloud, fetch
-from pipeline.extract.chunks import ChunkReader
+from pipeline.extract.chunks import ChunkReader, Corner
 from pipeline.space import VoxelFrame, zyx
 
 FINEST = (0.0, 0.0, 0.0)  # as `voxel_nm`: the finest scale there is
@@ -106,14 +106,15 @@ class Volume(Readable):
         """Requests that were repeated so far, as far as this software makes them itself."""
         return self._store.retries if self._store else 0
 
-    def chunks(self, low_vx: np.ndarray, high_vx: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def chunks(self, low_vx: np.ndarray, high_vx: np.ndarray) -> Iterator[tuple[Corner, Corner]]:
         """Corners (low, high) of the stored chunks that cover the box `[low_vx, high_vx)` (XYZ voxels)."""
-        origin, end = self.bounds_vx
-        first = (np.asarray(low_vx) - origin) // self.chunk_vx
-        last = -(-(np.asarray(high_vx) - origin) // self.chunk_vx)
-        corners = itertools.product(*(range(a, b) for a, b in zip(first, last, strict=True)))
-        for low in (origin + np.array(corner) * self.chunk_vx for corner in corners):
-            yield low, np.minimum(low + self.chunk_vx, end)
+        axes = []  # Python's integers: NumPy's would take longer than copying the voxels
+        for axis, size in enumerate(self.chunk_vx.tolist()):
+            (first, end), low, high = self.bounds_vx[:, axis].tolist(), int(low_vx[axis]), int(high_vx[axis])
+            starts = range(first + (low - first) // size * size, high, size)
+            axes.append([(start, min(start + size, end)) for start in starts])
+        for x, y, z in itertools.product(*axes):
+            yield (x[0], y[0], z[0]), (x[1], y[1], z[1])
 
     def read(self, low_vx: np.ndarray, high_vx: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See `Readable`; ExtractionError names every missing or undecodable chunk of the box."""
