@@ -20,7 +20,7 @@ THRESHOLDS = {
     "stdt": (-0.7, -0.6, -0.5, -0.42, -0.35, -0.25, -0.1),
     "proximity": (0.15, 0.2, 0.25, 0.3, 0.38, 0.45, 0.55),
 }
-MIN_SIZES_NM3 = (4e5, 8e5, 1.2e6)
+MIN_SIZES_NM3 = (4e5, 8e5, 1.2e6, 1.6e6)
 
 #: How near both sides of a cleft must be, where signed proximity is predicted: one section of 40 nm, so that clefts
 #: that lie flat in the section are found. Parag's code (EMSynConn, `generate_proposals.py`) takes regions up to 50 nm
