@@ -21,9 +21,8 @@ for unused in axes.flat[len(shown) :]:
     unused.set_axis_off()
 for panel, name, letter in zip(axes.flat, shown, "ABCDEFGH", strict=False):
     model, curve = models.loc[name], curves[curves["model"] == name]
-    colour = style.DIMENSIONALITY_COLOURS[model["dimensionality"]] if model["trained"] else style.CONTROL["color"]
     panel.plot([0, 1], [0, 1], color="0.8", linewidth=0.8, zorder=1)
-    style.estimates(panel, curve["p_excitatory"], curve["value"], curve, color=colour, marker="o")
+    style.estimates(panel, curve["p_excitatory"], curve["value"], curve, joined=True, **style.network(model))
     text = f"ECE {values[f'{name}_ece'].text}\nBrier {values[f'{name}_brier'].text}"
     panel.text(0.98, 0.03, text, ha="right", va="bottom", transform=panel.transAxes, fontsize=8)
     panel.set_title(model["label"])
@@ -42,7 +41,7 @@ study.save_figure(
     figure,
     f"""**Calibration on the test neurons ({study.data_phrase}).**
     Share of excitatory synapses against mean predicted probability in {bins} bins of equal size; straight line: perfect
-    calibration; grey: untrained.
+    calibration; open and grey: untrained.
     ECE, expected calibration error, with percentile intervals; Brier, mean squared error.
     Bars and brackets: {study.interval_phrase}.""",
 )

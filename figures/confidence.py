@@ -8,9 +8,9 @@ from scipy.special import logit
 from pipeline import glue
 
 LOOKS = {
-    "report": (style.RIGHT, "o", "neurons, as in this report"),
-    "percentile": (style.MODEL_COLOURS[3], "s", "neurons, percentiles"),
-    "synapses": (style.FAULTY, "^", "synapses"),
+    "report": style.RIGHT | {"linestyle": "-", "label": "neurons, as in this report"},
+    "percentile": style.SERIES[1] | {"label": "neurons, percentiles"},
+    "synapses": style.FAULTY | {"linestyle": "-.", "label": "synapses"},
 }
 METRICS = ("balanced_accuracy", "roc_auc")
 
@@ -25,12 +25,11 @@ upper, lower = figure.subfigures(2, 1, height_ratios=(5.2, 2.2))
 axes = upper.subplots(2, 2, sharex=True, sharey="row", height_ratios=(1.3, 1))
 for column, metric in enumerate(METRICS):
     coverage, width = axes[:, column]
-    for i, (interval, (colour, marker, words)) in enumerate(LOOKS.items()):
+    for i, (interval, look) in enumerate(LOOKS.items()):
         rows = table.loc[(metric, interval)].sort_values("n_neurons")
         place = rows["n_neurons"] * 1.06 ** (i - 1)  # side by side on the logarithmic axis
-        look = {"fmt": f"{marker}-", "color": colour, "label": words}
-        style.estimates(coverage, place, rows["coverage"], rows, value="coverage", **look)
-        width.plot(place, rows["width"], f"{marker}-", color=colour, markersize=4.5)
+        style.estimates(coverage, place, rows["coverage"], rows, value="coverage", joined=True, **look)
+        width.plot(place, rows["width"], markersize=4.5, **look)
     coverage.axhline(nominal, color="black", linestyle="--", linewidth=1, zorder=0)
     coverage.set_title(glue.sentence_case(glue.METRICS[metric]))
     width.set(xlabel="Test neurons", xscale="log")
@@ -44,7 +43,7 @@ near = lower.subplots()
 place = logit(np.sort(ceiling["truth"].unique()))
 for i, (neurons, rows) in enumerate(ceiling.groupby(["n_excitatory", "n_inhibitory"], sort=False)):
     rows = rows.sort_values("truth")
-    look = {"fmt": f"{'osD^'[i]}-", "color": style.MODEL_COLOURS[i], "label": "{} + {}".format(*neurons)}
+    look = style.SERIES[i] | {"label": "{} + {}".format(*neurons), "joined": True}
     style.estimates(near, place + 0.06 * (i - 1.5), rows["coverage"], rows, value="coverage", **look)
 near.axhline(nominal, color="black", linestyle="--", linewidth=1, zorder=0)
 near.set_xticks(place, labels=[f"{truth:g}" for truth in np.sort(ceiling["truth"].unique())])
@@ -58,6 +57,6 @@ study.save_figure(
     f"""**Intervals whose truth is known (simulated scores, no images; report on {study.data_phrase}).**
     **A**, **B**, share that contain the truth, with binomial intervals; broken, the nominal
     {values["nominal"].text}; **C**, **D**, mean width.
-    Pink: over synapses; blue: percentiles of resampled neurons; green: this report.
+    Triangles: over synapses; squares: percentiles of resampled neurons; circles: this report.
     **E**, the report's interval of AUC near the ceiling.""",
 )

@@ -24,8 +24,8 @@ figure, axes = plt.subplot_mosaic("AA;BC", figsize=(style.WIDTH, 5.4))
 
 panel = axes["A"]
 for unit, shift, look in (
-    ("connection", -0.14, {"fmt": "o", "color": "black"}),
-    ("neuron", 0.14, {"fmt": "s", "color": style.CONTROL["color"]}),
+    ("connection", -0.14, style.SERIES[0]),
+    ("neuron", 0.14, style.SERIES[1]),
 ):
     rows = scores.xs(unit, level="unit").loc[list(ROWS)]
     place = [i + shift for i in range(len(ROWS))]
@@ -38,11 +38,11 @@ panel.legend(loc="upper right")
 
 panel = axes["B"]
 for share, shift, look in (
-    ("cross-fitted", -3, {"fmt": "o-", "color": style.RIGHT, "label": "other folds"}),
-    ("leave-one-out", 3, {"fmt": "^-", "color": style.FAULTY, "label": "all but the connection (leak)"}),
+    ("cross-fitted", -3, style.RIGHT | {"linestyle": "-", "label": "other folds"}),
+    ("leave-one-out", 3, style.FAULTY | {"linestyle": "-.", "label": "all but the connection (leak)"}),
 ):
     rows = leak[leak["share"] == share]
-    style.estimates(panel, rows["n_trees"] + shift, rows["value"], rows, **look)
+    style.estimates(panel, rows["n_trees"] + shift, rows["value"], rows, joined=True, **look)
 panel.set_xticks(sorted(leak["n_trees"].unique()))
 panel.margins(x=0.25)
 panel.set(xlabel="Trees", ylabel="ROC AUC of connections", ylim=(0.5, 1))
@@ -51,8 +51,8 @@ panel.legend(loc="lower left", title="Inhibitory share counted over", alignment=
 panel = axes["C"]
 balanced = protocols.xs("balanced_accuracy", level="metric")
 for protocol, look in (
-    ("leaky", {"fmt": "^", "color": style.FAULTY, "label": "synapses split at random (leak)"}),
-    ("honest", {"fmt": "o", "color": style.RIGHT, "label": "neurons held out"}),
+    ("leaky", style.FAULTY | {"label": "synapses split at random (leak)"}),
+    ("honest", style.RIGHT | {"label": "neurons held out"}),
 ):
     rows = balanced.xs(protocol, level="protocol").loc[["connection", "synapse"]]
     style.estimates(panel, [0, 1], rows["value"], rows, **look)

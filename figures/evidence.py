@@ -8,12 +8,12 @@ from matplotlib.colors import to_rgb
 from pipeline import glue
 
 BAR_NM = 200
-METHODS = {"occlusion": ("Occlusion", "o"), "grad_cam": ("Grad-CAM", "s")}
-FOR, AGAINST = "#E69F00", "#0072B2"  # the true class
+METHODS = {"occlusion": "Occlusion", "grad_cam": "Grad-CAM"}
+FOR, AGAINST = style.COLOURS["evidence for"], style.COLOURS["evidence against"]  # the true class
 
 study = glue.study("figures/evidence.py")
 values = study.values("evidence")
-chosen = study.rows("evidence", "chosen")
+chosen = study.rows("evidence", "chosen").assign(trained=lambda rows: rows["role"] == "trained")
 result = study.rows("evidence", "result")
 pictures = study.rows("evidence", "pictures")
 pixel_nm = study.read(study.build.patches / "manifest.json")["voxel_nm"][0]
@@ -45,7 +45,7 @@ for block, dimensionality in enumerate(pictured):
             panel.contour(layer["near"], [0.5], colors="white", linewidths=0.8, linestyles="--")
         if block == 0:
             panels[0].set_title(glue.CLASSES[pixels["label"].iloc[0]], fontsize=8)
-    for panel, name in zip(block_panels[:, 0], (dimensionality, "Occlusion", "Grad-CAM"), strict=True):
+    for panel, name in zip(block_panels[:, 0], (dimensionality, *METHODS.values()), strict=True):
         style.row_label(panel, name, fontsize=8, fontweight="bold" if name == dimensionality else "normal")
 style.corner_letter(left, "A")
 
@@ -54,19 +54,24 @@ near_panel, part_panel = right.subplots(2, 1, height_ratios=(1.15, 1))
 EVEN = {"color": "black", "linestyle": ":", "linewidth": 1.6}
 LOOK = {"horizontal": True, "elinewidth": 1.1, "capsize": 0}
 
+
+def look_of(model, method):
+    """The look of the model, filled for occlusion and open for Grad-CAM."""
+    own = style.network(model) | LOOK
+    return own | {"markerfacecolor": own["color"] if method == "occlusion" else "white"}
+
+
 keys = ["dimensionality", "role", "method", "part", "measure"]
 found = result.set_index(keys)[glue.ESTIMATE].sort_index()
 ticks = {}
-for place, model in enumerate(chosen.itertuples()):
-    trained = model.role == "trained"
-    colour = style.DIMENSIONALITY_COLOURS[model.dimensionality] if trained else style.CONTROL["color"]
-    even = found.loc[(model.dimensionality, "even", "even", "near", "share"), "value"]
+for place, (_, model) in enumerate(chosen.iterrows()):
+    even = found.loc[(model["dimensionality"], "even", "even", "near", "share"), "value"]
     near_panel.plot([even, even], [place - 0.45, place + 0.45], **EVEN)
-    for shift, (method, (_, marker)) in zip((-0.17, 0.17), METHODS.items(), strict=True):
-        row = found.loc[(model.dimensionality, model.role, method, "near", "share")]
-        glue.require(0 <= row["low"] <= row["high"] <= 1, f"the shares of {model.label} lie between 0 and 1")
-        style.estimates(near_panel, row["value"], place + shift, row, fmt=marker, color=colour, **LOOK)
-    ticks[place] = f"{model.label}\n({model.dimensionality})"
+    for shift, method in zip((-0.17, 0.17), METHODS, strict=True):
+        row = found.loc[(model["dimensionality"], model["role"], method, "near", "share")]
+        glue.require(0 <= row["low"] <= row["high"] <= 1, f"the shares of {model['label']} lie between 0 and 1")
+        style.estimates(near_panel, row["value"], place + shift, row, **look_of(model, method))
+    ticks[place] = f"{model['label']}\n({model['dimensionality']})"
 near_panel.set_yticks(list(ticks), ticks.values())
 near_panel.set(xlim=(0, 1), ylim=(len(ticks) - 0.4, -0.6), xlabel=f"Share within {values['reach_nm'].text} nm of cleft")
 style.letter(near_panel, "B")
@@ -77,23 +82,24 @@ parts = {
     "mitochondria": "mito-\nchondria",
     "elsewhere": "elsewhere",
 }
-trained = chosen[chosen["role"] == "trained"]
-lines = [(model, method) for model in trained.itertuples() for method in METHODS]
+trained = chosen[chosen["trained"]]
+lines = [(model, method) for _, model in trained.iterrows() for method in METHODS]
 for place, part in enumerate(parts):
     for shift, (model, method) in zip(np.linspace(-0.3, 0.3, len(lines)), lines, strict=True):
-        row = found.loc[(model.dimensionality, "trained", method, part, "times even")]
-        look = {"fmt": METHODS[method][1], "color": style.DIMENSIONALITY_COLOURS[model.dimensionality]} | LOOK
-        style.estimates(part_panel, row["value"], place + shift, row, **look)
+        row = found.loc[(model["dimensionality"], "trained", method, part, "times even")]
+        style.estimates(part_panel, row["value"], place + shift, row, **look_of(model, method))
 part_panel.axvline(1, **EVEN)
 part_panel.set_yticks(range(len(parts)), parts.values())
 part_panel.set(ylim=(len(parts) - 0.5, -0.5), xlabel="Evidence over even spread")
 part_panel.set_xlim(left=0)
 style.letter(part_panel, "C")
 handles = [
-    plt.Line2D([], [], color="black", marker=marker, linestyle="", markersize=4.5) for _, marker in METHODS.values()
+    plt.Line2D([], [], color=own["color"], marker=own["marker"], markerfacecolor=own["markerfacecolor"], linestyle="")
+    for own in (look_of(model, method) for model, method in lines)
 ]
+names = [f"{model['label']}, {METHODS[method]}" for model, method in lines]
 handles.append(plt.Line2D([], [], **EVEN))
-right.legend(handles, [*(name for name, _ in METHODS.values()), "even spread"], loc="outside lower center", ncols=3)
+right.legend(handles, [*names, "even spread"], loc="outside lower center", ncols=2)
 
 models = " and ".join(
     f"{row.label} ({row.dimensionality})" for row in trained.itertuples() if row.dimensionality in pictured
@@ -101,8 +107,8 @@ models = " and ".join(
 study.save_figure(
     figure,
     f"""**Evidence for the true class ({study.data_phrase}).**
-    **A**, {models}: orange, evidence for; blue, against; dashed, within {values["reach_nm"].text} nm of the cleft; bars
-    {BAR_NM} nm.
+    **A**, {models}: yellow, evidence for; purple, against; dashed, within {values["reach_nm"].text} nm of the cleft;
+    bars {BAR_NM} nm.
     **B**, share of the positive evidence there; **C**, share in each structure over even spread (dotted); grey,
     untrained.
     Bars: {study.interval_phrase}.""",

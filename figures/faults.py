@@ -5,9 +5,10 @@ import style
 
 from pipeline import glue
 
-FAULTY = {"color": style.FAULTY, "fmt": "^"}
-RIGHT = {"color": style.RIGHT, "fmt": "o"}
-INTERVALS = {"synapses": FAULTY | {"label": "over synapses"}, "report": RIGHT | {"label": "over neurons"}}
+INTERVALS = {
+    "synapses": style.FAULTY | {"linestyle": "-.", "label": "over synapses"},
+    "report": style.RIGHT | {"linestyle": "-", "label": "over neurons"},
+}
 
 study = glue.study("figures/faults.py")
 units, leakage, confidence = study.values("units"), study.values("leakage"), study.values("confidence")
@@ -21,8 +22,8 @@ pairs = (
     (axes[1], "Leakage", "Balanced accuracy", *protocols.loc[["leaky", "honest"]].iloc, ("synapses", "neurons")),
 )
 for panel, title, ylabel, faulty, right, names in pairs:
-    style.estimates(panel, 0, faulty["value"], faulty, **FAULTY)
-    style.estimates(panel, 1, right["value"], right, **RIGHT)
+    style.estimates(panel, 0, faulty["value"], faulty, **style.FAULTY)
+    style.estimates(panel, 1, right["value"], right, **style.RIGHT)
     panel.axhline(0.5, **style.REFERENCE)
     panel.set_xticks((0, 1), names)
     panel.set(ylabel=ylabel, xlim=(-0.6, 1.6), ylim=(0.35, 1.03))
@@ -33,8 +34,7 @@ axes[1].set_xlabel("Split by")
 panel = axes[2]
 for interval, look in INTERVALS.items():
     rows = coverage[coverage["interval"] == interval].sort_values("n_neurons")
-    look = look | {"fmt": f"{look['fmt']}-"}
-    style.estimates(panel, rows["n_neurons"], rows["coverage"], rows, value="coverage", **look)
+    style.estimates(panel, rows["n_neurons"], rows["coverage"], rows, value="coverage", joined=True, **look)
 panel.axhline(confidence["nominal"].value, color="black", linestyle="--", linewidth=1, zorder=0)
 sizes = sorted(coverage["n_neurons"].unique())
 panel.set(xlabel="Test neurons", ylabel="Share of intervals\nthat contain the truth", xscale="log", ylim=(0, 1.03))

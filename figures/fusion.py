@@ -13,7 +13,7 @@ STEPS = {
 }
 MODELS = {"logistic": "No image, logistic", "boosting": "No image, boosting"}
 KNOWN = {"all": "all features", "no_spine": "without spines"}
-LOOKS = {"all": {"color": "#E69F00", "fmt": "o"}, "no_spine": {"color": "#0072B2", "fmt": "s"}}
+LOOKS = dict(zip(KNOWN, style.SERIES, strict=False))
 SUBSETS = {"all": "All synapses", "shaft": "Shafts and somata"}
 
 study = glue.study("figures/fusion.py")
@@ -68,7 +68,7 @@ if fitted:
 
 last = "ABC"[len(subsets)]
 shaft = (
-    f"""**B**, the same on synapses that do not lie on spines ({values["n_shaft_excitatory"].text} excitatory,
+    f"""**B**, the same off spines ({values["n_shaft_excitatory"].text} excitatory,
     {values["n_shaft_inhibitory"].text} inhibitory)."""
     if "shaft" in subsets
     else ""
@@ -81,5 +81,5 @@ study.save_figure(
     **A**, test AUC of {values["image_model"].text} alone, with features added step by step, and of the features without
     the image.
     {shaft} {weights}
-    Bars: {study.interval_phrase}; dotted: chance, or no effect.""",
+    Bars: {study.interval_phrase}; dotted: no effect.""",
 )

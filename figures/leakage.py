@@ -7,8 +7,8 @@ import style
 from pipeline import glue
 
 PROTOCOLS = {
-    "leaky": {"color": style.FAULTY, "fmt": "^", "label": "synapses split at random (leak)"},
-    "honest": {"color": style.RIGHT, "fmt": "o", "label": "neurons held out"},
+    "leaky": style.FAULTY | {"label": "synapses split at random (leak)"},
+    "honest": style.RIGHT | {"label": "neurons held out"},
 }
 METRICS = ("accuracy", "balanced_accuracy", "roc_auc")
 
@@ -47,7 +47,7 @@ panel.set(xlim=(-0.5, len(METRICS) - 0.5), ylim=(0.45, 1.03))
 
 panel = axes["D"]
 place = np.arange(len(weights))
-panel.errorbar(place - 0.08, weights["learned"], markersize=4.5, **PROTOCOLS["leaky"])
+panel.plot(place - 0.08, weights["learned"], linestyle="", markersize=4.5, **PROTOCOLS["leaky"])
 style.estimates(panel, place + 0.08, weights["weight"], weights, value="weight", **PROTOCOLS["honest"])
 panel.axhline(0, **style.REFERENCE)
 panel.set_xticks(place, labels=[f"{side} neuron" for side in weights.index])

@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 from pipeline import glue
 
 BAR_NM = 200
-ASSIGNED = {1: ("presynaptic", "#E69F00"), 2: ("postsynaptic", "#56B4E9")}
+ASSIGNED = {number: (side, style.COLOURS[side]) for number, side in ((1, "presynaptic"), (2, "postsynaptic"))}
 TRUE = {1: ("presynaptic", "-"), 2: ("postsynaptic", "--")}
 N_COLUMNS = 2  # methods side by side, with two examples each
 
@@ -49,6 +49,6 @@ study.save_figure(
     figure,
     f"""**Partners assigned to clefts ({study.data_phrase}).**
     Two clefts (white) of each method, drawn at random: one correct, one wrong or, where none is, least certain.
-    Orange, assigned as presynaptic; blue, as postsynaptic; black lines, the true presynaptic (solid) and postsynaptic
-    (broken) partners; bar, {BAR_NM} nm.""",
+    Light blue, assigned as presynaptic; purple, as postsynaptic; black lines, the true presynaptic (solid) and
+    postsynaptic (broken) partners; bar, {BAR_NM} nm.""",
 )

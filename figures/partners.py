@@ -8,13 +8,13 @@ from matplotlib.ticker import MaxNLocator
 from pipeline import glue
 
 ERRORS = {
-    "cleft missed": (["missed"], "#0072B2"),
-    "clefts merged": (["merged"], "#56B4E9"),
-    "wrong or no pair": (["wrong_partner", "reversed", "unassigned"], "#D55E00"),
-    "cleft in pieces": (["split"], "#CC79A7"),
-    "no synapse there": (["false"], "#F0E442"),
+    "cleft missed": (["missed"], "0.35", ""),
+    "clefts merged": (["merged"], "white", "////"),
+    "wrong or no pair": (["wrong_partner", "reversed", "unassigned"], "0.75", ""),
+    "cleft in pieces": (["split"], "white", "...."),
+    "no synapse there": (["false"], "white", ""),
 }
-METHODS = {"avan": ("AVAN", "#009E73", "-"), "pruner": ("proximity pruner", "#CC79A7", "--")}
+METHODS = {"avan": ("AVAN", "-"), "pruner": ("proximity pruner", "--")}
 
 study = glue.study("figures/partners.py")
 values = study.values("partners")
@@ -40,7 +40,7 @@ for panel, system in zip(panels, systems.itertuples(), strict=True):
             look = {"linewidth": 1.6, "color": "black", "label": "validation"}
         panel.plot(part["threshold"], part["edge_f1"], **look)
     panel.plot(system.threshold, system.val_edge_f1, "ko", markerfacecolor="white", label="chosen", zorder=3)
-    panel.plot(system.threshold, system.test_edge_f1, "D", color="#D55E00", label="chosen, on test", zorder=4)
+    panel.plot(system.threshold, system.test_edge_f1, "kD", label="chosen, on test", zorder=4)
     panel.set(xlabel="Threshold", title=glue.sentence_case(system.label))
     panel.xaxis.set_major_locator(MaxNLocator(4))
 panels[0].set_ylabel("F1 of edges")
@@ -49,9 +49,9 @@ style.corner_letter(upper, "A")
 
 error_panel, queue_panel, polyadic_panel = lower.subplots(1, 3)
 left = np.zeros(len(systems))
-for label, (outcomes, colour) in ERRORS.items():
+for label, (outcomes, grey, hatch) in ERRORS.items():
     width = systems[[f"test_n_{outcome}" for outcome in outcomes]].sum(axis=1).to_numpy()
-    look = {"color": colour, "edgecolor": "black", "linewidth": 0.5}
+    look = {"facecolor": grey, "hatch": hatch, "edgecolor": "black", "linewidth": 0.5}
     error_panel.barh(np.arange(len(systems)), width, left=left, label=label, **look)
     left += width
 error_panel.set_yticks(range(len(systems)), [label.replace(" ", "\n") for label in systems["label"]])
@@ -61,9 +61,9 @@ error_panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
 error_panel.legend(loc="upper center", bbox_to_anchor=(0.3, -0.3), ncols=1)
 style.letter(error_panel, "B")
 
-for method, (label, colour, line) in METHODS.items():
+for method, (label, line) in METHODS.items():
     read, met = [0, *queue["read"]], [0, *queue[f"{method}_found"]]
-    queue_panel.step(read, met, where="post", color=colour, linestyle=line, label=label)
+    queue_panel.step(read, met, where="post", color=style.INK, linestyle=line, label=label)
 queue_panel.axvline(queue["disagree"].sum(), color="0.6", linewidth=0.8, zorder=1)
 queue_panel.set(xlabel="Clefts read", ylabel="Wrong edges met", xlim=(0, None), ylim=(0, None))
 queue_panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
@@ -73,9 +73,9 @@ style.letter(queue_panel, "C")
 
 of_number = polyadic[polyadic["n_posts"] != "all"]
 place = np.arange(len(of_number))
-polyadic_panel.plot(place - 0.15, of_number["precision"], "^", color="#0072B2", label="precision")
-polyadic_panel.plot(place, of_number["recall"], "s", color="#E69F00", label="recall")
-look = {"fmt": "o", "color": "black", "capsize": 0, "label": "all correct"}
+polyadic_panel.plot(place - 0.15, of_number["precision"], "k^", label="precision")
+polyadic_panel.plot(place, of_number["recall"], "ks", markerfacecolor="white", label="recall")
+look = style.SERIES[0] | {"capsize": 0, "label": "all correct"}
 style.estimates(polyadic_panel, place + 0.15, of_number["complete"], of_number, value="complete", **look)
 polyadic_panel.set_xticks(place, of_number["n_posts"])
 polyadic_panel.set(xlabel="Postsynaptic partners", ylabel="Share", ylim=(0, 1.05), xlim=(-0.5, len(of_number) - 0.5))

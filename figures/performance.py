@@ -38,7 +38,7 @@ for panel, curve, name in ((axes[0, 0], "roc", "A"), (axes[0, 1], "pr", "B")):
         line = curves[(curves["model"] == model) & (curves["curve"] == curve)]
         scores = [f"{short} {values[f'{model}_{metric}'].value:.2f}" for metric, short in SHORT.items()]
         legend = f"{run['label']}: {', '.join(scores)}"
-        look = {"color": style.DIMENSIONALITY_COLOURS[run["dimensionality"]]} if run["trained"] else style.CONTROL
+        look = style.network(run) | {"markevery": 0.2, "markersize": 4}
         panel.plot(line["x"], line["y"], label=legend, zorder=3, **look)
     style.letter(panel, name)
     panel.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
@@ -79,7 +79,7 @@ style.letter(panel, "D")
 study.save_figure(
     figure,
     f"""**Performance on the {values["n_test_synapses"].text} test synapses ({study.data_phrase}).**
-    **A**, ROC and **B**, precision-recall curves of the best trained model on validation for each input; broken: the
+    **A**, ROC and **B**, precision-recall curves of the best trained model on validation for each input; grey: the
     control with the highest test AUC.
     **C**, confusion and **D**, probabilities of {best.text}, the best on validation.
     Its test AUC {comparison} that of {control.text}.""",

@@ -11,19 +11,19 @@ pooled = study.rows("inference", "pooled")
 models = study.rows("inference", "models").set_index("model")
 sizes = list(pooled["pooled"].unique())
 
-figure, panel = plt.subplots(figsize=(0.75 * style.WIDTH, 3.4))
+figure, panel = plt.subplots(figsize=(style.WIDTH, 3.2))
+ends = {}  # of each line, for its label
 shown = list(pooled["model"].unique())
 for i, (name, rows) in enumerate(pooled.groupby("model", sort=False)):
     model = models.loc[name]
-    look = {"color": style.DIMENSIONALITY_COLOURS[model["dimensionality"]]} if model["trained"] else style.CONTROL
-    look = look | {"marker": "os^D"[i % 4]}
+    look = style.network(model)
     place = [x + 0.1 * (i - (len(shown) - 1) / 2) for x in range(len(sizes))]
-    style.estimates(panel, place, rows["value"], rows, **look)
-    panel.plot([], [], markersize=4.5, label=model["label"], **look)
+    style.estimates(panel, place, rows["value"], rows, joined=True, **look)
+    ends[model["label"]] = (place[-1], rows["value"].iloc[-1])
 panel.axhline(0.5, **style.REFERENCE)
 panel.set_xticks(range(len(sizes)), sizes)
 panel.set(xlabel="Pooled synapses of a neuron", ylabel="Balanced accuracy over neurons", ylim=(None, 1.02))
-figure.legend(*panel.get_legend_handles_labels(), loc="outside upper center", ncols=2)
+style.end_labels(panel, ends)
 
 short = pooled[pooled["model"] == values["best_model"].value].set_index("pooled")["n_short"]
 n_short = ", ".join(f"{glue.count(n).text} at {k}" for k, n in short.items() if n > 0)
@@ -31,7 +31,7 @@ study.save_figure(
     figure,
     f"""**Pooling the synapses of a neuron ({study.data_phrase}).**
     Balanced accuracy over the {values["n_test_neurons"].text} test neurons, pooling log odds of k synapses.
-    Colour: best trained model of each dimensionality on validation; grey: untrained.
+    Trained: the best model of each dimensionality on validation; grey and open: untrained.
     {f"With fewer than k synapses a neuron contributes all: {n_short}." if n_short else ""}
     Bars: {study.interval_phrase}; dotted, chance.""",
 )

@@ -16,10 +16,12 @@ n_panels = 1 if learning.empty else 2
 figure, axes = plt.subplots(1, n_panels, figsize=((0.75 if n_panels == 1 else 1) * style.WIDTH, 3.2), squeeze=False)
 panel = axes[0, 0]
 panel.plot(widths["n_neurons"], widths["closed_form"], color="black", label="closed form", zorder=3)
-panel.plot(widths["n_neurons"], widths["resampled"], "o", color="#E69F00", markersize=5, label="resampled", zorder=4)
+panel.plot(
+    widths["n_neurons"], widths["resampled"], "ko", markerfacecolor="white", markersize=5, label="resampled", zorder=4
+)
 panel.axhline(wanted.value, **style.REFERENCE)
-panel.axvline(here.value, color="#0072B2", linestyle="--", linewidth=1, label=f"this study: {here.text} neurons")
-look = {"color": "#009E73", "markersize": 6, "zorder": 5, "label": f"±{wanted.text}: {needed.text} neurons"}
+panel.axvline(here.value, color="black", linestyle="--", linewidth=1, label=f"this study: {here.text} neurons")
+look = {"color": "black", "markersize": 6, "zorder": 5, "label": f"±{wanted.text}: {needed.text} neurons"}
 panel.plot(needed.value, wanted.value, "s", **look)
 panel.set_xscale("log")
 panel.set_yscale("log")
@@ -34,8 +36,8 @@ panel.legend(loc="upper right")
 if n_panels == 2:
     style.letter(panel, "A")
     panel = axes[0, 1]
-    for colour, (label, rows) in zip(style.MODEL_COLOURS, learning.groupby("label", sort=False), strict=False):
-        style.estimates(panel, rows["n_train_neurons"], rows["value"], rows, color=colour, marker="o", label=label)
+    for look, (label, rows) in zip(style.SERIES, learning.groupby("label", sort=False), strict=False):
+        style.estimates(panel, rows["n_train_neurons"], rows["value"], rows, joined=True, label=label, **look)
     sizes = sorted(learning["n_train_neurons"].unique())
     panel.set_xscale("log")
     panel.set_xticks(sizes, [glue.count(n).text for n in sizes])

@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import style
 
-from pipeline import glue
+from pipeline import glue, labels
 
 N_SECTIONS, BAR_NM = 4, 250
 
@@ -18,6 +18,8 @@ best = values["best_model"]
 
 # The first example of a class is the correct one that the model is most confident of, where any is correct.
 chosen = examples.groupby("label").first()
+model = next(entry for entry in study.config.models if entry.name == best.value)
+n_seen = labels.input_of(model, study.config)[1]
 cubes = dict(zip(chosen.index, study.patches(chosen["synapse_id"], "cube"), strict=True))
 
 figure = plt.figure(figsize=(style.WIDTH, 2.5))
@@ -26,21 +28,22 @@ grid = left.subplots(2, N_SECTIONS, squeeze=False)
 for row, (label, class_name) in zip(grid, glue.CLASSES.items(), strict=True):
     cube = cubes[label]
     first = (len(cube) - N_SECTIONS) // 2
-    for panel, section in zip(row, cube[first : first + N_SECTIONS], strict=True):
-        style.image(panel, section, pixel_nm, BAR_NM if panel is row[-1] else None)
+    seen = len(cube) // 2 - n_seen // 2  # the first section that the network sees
+    for z, panel in enumerate(row, start=first):
+        style.image(panel, cube[z], pixel_nm, BAR_NM if panel is row[-1] else None)
+        if seen <= z < seen + n_seen:
+            panel.add_patch(plt.Rectangle((0, 0), 1, 1, transform=panel.transAxes, fill=False, linewidth=2.5))
     style.row_label(row[0], class_name, color=style.CLASS_COLOURS[label], fontweight="bold")
 style.corner_letter(left, "A")
 
 panel = right.subplots()
 score = metrics.loc[best.value]
-colour = style.DIMENSIONALITY_COLOURS[runs.loc[best.value, "dimensionality"]]
-style.estimates(panel, score["value"], 0, score, horizontal=True, fmt="o", color=colour)
-look = {"fmt": "o", "color": style.CONTROL["color"], "markerfacecolor": "white"}
-style.estimates(panel, controls["value"], range(1, len(controls) + 1), controls, horizontal=True, **look)
+style.estimates(panel, score["value"], 0, score, horizontal=True, **style.network(runs.loc[best.value]))
+for place, (_, control) in enumerate(controls.iterrows(), start=1):
+    look = style.network(runs.loc[control["model"]])
+    style.estimates(panel, control["value"], place, control, horizontal=True, **look)
 panel.axvline(0.5, **style.REFERENCE)
 panel.set_yticks(range(len(controls) + 1), [best.text, *controls["label"].str.replace(", untrained", "\nuntrained")])
-for tick in panel.get_yticklabels():
-    tick.set_fontsize(7.5)
 panel.get_yticklabels()[0].set_fontweight("bold")
 panel.set(xlabel="ROC AUC, test", xlim=(None, 1.01), ylim=(len(controls) + 0.6, -0.6))
 style.letter(panel, "B")
@@ -48,7 +51,8 @@ style.letter(panel, "B")
 study.save_figure(
     figure,
     f"""**What one synapse shows, and what a network reads from it ({study.data_phrase}).**
-    **A**, {N_SECTIONS} consecutive sections through one synapse of each class; bar {BAR_NM} nm.
+    **A**, {N_SECTIONS} consecutive sections through one synapse of each class, framed where the chosen network
+    sees them; bar {BAR_NM} nm.
     **B**, area under the ROC curve: the network chosen on validation (bold) and every untrained control (open); dotted,
     chance.
     Bars: {study.interval_phrase}.""",

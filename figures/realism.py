@@ -12,8 +12,8 @@ spectrum = study.rows("realism", "spectrum")
 junctions = study.rows("simulation", "junctions")
 counts = study.values("simulation")
 
-ours = {"color": style.MODEL_COLOURS[0], "marker": "o", "markersize": 3.5, "label": study.data_phrase}
-real = {"color": "black", "marker": "s", "markersize": 3.5, "linestyle": "--", "label": "real, Kasthuri AC3"}
+ours = style.SERIES[0] | {"markersize": 3.5, "label": study.data_phrase}
+real = style.SERIES[1] | {"markersize": 3.5, "label": "real, Kasthuri AC3"}
 figure, axes = plt.subplots(1, 3, figsize=(style.WIDTH, 2.9))
 
 axes[0].plot(100 * quantiles["level"], quantiles["real"], **real)
@@ -24,12 +24,12 @@ axes[1].loglog(spectrum["frequency_per_um"], spectrum["ours"], **ours)
 axes[1].set(xlabel="Spatial frequency (cycles per µm)", ylabel="Power density (grey level² µm²)")
 axes[1].set_xticks([2, 5, 10, 20, 50], labels=["2", "5", "10", "20", "50"])
 axes[1].minorticks_off()
-for label, width in ((1, 2.0), (0, 0.8)):
+for label, colour in style.CLASS_COLOURS.items():
     for tissue, look in (("real", real), ("ours", ours)):
         rows = junctions[(junctions["tissue"] == tissue) & (junctions["label"] == label)]
-        line = look | {"marker": None, "linewidth": width, "label": None}
+        line = {"color": colour, "linestyle": look["linestyle"]}
         axes[2].plot(rows["distance_nm"], 100 * rows["grey"], **line)
-    axes[2].plot([], [], color="0.4", linewidth=width, label=glue.CLASSES[label])
+    axes[2].plot([], [], color=colour, label=glue.CLASSES[label])
 axes[2].axvline(0, color="0.8", linewidth=0.8, zorder=0)
 axes[2].set(
     xlabel="Distance from the cleft (nm)",

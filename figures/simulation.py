@@ -49,8 +49,8 @@ panels[0].set_ylabel("Share of synapses")
 study.save_figure(
     figure,
     f"""**The {study.data_phrase} and its truth.**
-    **A**, one section, {values["overview_um"].text} µm wide (bar {BAR_NM} nm); **B**, its neurons; **C**, its clefts,
-    excitatory in orange and inhibitory in blue.
+    **A**, one section, {values["overview_um"].text} µm wide (bar {BAR_NM} nm); **B**, its neurons, in any colours;
+    **C**, its clefts, excitatory in orange and inhibitory in blue.
     **D** to **H**, drawn properties of {values["n_excitatory_synapses"].text} excitatory and
     {values["n_inhibitory_synapses"].text} inhibitory synapses, with the AUC that each alone would reach.
     PSD, postsynaptic density.""",

@@ -31,10 +31,7 @@ for panel, (metric, letter) in zip(axes, PANELS.items(), strict=True):
         if row is None:
             continue
         score = metrics.loc[metric, row["family"]]
-        colour = style.DIMENSIONALITY_COLOURS[row["dimensionality"]] if row["trained"] else style.CONTROL["color"]
-        face = colour if row["trained"] else "white"
-        panel.plot([score["low"], score["high"]], [y, y], color=colour, zorder=2)
-        panel.plot(score["value"], y, marker="o", markersize=6, color=colour, markerfacecolor=face, zorder=3)
+        style.estimates(panel, score["value"], y, score, horizontal=True, capsize=0, **style.network(row))
         if row["n_networks"] > 1:
             seeds = spread.loc[metric, row["family"]]
             panel.plot(seeds, [y] * len(seeds), ".", markersize=3.5, color="black", zorder=4)

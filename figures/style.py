@@ -1,4 +1,4 @@
-"""How every figure looks: sizes at print scale, a colour-blind-safe palette, and marks that several figures draw."""
+"""How every figure looks: sizes at print scale, what each colour means, and marks that several figures draw."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -14,15 +14,39 @@ from matplotlib.axes import Axes  # noqa: E402
 
 WIDTH = 7.0  # inches: a full text width (178 mm)
 
-# The palette of Okabe and Ito, whose colours readers with any common colour vision can distinguish.
-CLASS_COLOURS = {1: "#D55E00", 0: "#0072B2"}
-MODEL_COLOURS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-DIMENSIONALITY_COLOURS = dict(zip(("2D", "2.5D", "3D"), MODEL_COLOURS, strict=False))
-RIGHT, FAULTY = MODEL_COLOURS[:2]  # an analysis done correctly, and with a fault of earlier work
-CONTROL = {"color": "#767676", "linestyle": "--"}
+# One colour has one meaning in the whole paper; what has no colour of its own is black (SERIES). The colours of the
+# classes are those of Okabe and Ito; a search found the others, far from these and from each other for readers with
+# any common colour vision, as a test measures.
+COLOURS = {
+    "excitatory": "#D55E00",
+    "inhibitory": "#0072B2",
+    "2D": "#73A06E",
+    "2.5D": "#10AF3A",
+    "3D": "#074100",
+    "untrained": "#767676",
+    "fault": "#C983B8",
+    "evidence for": "#F0E442",
+    "evidence against": "#5225A2",
+    "presynaptic": "#45CCFF",
+    "postsynaptic": "#54095D",
+    "other": "#262626",
+}
+INK = COLOURS["other"]
+CLASS_COLOURS = {1: COLOURS["excitatory"], 0: COLOURS["inhibitory"]}
+MARKERS = {"2D": "o", "2.5D": "D", "3D": "s"}
+DASHES = {"2D": "-", "2.5D": (0, (7, 1.5)), "3D": "-."}
 REFERENCE = {"color": "0.5", "linestyle": ":", "linewidth": 1, "zorder": 0}  # lines at chance, or at no effect
 
-INK = "0.15"
+# An analysis with a fault of earlier work, and with its remedy.
+FAULTY = {"color": COLOURS["fault"], "marker": "^"}
+RIGHT = {"color": INK, "marker": "o"}
+
+#: Looks of things that have no colour of their own.
+SERIES = tuple(
+    {"color": INK, "marker": marker, "markerfacecolor": face, "linestyle": dash}
+    for marker, face, dash in (("o", INK, "-"), ("s", "white", "--"), ("^", INK, "-."), ("D", "white", ":"))
+)
+
 plt.rcParams.update(
     {
         "font.family": "DejaVu Sans",
@@ -55,6 +79,15 @@ TICKS = {"color": INK, "labelsize": 8, "major.size": 6, "major.width": 1.25, "mi
 plt.rcParams.update({f"{axis}tick.{name}": value for axis in "xy" for name, value in TICKS.items()})
 
 
+def network(model: Any) -> dict[str, Any]:
+    """Look of a model, a row with `dimensionality` and `trained`: colour, marker and dash say what it sees, an open
+    grey marker that it was not trained."""
+    seen = model["dimensionality"]
+    if model["trained"]:
+        return {"color": COLOURS[seen], "marker": MARKERS[seen], "linestyle": DASHES[seen]}
+    return {"color": COLOURS["untrained"], "marker": MARKERS[seen], "markerfacecolor": "white", "linestyle": "--"}
+
+
 def letter(axes: Axes, text: str) -> None:
     """A panel letter at the upper left, outside the axes."""
     axes.set_title(text, loc="left", fontweight="bold", fontsize=10)
@@ -72,12 +105,37 @@ def row_label(axes: Axes, text: str, **look: Any) -> None:
 
 
 def estimates(
-    axes: Axes, x: Any, y: Any, rows: Any, horizontal: bool = False, value: str = "value", **look: Any
+    axes: Axes,
+    x: Any,
+    y: Any,
+    rows: Any,
+    horizontal: bool = False,
+    joined: bool = False,
+    value: str = "value",
+    **look: Any,
 ) -> None:
-    """Estimates at `x, y` with intervals, from columns `value`, `low` and `high` of `rows`, a table or a single row."""
+    """Estimates at `x, y` with intervals, from columns `value`, `low` and `high` of `rows`, a table or a single row.
+
+    Lines join them where `joined`. An interval without width would look like certainty: it is written as missing.
+    """
     error = np.reshape([rows[value] - rows["low"], rows["high"] - rows[value]], (2, -1))
-    look = {"markersize": 4.5, "capsize": 2, "elinewidth": 1} | look
+    look = {"markersize": 4.5, "capsize": 2, "elinewidth": 1} | look | ({} if joined else {"linestyle": ""})
     axes.errorbar(x, y, **{"xerr" if horizontal else "yerr": error}, **look)
+    points = np.broadcast_arrays(np.atleast_1d(x), np.atleast_1d(y))
+    for place in np.column_stack(points)[error.sum(axis=0) == 0]:
+        axes.annotate("no interval", place, (0, 5), textcoords="offset points", ha="center", fontsize=8)
+
+
+def end_labels(axes: Axes, ends: dict[str, tuple[float, float]]) -> None:
+    """Write the name of each line beside its end `(x, y)`, from top to bottom and one below the other."""
+    gap = 0.07 * np.ptp(axes.get_ylim())
+    right, below = max(x for x, _ in ends.values()), np.inf
+    for name, end in sorted(ends.items(), key=lambda entry: -entry[1][1]):
+        below = min(end[1], below - gap)
+        leader = {"arrowstyle": "-", "color": "0.6", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3}
+        axes.annotate(
+            name, end, (right + 0.25, below), va="center", fontsize=8, arrowprops=leader, annotation_clip=False
+        )
 
 
 def layers(pixels: pd.DataFrame, names: Iterable[str]) -> dict[str, np.ndarray]:
@@ -114,7 +172,7 @@ def scale_bar(axes: Axes, shape: tuple[int, ...], pixel_nm: float, bar_nm: float
 
 
 def middle(images: np.ndarray, side: int) -> np.ndarray:
-    """The middle `side` pixels of square images `[N, Y, X]`, or all of smaller ones."""
-    side = min(side, images.shape[1])
-    start = (images.shape[1] - side) // 2
-    return images[:, start : start + side, start : start + side]
+    """The middle `side` pixels of square images `[..., Y, X]`, or all of smaller ones."""
+    side = min(side, images.shape[-1])
+    start = (images.shape[-1] - side) // 2
+    return images[..., start : start + side, start : start + side]

@@ -8,8 +8,8 @@ from pipeline import glue
 
 BAR_NM = 200
 CUBES = {
-    "right": {"color": style.RIGHT, "fmt": "o", "label": "correct"},
-    "misread": {"color": style.FAULTY, "fmt": "^", "label": "misread"},
+    "right": style.RIGHT | {"label": "correct"},
+    "misread": style.FAULTY | {"label": "misread"},
 }
 METRICS = ("roc_auc", "balanced_accuracy")
 
