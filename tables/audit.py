@@ -21,10 +21,8 @@ for column, title in titles.items():
 
 study.save_table(
     table,
-    f"""Audit of leakage between the sets of the split ({study.data_phrase}; {values["n_synapses"].text} synapses of
+    f"""Audit of leakage between the sets ({study.data_phrase}; {values["n_synapses"].text} synapses of
     {values["n_neurons"].text} presynaptic neurons).
-    Two sets may not share a presynaptic neuron, which carries the label.
-    They may share postsynaptic neurons and tissue: a cube is the box of image around a synapse that a
-    three-dimensional model sees, and the last column counts the synapses of both sets whose cube overlaps a cube of the
-    other set.""",
+    Sets may not share a presynaptic neuron, which carries the label; they may share postsynaptic neurons and tissue.
+    Last column: synapses of both sets whose cube, the box that a 3D model sees, overlaps one of the other set.""",
 )

@@ -33,14 +33,10 @@ for a, b in pairs.loc["roc_auc"].index:
 part = "All pairs" if all_shown else f"The pairs with {best.text}, of all {values['n_pairs'].text} pairs"
 study.save_table(
     pd.DataFrame(rows),
-    f"""{part} of {values["n_models"].text} models on the same {values["n_test_synapses"].text} test synapses of
-    {values["n_test_neurons"].text} presynaptic neurons ({study.data_phrase}): the first model minus the second.
-    AUC, area under the receiver operating characteristic curve; balanced accuracy at each model's threshold chosen on
-    validation.
+    f"""{part} of {values["n_models"].text} models on the same {values["n_test_synapses"].text} test synapses
+    ({study.data_phrase}): the first model minus the second.
     Brackets: {study.interval_phrase}, on shared resamples.
-    p: permutation test that exchanges all predictions for a neuron at once, adjusted over all
-    {values["n_pairs"].text} pairs by Holm's method.
-    DeLong and McNemar: p-values of these tests for AUC and for plain accuracy; they treat every synapse as an
-    independent draw, are not adjusted, and are shown for comparison only.
-    Models trained with several seeds are represented by the network with the best validation AUC.""",
+    p: permutation test by neurons, adjusted by Holm's method.
+    DeLong, McNemar: unadjusted, with synapses as independent.
+    Of several seeds: best validation AUC.""",
 )

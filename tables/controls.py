@@ -23,11 +23,9 @@ for row in controls.itertuples():
 
 study.save_table(
     pd.DataFrame(rows),
-    f"""Untrained controls on held-out neurons ({study.data_phrase}): networks with random weights, each drawn from its
-    own seed, under a logistic head fitted on the training neurons.
-    The last column is the paired difference of test AUC, the area under the receiver operating characteristic curve,
-    between {values["best_model"].text}, the model chosen on validation, and the control.
-    Bold: the control with the highest test AUC, which the text and the other tables quote because it leaves the
-    smallest difference.
+    f"""Untrained controls on held-out neurons ({study.data_phrase}), each with random weights from its own seed.
+    Last column: test AUC of {values["best_model"].text}, the model chosen on validation, minus that of the control, on
+    the same resamples.
+    Bold: the control with the highest test AUC, which the text and the other tables quote.
     Brackets: {study.interval_phrase}.""",
 )

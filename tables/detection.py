@@ -36,11 +36,8 @@ for system in systems.itertuples():
 study.save_table(
     pd.DataFrame(columns),
     f"""Clefts detected and given partners in the test tissue ({study.data_phrase}), which has
-    {values["n_true_test"].text} true clefts.
-    Threshold and minimum size are those with the highest edge F1 in the validation region; bold, the representation
-    with the highest F1 there.
-    Cleft precision and recall, by overlap of detected and true clefts; an edge is correct when its cleft is detected
-    and given its true partners in their direction; F1, harmonic mean of edge precision and recall.
-    The counts below give first the outcome of every true cleft, then what else was detected.
+    {values["n_true_test"].text} true clefts, at the settings with the highest edge F1 in the validation region; bold,
+    the best representation there.
+    An edge is correct when its cleft is detected and has its true partners in their direction.
     STDT, signed tanh distance transform.""",
 )

@@ -30,10 +30,9 @@ for disagreement, label in [*DISAGREEMENTS.items(), ("all", "All")]:
 
 study.save_table(
     pd.DataFrame(rows),
-    f"""All {values["n_detected"].text} clefts detected in the test tissue ({study.data_phrase}), assigned partners by
-    AVAN (attentional voxel association network) and by the proximity pruner: how the two differ, and the wrong pairs
-    of each among the clefts that are true.
-    False, detected where there is no cleft, so that no pair is correct.
-    A proofreader who reads only the {values["n_disagreements"].text} clefts on which the two disagree
-    ({values["share_disagreements"].text} of all) never encounters the wrong pairs on which they agree.""",
+    f"""All {values["n_detected"].text} clefts detected in the test tissue ({study.data_phrase}), assigned partners
+    by AVAN and by the proximity pruner: how the two differ, and the wrong pairs of each among true clefts.
+    False: no cleft there, so no pair is correct.
+    Reading only the {values["n_disagreements"].text} disagreements ({values["share_disagreements"].text} of all) misses
+    the wrong pairs on which both agree.""",
 )

@@ -21,15 +21,11 @@ if not rows:
 
 study.save_table(
     pd.DataFrame(rows),
-    f"""Errors of {values["model"].text} on {values["n_synapses"].text} test synapses of {values["n_neurons"].text}
-    presynaptic neurons ({study.data_phrase}): {values["n_errors"].text} were misclassified
-    ({values["error_share"].text}).
-    Odds ratios of an error, above one where errors are more likely, with
-    {glue.percent(study.config.stats.confidence).text} intervals of a logistic model fitted by generalised estimating
-    equations, which allow synapses of a neuron to be correlated; "per" gives the standard deviation to which an odds
-    ratio refers.
-    All together: one model with all predictors; one by one: each predictor with the class as the only other one.
-    Left out, because unknown or the same for all synapses: {values["left_out"].text}.
-    Neither intervals nor p-values are adjusted for the number of predictors; a dash marks models that could not be
-    fitted because there are too few neurons or errors.""",
+    f"""Odds ratios of an error of {values["model"].text} on {values["n_synapses"].text} test synapses of
+    {values["n_neurons"].text} presynaptic neurons ({study.data_phrase}; {values["n_errors"].text} errors), with
+    {glue.percent(study.config.stats.confidence).text} intervals.
+    "Per": the standard deviation to which a ratio refers.
+    One by one: each predictor with the class alone.
+    Left out, unknown or constant: {values["left_out"].text}.
+    Unadjusted; dash: too few neurons or errors.""",
 )

@@ -36,14 +36,10 @@ for seen, models in chosen.groupby("dimensionality", sort=False):
 
 study.save_table(
     pd.DataFrame(rows),
-    f"""Location of the positive evidence for the true class ({study.data_phrase}), in percent.
-    Mean shares over {values["n_synapses"].text} test synapses of {values["n_neurons"].text} presynaptic neurons: within
-    {values["reach_nm"].text} nm of the synapse's true cleft, and in each structure of the whole input; the four
-    structures add up to 100.
-    Densities are the pre- and postsynaptic ones.
-    "Untrained" models are the controls; even spread is the share of the input's volume.
-    Input: 2D, one section; 2.5D, several neighbouring sections as channels; 3D, a cube.
-    Occlusion hides boxes of {values["box_nm"].text} nm; Grad-CAM, gradient-weighted class activation map.
-    {values["n_without_evidence"].text} of the maps have no positive evidence and are excluded from the means.
+    f"""Location of the positive evidence for the true class ({study.data_phrase}), in percent: means over
+    {values["n_synapses"].text} test synapses of {values["n_neurons"].text} presynaptic neurons, within
+    {values["reach_nm"].text} nm of the true cleft and in each structure of the input.
+    Even spread: share of the input's volume.
+    {values["n_without_evidence"].text} maps without positive evidence are left out.
     Brackets: {study.interval_phrase}.""",
 )

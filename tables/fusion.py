@@ -41,24 +41,17 @@ for known, words in KNOWN.items():
             cells["AUC, shafts"] = values[f"{prefix}_shaft{suffix}_roc_auc"].text
         rows.append(cells)
 
-spine = """Without spines: without the features that say whether a synapse, and the axon's other synapses, lie on
-spines. """
+spine = "Without spines: no features of spines. "
 of_shaft = (
-    f"""Shafts: the synapses that do not lie on spines ({values["n_shaft_excitatory"].text} excitatory,
+    f"""Shafts: synapses off spines ({values["n_shaft_excitatory"].text} excitatory,
 {values["n_shaft_inhibitory"].text} inhibitory). """
     if shaft
     else ""
 )
 study.save_table(
     pd.DataFrame(rows),
-    f"""The image of a synapse ({values["image_model"].text}) stacked with features of connectivity
-    ({study.data_phrase}), by what must be known: the synapse itself, its postsynaptic neuron, the whole presynaptic
-    axon; below, all these features without the image.
-    Fitted on {values["n_validation_neurons"].text} validation neurons (without the image, on training and validation
-    neurons) and scored on {values["n_synapses"].text} test synapses of {values["n_neurons"].text} neurons.
-    AUC, area under the receiver operating characteristic curve; balanced accuracy at the threshold chosen on
-    validation.
-    Gain: difference from the image alone, and the p-value of a permutation test that exchanges all predictions for a
-    neuron at once, adjusted over all pairs of the four steps by Holm's method.
+    f"""{values["image_model"].text} stacked with features of connectivity ({study.data_phrase}), by what must be
+    known; below, these features without the image.
+    Gain: difference from the image alone; p: permutation test by neurons, adjusted by Holm's method.
     {spine if "no_spine_all_alone_roc_auc" in values else ""}{of_shaft}Brackets: {study.interval_phrase}.""",
 )

@@ -21,11 +21,10 @@ for row in methods.itertuples():
 
 study.save_table(
     pd.DataFrame(rows),
-    f"""Accuracy against coverage ({study.data_phrase}): share of clefts whose two partners and their direction are
+    f"""Accuracy against coverage ({study.data_phrase}): share of clefts with both partners and their direction
     correct, among the given share of the {values["n_clefts"].text} test clefts with the largest margin, the lead of a
-    pair over the next one; clefts without a pair come last and count as wrong.
-    Brackets: {glue.percent(study.config.stats.confidence).text} intervals for clefts grouped by their postsynaptic or
-    their presynaptic neuron, whichever is wider.
-    At the edge: clefts cut by the edge of the volume, to which every method must give a pair all the same, and how many
-    of them are correct.""",
+    pair over the next.
+    No pair counts as wrong.
+    At the edge: clefts cut by the edge of the volume.
+    Brackets: {glue.percent(study.config.stats.confidence).text} [intervals](#statistics) over neurons.""",
 )

@@ -44,21 +44,16 @@ for family, row in families.iterrows():
     )
 devices = " and ".join(sorted({device for row in families["device"] for device in row.split(" and ")}))
 
-several = "A model trained with several seeds has one row, with the range of its epochs and means of the rest. "
-unlisted = "Not listed: models trained on part of the training neurons, or given a mask in addition to the image."
+several = "Several seeds: range of epochs, means of the rest. "
+unlisted = "Not listed: models trained on part of the neurons, or given a mask too."
 elsewhere = any(model.reads_mask or model.train_share < 1 for model in study.config.models)
-crossed = f"""The {study.config.cohort.n_folds} networks of a cross-validated model were each validated on another fold:
-the maximum number of epochs is given, and the AUC is their mean."""
+crossed = f"Cross-validated: maximum of epochs and mean AUC of {study.config.cohort.n_folds} networks."
 study.save_table(
     pd.DataFrame(rows),
     f"""Models ({study.data_phrase}).
-    "Untrained" models are the controls: random weights under a fitted logistic head.
-    Input: 2D, one section; 2.5D, several neighbouring sections as channels of a 2D network; 3D, a cube.
-    Loss: cross-entropy, class-balanced binary cross-entropy (BCE) or focal loss; MixUp and CutMix
-    mix pairs of images and their labels.
-    Epochs: the epoch whose weights were kept, of the maximum number; seconds were measured in this build ({devices}).
-    {several if (families["n_networks"] > 1).any() else ""}AUC is the area under the receiver operating characteristic
-    curve on the {cohort["n_val_synapses"].text} validation synapses of {cohort["n_val_neurons"].text} presynaptic
-    neurons, on which the best models were chosen. {crossed if families["folds"].any() else ""}
+    BCE, binary cross-entropy.
+    Epochs: kept, of the maximum; seconds in this build ({devices}).
+    AUC: on {cohort["n_val_synapses"].text} validation synapses.
+    {several if (families["n_networks"] > 1).any() else ""}{crossed if families["folds"].any() else ""}
     {unlisted if elsewhere else ""}""",
 )

@@ -27,7 +27,6 @@ study.save_table(
     f"""Texture of {study.data_phrase} ({values["n_patches"].text} patches) compared with real electron microscopy
     ({values["n_real_patches"].text} patches of mouse somatosensory cortex, Kasthuri et al. 2015, cutout AC3), in
     pixels of 8 nm.
-    Grey levels run from 0 (black) to 255; power is the spectral density in squared grey levels times µm²,
-    averaged over directions in bands around the given frequency.
+    Power: squared grey levels times µm², averaged over directions in bands around the frequency.
     Differences are relative to the real value; the largest is {values["largest_difference"].text}.""",
 )

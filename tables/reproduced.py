@@ -252,16 +252,10 @@ ROWS = [
 
 study.save_table(
     pd.DataFrame(ROWS, columns=["Number", "Reported", "Here", "Why they differ"]),
-    f"""Reported and reproduced: every number of earlier work that this project is compared with, and what this edition
-    ({study.data_phrase}) obtains.
-    "{ABSENT.capitalize()}": computed by another edition of the same code, with the data named at the end of the row.
-    "Needs": the data without which the reported number cannot be reproduced; the edition `minnie65` reads MICrONS.
-    Networks are those trained by the earlier recipe where the edition has them, or else the best of the same
-    dimensionality on validation, named in parentheses; numbers of this project are for held-out neurons unless stated
-    otherwise.
-    Brackets: {study.interval_phrase}; for partner assignment, intervals for clefts grouped by
-    their postsynaptic or their presynaptic neuron, whichever is wider.
-    AUC, area under the receiver operating characteristic curve; AVAN, attentional voxel association network; prior, the
-    share of excitatory synapses among a neuron's training synapses.""",
+    f"""Reported and reproduced ({study.data_phrase}): earlier work beside this edition.
+    "{ABSENT.capitalize()}": with the data named in the row; "Needs": data without which none can be made.
+    In parentheses: the network, by the earlier recipe where there is one, or else the best of the same dimensionality
+    on validation.
+    Brackets: {study.interval_phrase}.""",
     words=("Reported", "Here", "Why they differ"),
 )

@@ -16,13 +16,10 @@ for metric, title in glue.METRICS.items():
 
 study.save_table(
     pd.DataFrame(rows),
-    f"""Best model and control on held-out neurons ({study.data_phrase}): {values["n_test_synapses"].text} test synapses
-    of {values["n_test_neurons"].text} presynaptic neurons.
-    These are the trained model with the highest AUC on validation and the untrained one with the highest AUC on these
-    test synapses (of {values["n_controls"].text}); the last column is their paired difference on the same resampled
-    neurons.
+    f"""Best model and control on {values["n_test_synapses"].text} test synapses of
+    {values["n_test_neurons"].text} presynaptic neurons ({study.data_phrase}): the trained model with the highest AUC on
+    validation and, of {values["n_controls"].text} untrained ones, that with the highest on these test synapses; last,
+    their paired difference.
     Brackets: {study.interval_phrase}.
-    ROC AUC, area under the receiver operating characteristic curve; average precision, area under the
-    precision-recall curve; F1, harmonic mean of precision and recall.
-    Excitatory is the positive class; accuracy, balanced accuracy and F1 use the threshold chosen on validation.""",
+    Excitatory is positive; decisions use the threshold from validation.""",
 )

@@ -46,8 +46,8 @@ crossed = "Cross-validated models are compared among themselves. "
 study.save_table(
     pd.DataFrame(rows),
     f"""All models on the test neurons ({study.data_phrase}).
-    Bold: best on validation for each input.
-    Last columns: paired differences from the bold model on one section, and from the untrained control of the same
-    network and input, not corrected for their number.
+    Bold: best on validation by input.
+    Last columns: paired differences from the bold model on one section and from the untrained control of the same
+    network, uncorrected.
     {seeds if several_seeds else ""}{crossed if families["folds"].any() else ""}Brackets: {study.interval_phrase}.""",
 )

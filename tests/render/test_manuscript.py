@@ -1,11 +1,14 @@
 """The manuscript itself: renders in each edition, types no result, and shows and mentions every figure and table."""
 
+import ast
 import html
 import re
 
 import pytest
 import yaml
 
+from pipeline import config, scripts
+from pipeline.artefacts import REPOSITORY
 from pipeline.render import page
 
 KINDS = sorted(path.parent.name for path in (page.PAPER / "editions").glob("*/words.yml"))
@@ -78,6 +81,55 @@ def test_the_main_text_is_short_and_begins_with_the_answer(texts, rendered, requ
     main = re.sub(r"<(nav|figure|annotation|script)\b.*?</\1>", "", main, flags=re.DOTALL)
     assert len(html.unescape(re.sub(r"<[^>]+>", " ", main)).split()) <= 3200
     assert main.index('id="answer"') < main.index('id="edition"') < main.index('id="abstract"')
+
+
+#: Words of what scripts write into captions; of everything else, one.
+PHRASES = {"study.data_phrase": 2, "study.interval_phrase": 4}
+
+
+def most_words(node, assigned):
+    """The most words that an expression of a caption can have, with one for each value."""
+    if isinstance(node, ast.Constant):
+        return len(str(node.value).split())
+    if isinstance(node, ast.JoinedStr):
+        return sum(most_words(part, assigned) for part in node.values)
+    if isinstance(node, ast.FormattedValue):
+        return most_words(node.value, assigned)
+    if isinstance(node, ast.IfExp):
+        return max(most_words(node.body, assigned), most_words(node.orelse, assigned))
+    if isinstance(node, ast.Name) and isinstance(assigned.get(node.id), ast.Constant | ast.JoinedStr | ast.IfExp):
+        return most_words(assigned[node.id], assigned)
+    return PHRASES.get(ast.unparse(node), 1)
+
+
+def caption_words(source):
+    """The most words that the caption in the source of a figure or table can have."""
+    tree = ast.parse(source)
+    assigned = {
+        node.targets[0].id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and hasattr(node.targets[0], "id")
+    }
+    (call,) = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("study.save_")
+    ]
+    return most_words(call.args[1], assigned)
+
+
+@pytest.mark.parametrize("folder", ["figures", "tables"])
+def test_captions_are_short(folder):
+    """Methods and results belong in the text. Captions of tables that no paper shows stand alone and may be longer."""
+    shown = set().union(*(scripts.shown(config.load(name))[folder] for name in ("demo", "study", "minnie65")))
+    words = {name: caption_words((REPOSITORY / folder / f"{name}.py").read_text(encoding="utf-8")) for name in shown}
+    assert {name: n for name, n in words.items() if n > 60} == {}
+    assert len(words) > 10
+
+
+def test_words_of_captions_are_counted_with_their_longest_parts():
+    source = 'more = "two words"\nstudy.save_table(x, f"""A {study.interval_phrase} b {more if x else ""} {n} c""")'
+    assert caption_words(source) == 3 + 4 + 2 + 1
 
 
 def test_there_are_no_code_cells(texts):
