@@ -11,6 +11,7 @@ The build reads from a script's source which analyses it needs: `values`, `value
 
 import contextlib
 import dataclasses
+import io
 import math
 import os
 from collections.abc import Iterable
@@ -245,12 +246,22 @@ class Study:
         artefacts.write_json(self.build.analysis / f"{self.script.stem}.json", entries)
 
     def save_figure(self, figure: Any, caption: str) -> None:
-        """Write `figures/<script>.caption.md`, `.svg` and `.png` of a Matplotlib figure: all of them, or none."""
+        """Write `figures/<script>.caption.md`, `.svg`, `.webp` and `.png` of a Matplotlib figure: all of them, or none.
+
+        The page holds the small ones: SVG without what a browser needs not, or WebP where most of it is a micrograph.
+        """
+        from scour import scour  # tables and analyses draw nothing
+
+        formats = ("png", "webp", "svg", "caption.md")
         with contextlib.ExitStack() as stack:
-            paths = [stack.enter_context(artefacts.atomic(self._output(f))) for f in ("png", "svg", "caption.md")]
-            figure.savefig(paths[0])
-            figure.savefig(paths[1], metadata={"Date": None})
-            paths[2].write_text(self._caption(caption), encoding="utf-8")
+            png, webp, svg, words = (stack.enter_context(artefacts.atomic(self._output(f))) for f in formats)
+            figure.savefig(png)
+            figure.savefig(webp, pil_kwargs={"quality": 75})
+            drawn = io.StringIO()
+            figure.savefig(drawn, format="svg", metadata={"Date": None})
+            options = scour.parse_args(["--enable-id-stripping", "--shorten-ids", "--remove-metadata", "--indent=none"])
+            svg.write_text(scour.scourString(drawn.getvalue(), options), encoding="utf-8")
+            words.write_text(self._caption(caption), encoding="utf-8")
 
     def save_table(self, table: pd.DataFrame, caption: str, words: Iterable[str] = ()) -> None:
         """Write `tables/<script>.caption.md`, `.csv` and `.md` of a table of texts: all of them, or none.

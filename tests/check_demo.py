@@ -34,6 +34,9 @@ assert (sure["high"] >= 0.93).all(), f"coverage of AUC: {sure['coverage'].tolist
 assert (sure["low"] <= 0.97).all(), f"coverage of AUC: {sure['coverage'].tolist()}"
 assert (ceiling["high"] >= 0.91).all(), f"coverage of AUC at the ceiling: {ceiling['coverage'].tolist()}"
 
+page = demo.site / "index.html"
+assert page.stat().st_size <= 2.5e6, f"the page has {page.stat().st_size / 1e6:.1f} MB, more than 2.5"
+
 methods = pd.read_parquet(demo.analysis / "partners.methods.parquet").set_index("method")
 avan = values["partners.accuracy_avan"]
 assert methods["n"].min() >= 150, f"{methods['n'].min()} test clefts, fewer than 150"

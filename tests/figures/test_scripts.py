@@ -21,7 +21,9 @@ def test_a_figure_has_picture_and_caption_and_the_same_bytes_again(results, name
         succeed(environment, f"figures/{name}.py")
         digests.add(artefacts.sha256(build.figures))
     assert len(digests) == 1
-    assert {path.name for path in build.figures.iterdir()} == {f"{name}.{s}" for s in ("svg", "png", "caption.md")}
+    assert {path.name for path in build.figures.iterdir()} == {
+        f"{name}.{s}" for s in ("svg", "webp", "png", "caption.md")
+    }
     caption = (build.figures / f"{name}.caption.md").read_text()
     assert caption.endswith(f"Source: `figures/{name}.py`.\n")
     check_picture(build, name)

@@ -1,11 +1,13 @@
 """A build with made-up results for whatever the real manuscript asks for; no made-up result is ever committed."""
 
 import functools
+import io
 import re
 import struct
 import zlib
 
 import pytest
+from PIL import Image
 
 from pipeline import artefacts, config, scripts
 from pipeline.render import page
@@ -33,6 +35,13 @@ def png():
     return b"\x89PNG\r\n\x1a\n" + body
 
 
+def webp():
+    """A white pixel."""
+    encoded = io.BytesIO()
+    Image.new("L", (1, 1), 255).save(encoded, "webp")
+    return encoded.getvalue()
+
+
 def fill_build(build, kind):
     """Write every value, figure, table and caption that the manuscript of an edition names."""
     text = "\n".join(manuscript(kind).values())
@@ -42,10 +51,11 @@ def fill_build(build, kind):
             values.setdefault(script, {})[name] = {"value": 0, "text": f"⟨{script}.{name}⟩"}
     for script, entries in values.items():
         artefacts.write_json(build.analysis / f"{script}.json", entries)
-    for name, suffix in re.findall(r"figures/(\w+)\.(png|svg)", text):
+    for name, suffix in re.findall(r"figures/(\w+)\.(webp|svg)", text):
         path = build.figures / f"{name}.{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(png() if suffix == "png" else SVG)
+        path.write_bytes(SVG if suffix == "svg" else webp())
+        path.with_suffix(".png").write_bytes(png())
     for folder, name in re.findall(r"(figures|tables)/(\w+)\.caption\.md", text):
         artefacts.write_text(build.root / folder / f"{name}.caption.md", f"Caption of {name}.\n")
     for name in re.findall(r"tables/(\w+)\.md", text):
