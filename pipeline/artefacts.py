@@ -178,18 +178,24 @@ def sha256(path: Path) -> str:
 
 
 @functools.cache
+def commit() -> str:
+    """The commit of this code, with "+changes" where files differ from it; "unknown" outside a repository."""
+    git = ["git", "-C", str(REPOSITORY)]
+    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
+    changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True).stdout.strip()
+    return head + ("+changes" if changed else "") or "unknown"
+
+
+@functools.cache
 def _surroundings() -> dict[str, Any]:
     """Commit, package versions and device of this process, for provenance."""
-    git = ["git", "-C", str(REPOSITORY)]
-    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
-    changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True).stdout.strip()
     packages = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "zarr", "cloud-volume", "caveclient")
     versions = {}
     for package in packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
     return {
-        "commit": commit + ("+changes" if changed else "") or "unknown",
+        "commit": commit(),
         "packages": versions,
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",

@@ -149,7 +149,7 @@ def files_of(stage: str) -> list[Path]:
     """Files that a stage reads beside the build's, such as the manuscript and templates."""
     render = REPOSITORY / "pipeline" / "render"
     found = {
-        "page": [*PAPER.rglob("*"), *render.glob("*.lua")],
+        "page": [*PAPER.rglob("*"), *render.glob("*.lua"), *render.glob("*.typ"), REPOSITORY / "CITATION.cff"],
         "companion": [PAPER / "style.css", PAPER / "head.html"],
         "queue": render.glob("*.html"),
     }

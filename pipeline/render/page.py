@@ -53,7 +53,11 @@ def stage(build: artefacts.Build, config: Config) -> None:
         raise RenderError(f"there is no paper for config {config.name!r}: paper/editions has no {config.source.kind}/")
     words = yaml.safe_load((edition[0] / "words.yml").read_text(encoding="utf-8"))
     settings = _settings(config.model_dump(mode="json"))
-    variables: dict[str, dict[str, Any]] = {"edition": {"name": config.name} | words, "config": settings}
+    variables: dict[str, dict[str, Any]] = {
+        "edition": {"name": config.name} | words,
+        "config": settings,
+        "citation": _citation(),
+    }
     for key, entry in values(build).items():
         script, name = key.split(".", 1)
         variables.setdefault(script, {})[name] = entry["text"]
@@ -68,6 +72,18 @@ def stage(build: artefacts.Build, config: Config) -> None:
                 shutil.copytree(made, folder / made.name)
         text = yaml.safe_dump(variables, default_style='"', allow_unicode=True, width=10**6)
         (folder / "_variables.yml").write_text(text, encoding="utf-8")
+
+
+def _citation() -> dict[str, str]:
+    """What `CITATION.cff` says, and the commit of the code that renders."""
+    cited = yaml.safe_load((artefacts.REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
+    return {
+        "authors": ", ".join(author["name"] for author in cited["authors"]),
+        "title": cited["title"],
+        "version": cited["version"],
+        "year": str(cited["date-released"])[:4],
+        "commit": artefacts.commit().replace("+", " with "),
+    }
 
 
 def _settings(section: dict[str, Any]) -> dict[str, Any]:
@@ -105,15 +121,25 @@ def render(build: artefacts.Build) -> None:
 
 def render_embedded(folder: Path, page: Path) -> None:
     """Render the manuscript in `folder` to the HTML file `page` without Quarto."""
-    settings = yaml.safe_load((folder / "_quarto.yml").read_text(encoding="utf-8"))
     defaults: dict[str, Any] = {
         "from": "markdown",
         "filters": [str(FILTER), {"type": "citeproc"}],
-        "metadata": {key: value for key, value in settings.items() if key not in ("project", "format", "filters")},
+        "metadata": settings_of(folder),
     }
-    defaults |= {key: value for key, value in settings["format"]["html"].items() if key not in QUARTO_ONLY}
+    options = _quarto_yml(folder)["format"]["html"]
+    defaults |= {key: value for key, value in options.items() if key not in QUARTO_ONLY}
     defaults["toc-depth"] += 1  # the filter begins the sections at h2, under the title; Quarto leaves them at h1
     convert("index.qmd", page, folder, defaults)
+
+
+def settings_of(folder: Path) -> dict[str, Any]:
+    """What `_quarto.yml` of the manuscript in `folder` says for all formats, as pandoc's metadata."""
+    return {key: value for key, value in _quarto_yml(folder).items() if key not in ("project", "format", "filters")}
+
+
+def _quarto_yml(folder: Path) -> dict[str, Any]:
+    settings: dict[str, Any] = yaml.safe_load((folder / "_quarto.yml").read_text(encoding="utf-8"))
+    return settings
 
 
 def _render_with_quarto(folder: Path, page: Path) -> None:

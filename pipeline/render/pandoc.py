@@ -12,8 +12,8 @@ import yaml
 
 from pipeline.errors import PipelineError
 
-#: Options of pandoc for every page, in addition to those of the manuscript's `_quarto.yml`.
-COMMON = {"to": "html5", "standalone": True, "fail-if-warnings": True, "wrap": "preserve"}
+#: Options of pandoc for every document, in addition to those of the manuscript's `_quarto.yml`.
+COMMON = {"standalone": True, "fail-if-warnings": True, "wrap": "preserve"}
 
 
 class RenderError(PipelineError):
@@ -25,7 +25,17 @@ def convert(source: str, page: Path, folder: Path, defaults: dict[str, Any]) -> 
 
     RenderError repeats what pandoc or a filter objected to, or lists what the page would load from outside.
     """
-    options = COMMON | defaults | {"input-files": [source], "output-file": str(page.resolve())}
+    run_pandoc(source, page, folder, defaults | {"to": "html5"})
+    make_accessible(page)
+    require_self_contained(page, folder / source)
+
+
+def run_pandoc(source: str, output: Path, folder: Path, defaults: dict[str, Any]) -> None:
+    """Convert the file `source` in `folder` to the file `output`, whose format is `to` of `defaults`.
+
+    RenderError repeats what pandoc or a filter objected to.
+    """
+    options = COMMON | defaults | {"input-files": [source], "output-file": str(output.resolve())}
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         yaml.safe_dump(options, file)
         file.flush()
@@ -33,8 +43,6 @@ def convert(source: str, page: Path, folder: Path, defaults: dict[str, Any]) -> 
         run = subprocess.run(command, capture_output=True, text=True, cwd=folder)
     if run.returncode:
         raise RenderError(f"{folder / source} cannot be rendered:\n{_message(run.stderr)}")
-    make_accessible(page)
-    require_self_contained(page, folder / source)
 
 
 def _message(stderr: str) -> str:
@@ -57,7 +65,7 @@ def make_accessible(page: Path) -> None:
 
     text = re.sub(r"<th([^>]*)></th>", r"<td\1></td>", page.read_text(encoding="utf-8"))
     text = re.sub(r"<(thead|tbody|th)\b(?! scope=)", with_scope, text)
-    boxes = r'<(span id="eq-[^"]*"|div class="output[^>]*|div aria-describedby="s?tbl-[^"]*")>'
+    boxes = r'<(span id="eq-[^"]*"|div class="output[^>]*|div aria-describedby="s?(?:tbl|fig)-[^"]*")>'
     page.write_text(re.sub(boxes, r'<\1 tabindex="0">', text), encoding="utf-8")
 
 

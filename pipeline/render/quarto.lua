@@ -64,102 +64,6 @@ local function define_floats(meta)
   end
 end
 
--- Includes ------------------------------------------------------------------------------------------------------
-
-local function included_path(paragraph)
-  return pandoc.utils.stringify(paragraph):match("^{{<%s*include%s+(%S+)%s*>}}$")
-end
-
-local function expand_includes(blocks, chain)
-  return blocks:walk {
-    Para = function(paragraph)
-      local path = included_path(paragraph)
-      if not path then return nil end
-      if chain:includes(path) then
-        report("include " .. path, "file " .. path .. " includes itself")
-        return {}
-      end
-      local text = read(path)
-      if not text then
-        report("include " .. path, "included file " .. path .. " does not exist")
-        return {}
-      end
-      sources:insert(path)
-      local included = pandoc.read(text, "markdown", PANDOC_READER_OPTIONS)
-      return expand_includes(included.blocks, chain .. { path })
-    end,
-  }
-end
-
--- Variables -----------------------------------------------------------------------------------------------------
-
-local function read_variables()
-  local text = read("_variables.yml")
-  return text and pandoc.read("---\n" .. text .. "\n---\n", "markdown").meta or {}
-end
-
-local function variable(variables, name)
-  local value = variables
-  for key in name:gmatch("[^.]+") do
-    local kind = pandoc.utils.type(value)
-    value = (kind == "table" or kind == "Meta") and value[key] or nil
-  end
-  local kind = pandoc.utils.type(value)
-  if kind == "Inlines" then return value end
-  if kind == "Blocks" then return pandoc.utils.blocks_to_inlines(value) end
-  if kind == "string" then return pandoc.Inlines(value) end
-  return nil -- a group of variables, not one
-end
-
--- The same inlines with every `{{<` and `>}}` in a Str of its own.
-local function split_braces(inlines)
-  local split = pandoc.List()
-  for _, inline in ipairs(inlines) do
-    if inline.t == "Str" then
-      local text = inline.text:gsub("{{<", "\n{{<\n"):gsub(">}}", "\n>}}\n")
-      for part in text:gmatch("[^\n]+") do split:insert(pandoc.Str(part)) end
-    else
-      split:insert(inline)
-    end
-  end
-  return split
-end
-
-local function expand_variables(variables)
-  return function(inlines)
-    local expanded = pandoc.List()
-    local shortcode = nil -- its inlines so far, while inside one
-    for _, inline in ipairs(split_braces(inlines)) do
-      if inline.t == "Str" and inline.text == "{{<" then
-        shortcode = pandoc.List()
-      elseif shortcode and inline.t == "Str" and inline.text == ">}}" then
-        local words = pandoc.List()
-        for word in pandoc.utils.stringify(pandoc.Inlines(shortcode)):gmatch("%S+") do words:insert(word) end
-        local text = table.concat(words, " ")
-        if words[1] == "var" and #words == 2 then
-          local value = variable(variables, words[2])
-          if value then
-            expanded:extend(value)
-          else
-            report("var " .. words[2], "unknown variable " .. words[2] .. " (not in _variables.yml)")
-          end
-        elseif words[1] == "include" then
-          report(text, "{{< " .. text .. " >}} must be alone in its paragraph")
-        else
-          report(text, "unknown shortcode {{< " .. text .. " >}}")
-        end
-        shortcode = nil
-      elseif shortcode then
-        shortcode:insert(inline)
-      else
-        expanded:insert(inline)
-      end
-    end
-    if shortcode then report("{{<", "a shortcode is not closed by >}}") end
-    return expanded
-  end
-end
-
 -- Callouts ------------------------------------------------------------------------------------------------------
 
 local function reject_unknown_callout(div)
@@ -255,8 +159,12 @@ local function render_float(div)
   local number = next_number(kind)
   numbers[div.identifier] = number
   local name = PREFIXES[kind] .. number
-  local caption_block = pandoc.Plain(pandoc.Inlines { pandoc.Str(name .. ":"), pandoc.Space() } .. caption.content)
-  local figcaption = pandoc.Blocks { html("<figcaption>"), caption_block, html("</figcaption>") }
+  local words = pandoc.Plain(pandoc.Inlines { pandoc.Str(name .. ":"), pandoc.Space() } .. caption.content)
+  if not FORMAT:match("html") then
+    if held == "Image" then content = content:map(function(block) return pandoc.Plain(block.content) end) end
+    return pandoc.Figure(content, pandoc.Caption { words }, pandoc.Attr(div.identifier))
+  end
+  local figcaption = pandoc.Blocks { html("<figcaption>"), words, html("</figcaption>") }
   local blocks = pandoc.Blocks { html('<figure id="' .. div.identifier .. '" class="quarto-float-' .. kind .. '">') }
   if held == "Table" then -- the caption above, the table in a box that scrolls sideways on a narrow screen
     blocks:extend(figcaption)
@@ -264,7 +172,9 @@ local function render_float(div)
     blocks:extend(content)
     blocks:insert(html("</div>"))
   else
+    blocks:insert(html("<div>"))
     blocks:extend(content)
+    blocks:insert(html("</div>"))
     blocks:extend(figcaption)
   end
   blocks:insert(html("</figure>"))
@@ -343,8 +253,10 @@ end
 
 function Pandoc(doc)
   define_floats(doc.meta)
-  doc.blocks = expand_includes(doc.blocks, pandoc.List())
-  doc = doc:walk { Inlines = expand_variables(read_variables()) }
+  local shortcodes = dofile(pandoc.path.join { pandoc.path.directory(PANDOC_SCRIPT_FILE), "shortcodes.lua" })(
+    read, report, sources)
+  doc.blocks = shortcodes.expand_includes(doc.blocks)
+  doc = doc:walk { Inlines = shortcodes.expand_variables() }
   doc.blocks = doc.blocks:walk(dofile("callouts.lua")[1]):walk { Div = reject_unknown_callout }
   number_sections(doc.blocks)
   doc.blocks = doc.blocks:walk { Para = number_equations, Figure = reject_implicit_float,

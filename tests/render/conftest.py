@@ -78,6 +78,12 @@ def stage(tmp_path):
 
 
 @pytest.fixture(scope="session")
+def stage_in():
+    """`staged`: the config and build of an edition, in a folder of the caller's."""
+    return staged
+
+
+@pytest.fixture(scope="session")
 def rendered(tmp_path_factory):
     """The page of an edition, by its kind of source, from the renderer that `make paper` would use here."""
 
