@@ -7,9 +7,12 @@ import shutil
 import subprocess
 from importlib import resources
 
+import nbformat.v4
+import pandas as pd
 import pytest
 
 from pipeline import artefacts
+from pipeline.render import companion as companions
 from pipeline.render import page
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
@@ -52,6 +55,7 @@ addEventListener("load", () => {
     width: innerWidth,
     beyond: document.documentElement.scrollWidth - document.documentElement.clientWidth,
     scrolling: [...document.querySelectorAll("figure > div, span")].filter(wide).length,
+    picture: document.querySelector("figure img")?.getBoundingClientRect().width,
   });
   parent.document.body.append(report);
 });
@@ -92,6 +96,33 @@ addEventListener("load", async () => {
 </script>"""
 AXE = resources.files("axe_core_python") / "axe.min.js"
 
+#: Focuses a link and reports its preview, before and after Escape.
+PREVIEWS = """<script>
+addEventListener("load", async () => {
+  const later = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+  const preview = document.querySelector("#preview");
+  const shown = {};
+  for (const hash of ["#fig-question", "#eq-auc", "#sec-partners", "#ref-gray1959"]) {
+    const link = document.querySelector(`a:is(.quarto-xref, [role=doc-biblioref])[href="${hash}"]`);
+    link.dispatchEvent(new FocusEvent("focus"));
+    const box = preview.getBoundingClientRect();
+    shown[hash] = preview.matches(":popover-open") && box.left >= 0 && box.right <= innerWidth && preview.textContent;
+    if (link.getAttribute("aria-describedby") !== "preview") shown[hash] = "not described";
+  }
+  document.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape" }));
+  await later(50);
+  const ids = [...document.querySelectorAll("[id]")].map((element) => element.id);
+  const report = document.createElement("pre");
+  report.className = "probe";
+  report.textContent = JSON.stringify({
+    shown,
+    closed: !preview.matches(":popover-open"),
+    twice: ids.filter((id, place) => ids.indexOf(id) !== place),
+  });
+  document.body.append(report);
+});
+</script>"""
+
 WIDTHS = [380, 768, 1440]
 
 #: A wide table and a long equation in the markup of Quarto 1.10 with `theme: none`, as its filters
@@ -118,6 +149,22 @@ def reports(browse, path, *flags):
 def paper(rendered):
     """The page of the simulated edition, with made-up results."""
     return rendered("simulated")
+
+
+@pytest.fixture(scope="module")
+def companion(tmp_path_factory):
+    """A companion page with code, text and a table."""
+    folder = tmp_path_factory.mktemp("companion")
+    html = pd.DataFrame({"n_synapses": [287]}, index=["all"]).to_html()
+    output = nbformat.v4.new_output("execute_result", {"text/html": html, "text/plain": "287"}, execution_count=1)
+    cells = [
+        nbformat.v4.new_markdown_cell("# Cohort\n\nWhat this page counts."),
+        nbformat.v4.new_code_cell("rows  # a table", execution_count=1, outputs=[output]),
+    ]
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "language": "python"}})
+    artefacts.write_text(folder / "cohort.ipynb", nbformat.writes(notebook))
+    companions.render(folder / "cohort.ipynb", folder / "cohort.html", "- [Performance](performance.html)")
+    return folder / "cohort.html"
 
 
 @pytest.fixture
@@ -177,7 +224,11 @@ def test_the_page_fits_phones_tablets_and_desktops(paper, browse, tmp_path, mark
     found = sorted(reports(browse, tmp_path / "frames.html"), key=lambda report: report["width"])
     assert [report["width"] for report in found] == WIDTHS
     assert [report["beyond"] for report in found] == [0, 0, 0]
-    assert markup == "as rendered here" or found[0]["scrolling"] == 2
+    if markup == "as rendered here":
+        smallest = 8 / 72 / 7  # texts have at least 8 points in figures 7 inches wide
+        assert min(report["picture"] for report in found) * smallest >= 9
+    else:
+        assert found[0]["scrolling"] == 2
 
 
 def test_a_link_opens_what_is_folded_and_the_contents_follow(paper, browse, tmp_path):
@@ -187,9 +238,23 @@ def test_a_link_opens_what_is_folded_and_the_contents_follow(paper, browse, tmp_
     assert report == {"before": False, "after": True, "current": ["#sec-faults-details"], "contents": True}
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_is_accessible(paper, browse, tmp_path, scheme):
+def test_links_show_what_they_lead_to(paper, browse, tmp_path):
     text = paper.read_text(encoding="utf-8")
+    (tmp_path / "page.html").write_text(text.replace("</body>", PREVIEWS + "</body>"), encoding="utf-8")
+    (report,) = reports(browse, tmp_path / "page.html")
+    shown = report["shown"]
+    assert "Caption of question." in shown["#fig-question"]
+    assert shown["#eq-auc"]
+    assert re.search(r"Partners of a cleft\s*A wiring diagram has to find", shown["#sec-partners"])
+    assert "Gray" in shown["#ref-gray1959"]
+    assert report["closed"]
+    assert report["twice"] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("which", ["paper", "companion"])
+def test_the_page_is_accessible(request, browse, tmp_path, which, scheme):
+    text = request.getfixturevalue(which).read_text(encoding="utf-8")
     probe = f"<script>{AXE.read_text(encoding='utf-8')}</script>{CHECKS}"
     (tmp_path / "page.html").write_text(text.replace("</body>", probe + "</body>"), encoding="utf-8")
     dark = ["--blink-settings=preferredColorScheme=0"] if scheme == "dark" else []
