@@ -35,6 +35,8 @@ METRICS = {
     "f1": "F1",
 }
 
+pd.options.display.float_format = lambda number: f"{number:,.4g}" if abs(number) < 1e4 else f"{number:,.0f}"
+
 ESTIMATE = ["value", "low", "high"]  #: columns of an estimate and its interval
 
 

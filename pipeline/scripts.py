@@ -149,8 +149,12 @@ def files_of(stage: str) -> list[Path]:
     """Files that a stage reads beside the build's, such as the manuscript and templates."""
     render = REPOSITORY / "pipeline" / "render"
     found = {
-        "page": [*PAPER.rglob("*"), *render.glob("*.lua"), *render.glob("*.typ"), REPOSITORY / "CITATION.cff"],
-        "companion": [PAPER / "style.css", PAPER / "head.html"],
+        "page": [*PAPER.rglob("*"), *render.glob("[!c]*.lua"), *render.glob("*.typ"), REPOSITORY / "CITATION.cff"],
+        "companion": [
+            *(PAPER / name for name in ("style.css", "head.html")),
+            render / "companion.lua",
+            *(PAPER / "editions").glob("*/companions.md"),
+        ],
         "queue": render.glob("*.html"),
     }
     return sorted(path for path in found.get(stage, ()) if path.is_file())

@@ -1,6 +1,7 @@
 """Executed notebooks as companion pages of the paper, in its style."""
 
 import json
+import re
 import tempfile
 from pathlib import Path
 
@@ -10,12 +11,14 @@ from pipeline.scripts import PAPER
 
 BEFORE = '<nav class="back" aria-label="Paper"><a href="index.html">← The paper</a></nav>\n<main>\n'
 AFTER = "</main>\n"
+FILTER = Path(__file__).with_name("companion.lua")
 
 
-def render(notebook: Path, page: Path) -> None:
-    """Render an executed notebook (.ipynb) to the self-contained HTML file `page`.
+def render(notebook: Path, page: Path, links: str) -> None:
+    """Render an executed notebook (.ipynb) to the self-contained HTML file `page`, with the list `links` at its end.
 
-    The heading that opens the first cell becomes the title. RenderError names a code cell that was not run or that
+    The heading that opens the first cell becomes the title. Code is folded, and headers have spaces for
+    underscores. `links` is Markdown. RenderError names a code cell that was not run or that
     ended with an error; the page of an earlier run is then left as it was.
     """
     content = artefacts.read_json(notebook)
@@ -32,12 +35,19 @@ def render(notebook: Path, page: Path) -> None:
     if not title.startswith("# ") or cells[0]["cell_type"] != "markdown":
         raise RenderError(f"{notebook}: the first cell must be Markdown that begins with a title, `# ...`")
     cells[0]["source"] = rest.strip()
+    for output in (output for cell in cells for output in cell.get("outputs", ())):
+        if "text/html" in output.get("data", {}):
+            table = "".join(output["data"]["text/html"])
+            readable = re.sub(r"(?<=<th>)[^<]*", lambda name: name[0].replace("_", " "), table)
+            output["data"]["text/html"] = readable
+    cells.append({"cell_type": "markdown", "metadata": {}, "source": f"## All companion pages\n\n{links}"})
     with tempfile.TemporaryDirectory() as folder, artefacts.atomic(page) as temporary:
         (Path(folder) / notebook.name).write_text(json.dumps(content), encoding="utf-8")
         (Path(folder) / "before.html").write_text(BEFORE, encoding="utf-8")
         (Path(folder) / "after.html").write_text(AFTER, encoding="utf-8")
         defaults = {
             "from": "ipynb",
+            "filters": [str(FILTER)],
             "metadata": {"title": title.removeprefix("# ").strip(), "lang": "en"},
             "css": [str(PAPER / "style.css")],
             "include-in-header": [str(PAPER / "head.html")],

@@ -1,11 +1,13 @@
 """An executed notebook becomes a companion page; one that did not run, or failed, is refused by cell."""
 
 import base64
+import re
 
 import nbformat.v4
+import pandas as pd
 import pytest
 
-from pipeline import artefacts
+from pipeline import artefacts, glue
 from pipeline.render import companion
 from pipeline.render.pandoc import RenderError
 
@@ -25,14 +27,14 @@ def render(tmp_path):
     def run(notebook):
         path = tmp_path / "cohort.ipynb"
         artefacts.write_text(path, nbformat.writes(notebook))
-        companion.render(path, tmp_path / "site" / "cohort.html")
+        companion.render(path, tmp_path / "site" / "cohort.html", "- [Performance](performance.html)")
         return (tmp_path / "site" / "cohort.html").read_text(encoding="utf-8")
 
     return run
 
 
 def test_code_outputs_tables_and_pictures_are_on_the_page(render, png_bytes):
-    table = "<table><tr><td>287</td></tr></table>"
+    table = "<table><thead><tr><th>n_synapses</th></tr></thead><tbody><tr><td>287</td></tr></tbody></table>"
     picture = base64.b64encode(png_bytes).decode()
     outputs = [
         nbformat.v4.new_output("stream", name="stdout", text="one\n"),
@@ -48,6 +50,26 @@ def test_code_outputs_tables_and_pictures_are_on_the_page(render, png_bytes):
     assert "<td>287</td>" in page
     assert f"data:image/png;base64,{picture}" in page
     assert '<a href="index.html">' in page
+    assert '<a href="performance.html">Performance</a>' in page
+
+
+def test_code_is_folded_and_results_are_not(render):
+    outputs = [nbformat.v4.new_output("stream", name="stdout", text="a result\n")]
+    page = render(executed(outputs))
+    folds = re.findall(r"<details>.*?</details>", page, re.DOTALL)
+    assert len(folds) == 1
+    assert "<summary>Code</summary>" in folds[0]
+    assert "print" in folds[0]
+    assert "a result" not in folds[0]
+
+
+def test_tables_have_readable_names_and_rounded_numbers(render):
+    assert pd.options.display.float_format, f"{glue.__name__} says how notebooks write numbers"
+    table = pd.DataFrame({"pre_neuron_id": [7], "share_low": [0.123456789], "n": [123456.7]}, index=["roc_auc"])
+    html = {"text/html": table.to_html(), "text/plain": ""}
+    page = render(executed([nbformat.v4.new_output("execute_result", html, execution_count=1)]))
+    cells = re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", page)
+    assert [cell for cell in cells if cell] == ["pre neuron id", "share low", "n", "roc auc", "7", "0.1235", "123,457"]
 
 
 @pytest.mark.parametrize(
