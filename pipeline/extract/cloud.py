@@ -79,7 +79,7 @@ def _set_deadline(timeout_s: float) -> None:
     def send(adapter: Any, request: Any, stream: bool = False, timeout: Any = None, **options: Any) -> Any:
         return _send(adapter, request, stream=stream, timeout=timeout_s if timeout is None else timeout, **options)
 
-    requests.adapters.HTTPAdapter.send = send  # type: ignore[method-assign]
+    requests.adapters.HTTPAdapter.send = send  # type: ignore[assignment, method-assign]
 
 
 def _unavailable(path: str, error: Exception) -> VolumeUnavailable:
