@@ -267,7 +267,7 @@ EDITS = {
         [(TINY, "patch_px: 128", "patch_px: 120")],
         {"cohort", "extract", "units", "masks", *SCRIPTS},
     ),
-    "epochs of a classifier": ([(TINY, "epochs: 1", "epochs: 2")], {"train", "units", *SCRIPTS}),
+    "epochs of a classifier": ([(TINY, "epochs: 2", "epochs: 3")], {"train", "units", *SCRIPTS}),
     "the test tissue": (
         [(TINY, "n_excitatory: 5", "n_excitatory: 6")],
         {"partner-tissue", "partner-networks", "partner-tests", "masks", *SCRIPTS},
