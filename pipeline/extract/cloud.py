@@ -13,7 +13,7 @@ from cloudfiles.exceptions import DecompressionError
 from cloudvolume.exceptions import DecodingError, EmptyVolumeException, InfoUnavailableError
 
 from pipeline.config import Transfer
-from pipeline.extract.chunks import CACHE_BYTES, Corners
+from pipeline.extract.chunks import CACHE_BYTES, Corner, Corners
 from pipeline.extract.fetch import Unreadable, VolumeUnavailable
 
 #: What cloud-volume raises for a missing chunk, and for one whose bytes cannot be decoded.
@@ -48,7 +48,7 @@ class CloudReader:
             raise _unavailable(self._path, error) from None
         return np.asarray(cutout).reshape(high_vx - low_vx, order="F").T
 
-    def _fault(self, low: np.ndarray, high: np.ndarray) -> str:
+    def _fault(self, low: Corner, high: Corner) -> str:
         box = cloudvolume.Bbox(low, high)
         name = f"{self._cv.key}/{box.to_filename()}"
         try:
