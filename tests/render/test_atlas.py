@@ -10,13 +10,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 from sklearn.metrics import confusion_matrix, roc_curve
-from test_browser import AXE, CHECKS, CHROMIUM, browse, reports  # noqa: F401
+from test_browser import AXE, CHECKS, browse, needs_browser, reports  # noqa: F401
 
 from pipeline.render import atlas
 
-needs_browser = pytest.mark.skipif(
-    CHROMIUM is None, reason="no chromium binary on the PATH: the page is not opened here"
-)
 VOXEL_NM = (8.0, 8.0, 40.0)
 VOLUMES = {
     "simulated": {"kind": "simulated", "em_path": "precomputed://file:///nowhere"},

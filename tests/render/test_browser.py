@@ -16,7 +16,10 @@ from pipeline.render import companion as companions
 from pipeline.render import page
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium binary on the PATH: the page is not opened here")
+needs_browser = pytest.mark.skipif(
+    CHROMIUM is None, reason="no chromium binary on the PATH: the page is not opened here"
+)
+pytestmark = needs_browser
 
 QUIET = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 QUIET += ["--disable-background-networking", "--disable-component-update", "--no-default-browser-check"]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from test_browser import AXE, CHECKS, CHROMIUM, browse, reports  # noqa: F401
+from test_browser import AXE, CHECKS, browse, needs_browser, reports  # noqa: F401
 
 from pipeline.render import queue
 
@@ -137,7 +137,7 @@ def test_a_queue_without_disagreements_says_so(tmp_path):
     assert "agree on every cleft" in path.read_text()
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium binary on the PATH: the page is not opened here")
+@needs_browser
 def test_decisions_by_keyboard_and_click_end_in_the_csv_and_outlive_the_page(tmp_path, browse):  # noqa: F811
     (path,) = queue.write(proposals(5), look, VOXEL_NM, tmp_path / "queue")
     path.write_text(path.read_text().replace("</body>", PROBE + "</body>"))
@@ -165,7 +165,7 @@ def test_decisions_by_keyboard_and_click_end_in_the_csv_and_outlive_the_page(tmp
     assert reports(browse, again) == [{"progress": progress, "checked": 4, "current": 2}]
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium binary on the PATH: the page is not opened here")
+@needs_browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_queue_is_accessible(tmp_path, browse, scheme):  # noqa: F811
     (path,) = queue.write(proposals(3), look, VOXEL_NM, tmp_path / "queue")
