@@ -1,5 +1,7 @@
 """Evidence maps: where the networks find evidence for the true class, by distance to the synapse and by structure."""
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 import style
@@ -71,9 +73,9 @@ for place, (_, model) in enumerate(chosen.iterrows()):
         row = found.loc[(model["dimensionality"], model["role"], method, "near", "share")]
         glue.require(0 <= row["low"] <= row["high"] <= 1, f"the shares of {model['label']} lie between 0 and 1")
         style.estimates(near_panel, row["value"], place + shift, row, **look_of(model, method))
-    ticks[place] = f"{model['label']}\n({model['dimensionality']})"
+    ticks[place] = textwrap.fill(f"{model['label']} ({model['dimensionality']})", 18)
 near_panel.set_yticks(list(ticks), ticks.values())
-near_panel.set(xlim=(0, 1), ylim=(len(ticks) - 0.4, -0.6), xlabel=f"Share within {values['reach_nm'].text} nm of cleft")
+near_panel.set(xlim=(0, 1), ylim=(len(ticks) - 0.4, -0.6), xlabel=f"Share within {values['reach_nm'].text} nm")
 style.letter(near_panel, "B")
 
 parts = {
@@ -93,13 +95,11 @@ part_panel.set_yticks(range(len(parts)), parts.values())
 part_panel.set(ylim=(len(parts) - 0.5, -0.5), xlabel="Evidence over even spread")
 part_panel.set_xlim(left=0)
 style.letter(part_panel, "C")
-handles = [
-    plt.Line2D([], [], color=own["color"], marker=own["marker"], markerfacecolor=own["markerfacecolor"], linestyle="")
-    for own in (look_of(model, method) for model, method in lines)
-]
-names = [f"{model['label']}, {METHODS[method]}" for model, method in lines]
-handles.append(plt.Line2D([], [], **EVEN))
-right.legend(handles, [*names, "even spread"], loc="outside lower center", ncols=2)
+marks = [{"color": style.INK, "marker": "v", "markerfacecolor": face} for face in (style.INK, "white")]
+marks += [{key: style.network(model)[key] for key in ("color", "marker")} for _, model in trained.iterrows()]
+handles = [plt.Line2D([], [], linestyle="", markersize=4.5, **mark) for mark in marks] + [plt.Line2D([], [], **EVEN)]
+names = [*METHODS.values(), *trained["dimensionality"], "even spread"]
+right.legend(handles, names, loc="outside lower center", ncols=3)
 
 models = " and ".join(
     f"{row.label} ({row.dimensionality})" for row in trained.itertuples() if row.dimensionality in pictured

@@ -22,7 +22,7 @@ model = next(entry for entry in study.config.models if entry.name == best.value)
 n_seen = labels.input_of(model, study.config)[1]
 cubes = dict(zip(chosen.index, study.patches(chosen["synapse_id"], "cube"), strict=True))
 
-figure = plt.figure(figsize=(style.WIDTH, 2.5))
+figure = plt.figure(figsize=(style.WIDTH, 2.9))
 left, right = figure.subfigures(1, 2, width_ratios=(4.2, 2.8))
 grid = left.subplots(2, N_SECTIONS, squeeze=False)
 for row, (label, class_name) in zip(grid, glue.CLASSES.items(), strict=True):
@@ -32,7 +32,8 @@ for row, (label, class_name) in zip(grid, glue.CLASSES.items(), strict=True):
     for z, panel in enumerate(row, start=first):
         style.image(panel, cube[z], pixel_nm, BAR_NM if panel is row[-1] else None)
         if seen <= z < seen + n_seen:
-            panel.add_patch(plt.Rectangle((0, 0), 1, 1, transform=panel.transAxes, fill=False, linewidth=2.5))
+            frame = {"fill": False, "edgecolor": "black", "linewidth": 2.5, "clip_on": False}
+            panel.add_patch(plt.Rectangle((0, 0), 1, 1, transform=panel.transAxes, **frame))
     style.row_label(row[0], class_name, color=style.CLASS_COLOURS[label], fontweight="bold")
 style.corner_letter(left, "A")
 

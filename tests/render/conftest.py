@@ -47,7 +47,7 @@ def fill_build(build, kind):
     text = "\n".join(manuscript(kind).values())
     values = {}
     for script, name in re.findall(r"\{\{< var (\w+)\.([\w.]+) >\}\}", text):
-        if script not in ("edition", "config"):
+        if script not in ("edition", "config", "citation"):
             values.setdefault(script, {})[name] = {"value": 0, "text": f"⟨{script}.{name}⟩"}
     for script, entries in values.items():
         artefacts.write_json(build.analysis / f"{script}.json", entries)

@@ -164,7 +164,8 @@ def companion(tmp_path_factory):
         nbformat.v4.new_markdown_cell("# Cohort\n\nWhat this page counts."),
         nbformat.v4.new_code_cell("rows  # a table", execution_count=1, outputs=[output]),
     ]
-    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "language": "python"}})
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata=kernel)
     artefacts.write_text(folder / "cohort.ipynb", nbformat.writes(notebook))
     companions.render(folder / "cohort.ipynb", folder / "cohort.html", "- [Performance](performance.html)")
     return folder / "cohort.html"
