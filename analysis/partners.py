@@ -234,10 +234,9 @@ values = {
     "n_clefts": glue.count(methods["n"].iloc[0]),
     "n_posts": glue.count(assignments["true_post_segment_id"].nunique()),
     "n_pres": glue.count(assignments["true_pre_segment_id"].nunique()),
-    "passes_avan": glue.count(passes["avan"]),
-    "passes_pruners": glue.text(" and ".join(str(passes[name]) for name in list(labels.PARTNER_NETWORKS)[1:])),
-    "detectors": glue.text(
-        ", ".join(f"{row.label}, {passes[f'detect_{row.representation}']} passes" for row in systems.itertuples())
+    "passes": glue.text(", ".join(f"{passes[name]} ({label})" for name, label in labels.PARTNER_NETWORKS.items())),
+    "passes_detectors": glue.text(
+        ", ".join(f"{passes[f'detect_{row.representation}']} ({row.label})" for row in systems.itertuples())
     ),
 }
 for row in methods.itertuples():

@@ -36,9 +36,9 @@ for key, file in FILES.items():
     runs[key] = reference.load(study.folder.statistics if own else artefacts.REPOSITORY / file, PUBLISHED)
     made = runs[key].provenance
     values[f"{key}_run"] = glue.text(
-        f"{'computed with this page' if own else 'reference run'}: {made.command}, commit {made.commit[:7]}, "
-        f"{made.finished:%-d %B %Y}"
+        "computed with this page" if own else f"reference run of {made.finished:%-d %B %Y}, commit {made.commit[:7]}"
     )
+    values[f"{key}_command"] = glue.text(made.command)
 for key, run in runs.items():
     wanted = {"kasthuri": {"kasthuri_ac3"}, "pixels": {"cubes", "patches"}, "wiring": set()}[key]
     if set(run.tissues) != wanted or bool(run.connectivity) != (key == "wiring"):

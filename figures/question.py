@@ -19,7 +19,7 @@ best = values["best_model"]
 # The first example of a class is the correct one that the model is most confident of, where any is correct.
 chosen = examples.groupby("label").first()
 model = next(entry for entry in study.config.models if entry.name == best.value)
-n_seen = labels.input_of(model, study.config)[1]
+n_seen, side_px = labels.input_of(model, study.config)[1], runs.loc[best.value, "side_px"]
 cubes = dict(zip(chosen.index, study.patches(chosen["synapse_id"], "cube"), strict=True))
 
 figure = plt.figure(figsize=(style.WIDTH, 2.9))
@@ -32,8 +32,9 @@ for row, (label, class_name) in zip(grid, glue.CLASSES.items(), strict=True):
     for z, panel in enumerate(row, start=first):
         style.image(panel, cube[z], pixel_nm, BAR_NM if panel is row[-1] else None)
         if seen <= z < seen + n_seen:
-            frame = {"fill": False, "edgecolor": "black", "linewidth": 2.5, "clip_on": False}
-            panel.add_patch(plt.Rectangle((0, 0), 1, 1, transform=panel.transAxes, **frame))
+            share = min(1, side_px / cube.shape[-1])
+            look = {"fill": False, "edgecolor": "white", "linewidth": 1, "transform": panel.transAxes}
+            panel.add_patch(plt.Rectangle(((1 - share) / 2, (1 - share) / 2), share, share, **look))
     style.row_label(row[0], class_name, color=style.CLASS_COLOURS[label], fontweight="bold")
 style.corner_letter(left, "A")
 
@@ -52,8 +53,8 @@ style.letter(panel, "B")
 study.save_figure(
     figure,
     f"""**What one synapse shows, and what a network reads from it ({study.data_phrase}).**
-    **A**, {N_SECTIONS} consecutive sections through one synapse of each class, framed where the chosen network
-    sees them; bar {BAR_NM} nm.
+    **A**, {N_SECTIONS} consecutive sections through one synapse of each class; squares, what the chosen network sees;
+    bar {BAR_NM} nm.
     **B**, area under the ROC curve: the network chosen on validation (bold) and every untrained control (open); dotted,
     chance.
     Bars: {study.interval_phrase}.""",

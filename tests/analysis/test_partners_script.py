@@ -215,5 +215,5 @@ def test_the_figure_refuses_a_setting_that_was_not_the_best_on_validation(change
 
 def test_the_length_of_training_is_that_of_the_configuration(partnered):
     texts = _values(partnered[0], "text")
-    passes = [texts[f"passes_{name}"] for name in ("avan", "pruners", "detectors")]
-    assert passes == ["1", "2 and 3", "4, 5, 6"]
+    assert texts["passes"] == "1 (AVAN), 2 (Mask pruner), 3 (Proximity pruner)"
+    assert texts["passes_detectors"] == "4 (cleft mask), 5 (STDT), 6 (signed proximity)"
