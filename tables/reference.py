@@ -36,11 +36,10 @@ for row in study.rows("reference", "direction").itertuples():
 
 study.save_table(
     pd.DataFrame(rows),
-    f"""Published networks on real electron microscopy, beside untrained controls, floors and rules; all were trained on
+    f"""Published networks on real electron microscopy, beside untrained controls, floors and rules; trained on
     {study.data_phrase} alone, apart from AVAN, which was then tuned on Kasthuri's synapses.
-    AUC for excitatory against inhibitory, with {study.interval_phrase}; direction, the share of true pairs whose
-    presynaptic side was found.
-    Kasthuri AC3 ({values["kasthuri_run"].text}) has {values["n_all"].text} synapses, {values["n_shaft"].text} on
-    shafts, and {values["n_all_inhibitory"].text} inhibitory ones; minnie65: {values["pixels_run"].text}.""",
+    AUC, with {study.interval_phrase}; direction, share of true pairs whose presynaptic side was found.
+    Kasthuri AC3 has {values["n_all"].text} synapses, {values["n_shaft"].text} on shafts,
+    {values["n_all_inhibitory"].text} inhibitory.""",
     words=("Score",),
 )

@@ -59,7 +59,7 @@ def test_the_thresholds_of_the_atlas_have_the_counts_of_scikit_learn(performed):
     quoted = pd.read_parquet(build.analysis / "performance.metrics.parquet").query("metric == 'balanced_accuracy'")
     for row in quoted.itertuples():
         at_tau = found[(found["model"] == row.model) & (found["threshold"] == runs.loc[row.model, "tau"])]
-        assert at_tau[["value", "low", "high"]].to_numpy() == pytest.approx([[row.value, row.low, row.high]])
+        assert at_tau[["value", "low", "high"]].to_numpy().ravel() == pytest.approx([row.value, row.low, row.high])
 
 
 def test_the_best_model_is_chosen_on_validation_even_where_test_disagrees(performed):
