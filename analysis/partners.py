@@ -75,7 +75,7 @@ margins.pivot(index="method", columns="coverage", values="value")
 #
 # An edge of the graph is correct when its cleft is detected and its partners are the true ones.
 # Threshold and minimum size of each representation are those with the best F1 of edges in the validation region; the
-# test tissue was used once, at these settings.
+# test tissue is measured at these settings alone.
 
 # %%
 OUTCOMES = (*graph.OF_TRUE, *graph.OF_PREDICTED)

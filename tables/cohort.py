@@ -23,6 +23,5 @@ study.save_table(
     f"""Cohort ({study.data_phrase}): presynaptic neurons of each class and their synapses, {values["n_synapses"].text}
     synapses of {values["n_neurons"].text} neurons in total.
     Medians are numbers of synapses per neuron.
-    A neuron is in one set only; thresholds and the best model are chosen on validation, and the test set is used
-    once.""",
+    A neuron is in one set only; thresholds and the best model are chosen on validation.""",
 )
