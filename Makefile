@@ -161,6 +161,8 @@ ifneq ($(R),)
 $(R)/patches/manifest.json: $(R)/keys/real-patches.json $(DATA)/synapses.csv
 	$(call STEP,real-patches)
 
+$(R)/cohort/synapses.parquet: $(R)/patches/manifest.json ;
+
 # The tables of a connectome are analysed by an edition of their own
 $(R)/statistics.json: $(R)/keys/real.json FORCE
 	$(if $(wildcard $(DATA)/connections.parquet),$(MAKE) figures/connectome tables/connectome CONFIG=connectome DATA=$(DATA))

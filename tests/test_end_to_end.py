@@ -120,7 +120,7 @@ def test_every_link_within_the_site_leads_somewhere(built):
     pages = sorted(built.site.rglob("*.html"))
     assert {"index.html", "atlas.html", "queue-1.html", "performance.html"} <= {page.name for page in pages}
     for page in pages:
-        for address in set(re.findall(r'<a [^>]*href="([^":#]+)', page.read_text())):
+        for address in set(re.findall(r'<a [^>]*href="([^":#]+)["#]', page.read_text())):
             assert (page.parent / address).is_file(), f"{page.name}: {address}"
     cohort = pd.read_parquet(built.synapses)
     tested = cohort.loc[cohort["split"] == "test", "synapse_id"]

@@ -16,9 +16,9 @@ EDITION = (
 )
 
 
-def _extract(build, tmp_path):
+def _run(stage, build, tmp_path):
     (tmp_path / "small.yaml").write_text(EDITION)
-    arguments = ["extract", "--config", str(tmp_path / "small.yaml"), "--build", str(build.root.parent)]
+    arguments = [stage, "--config", str(tmp_path / "small.yaml"), "--build", str(build.root.parent)]
     stages.commands.main(arguments, standalone_mode=False)
 
 
@@ -38,7 +38,7 @@ def test_other_images_of_the_same_synapses_are_cut_again(tmp_path):
         images = texture(SIZE, seed)
         path = _simulated(build.source, images)
         write_json(build.cohort / "volume.json", {"em_path": path})
-        _extract(build, tmp_path)
+        _run("extract", build, tmp_path)
         rows = pd.read_parquet(build.patches / "index.parquet")["row"]
         stored = zarr.open_array(build.patches / "images.zarr" / "patch", mode="r")[:][rows]
         corners = [(80, 70, 20), (100, 90, 25)]  # of the voxels that hold the synapses, from the volume's corner
@@ -47,13 +47,15 @@ def test_other_images_of_the_same_synapses_are_cut_again(tmp_path):
     assert read_json(build.patches / "manifest.json")["n_faults"] == 0
 
 
-def test_a_step_that_another_process_works_on_is_not_begun(tmp_path):
+def test_a_step_that_another_process_works_on_is_not_begun_unless_it_divides(tmp_path):
     stages.load()
     build = Build("small", tmp_path / "build")
+    simulation, extraction = (build.root / "locks" / name for name in ("simulate", "extract"))
+    with locks.locked(simulation), pytest.raises(locks.LockError, match=r"another run works in"):
+        _run("simulate", build, tmp_path)
+    assert not build.source.exists()
     write_parquet(build.synapses, synapse_table([[180, 270, 70]]))
     write_json(build.cohort / "volume.json", {"em_path": _simulated(build.source, texture(SIZE, 1))})
-    with locks.locked(build.root / "locks" / "extract"), pytest.raises(locks.LockError, match=r"another run works in"):
-        _extract(build, tmp_path)
-    assert not build.patches.exists()
-    _extract(build, tmp_path)
+    with locks.locked(extraction):
+        _run("extract", build, tmp_path)
     assert len(pd.read_parquet(build.patches / "index.parquet")) == 1
